@@ -1,0 +1,19 @@
+"""Capture, replay and minimize what a process does to an AMD GPU.
+
+Layers, top first; imports go down only and siblings do not import one another:
+
+    cli                                commands
+    report                             views of a trace or a reduction
+    minimize                           smaller traces that still fail
+    replay | interpose                 events to a driver | a KFD for another process
+    driver | capture                   memory, queues, programs | a KFD that records
+    devices.kfd | devices.emulated     the kernel's KFD | the emulated one
+    kfd | trace                        the port and its topology | event schema and file
+    isa | code                         what instructions do | code objects
+    families                           facts per GPU target
+    formats                            packets, registers, ioctl structs
+    bits                               the Record machinery
+    errors
+"""
+
+__version__ = "0.1.0"
