@@ -1,0 +1,168 @@
+"""The boundary that everything meets, at the level of the kernel's own interface.
+
+A `Kfd` takes typed records, and gives them back with the outputs filled in. GPU address and CPU
+address are separate things here: that a client maps a buffer where the GPU sees it is the
+client's convention. Waiting is part of the port because an emulated device has no thread: it
+advances inside calls of the port and in `idle`, never beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+from typing import Literal, Protocol, TypeVar
+
+from gputrace.bits import Record
+from gputrace.kfd.topology import Topology
+
+R = TypeVar("R", bound=Record)
+
+
+class Protection(IntFlag):
+    """What the CPU may do in a mapping; the values of PROT_* in <sys/mman.h>."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    BOTH = 3
+
+
+@dataclass(eq=False, slots=True)
+class Mapping:
+    """Bytes that the CPU sees at `address`.
+
+    `view` is a writable memoryview of unsigned bytes for a mapping that may be written, a
+    read-only one when it may only be read, and an empty one for `Protection.NONE`. It is released
+    by `Kfd.unmap`.
+    """
+
+    address: int
+    size: int
+    view: memoryview
+    offset: int = 0
+
+
+class Progress(Enum):
+    """What came of a call of `Kfd.idle`."""
+
+    ADVANCED = "the device did some work, or other threads may have"
+    EXPIRED = "the time given has passed"
+    BLOCKED = "every engine waits or has nothing to do; only the CPU can change that"
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A queue that cannot go on by itself.
+
+    `packet` counts from the queue's first packet, `place` is the address of the packet's first
+    dword. `address` is what it waits for (None when it does not wait for memory) and `text` one
+    line with the condition and the value seen.
+    """
+
+    device: int
+    queue: int
+    packet: int
+    place: int
+    address: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What stopped a queue; a part that does not apply is None.
+
+    `kind` is "memory" for an access that the page tables refuse, "packet" for a packet that the
+    engine cannot take, "kernel" for one that a wave cannot go on from. `access` is one of "r",
+    "w", "x".
+    """
+
+    kind: str
+    text: str
+    device: int
+    queue: int
+    packet: int
+    place: int
+    address: int | None = None
+    access: str | None = None
+    kernel: str | None = None
+    workgroup: tuple[int, int, int] | None = None
+    wave: int | None = None
+    pc: int | None = None
+    step: int = 0
+
+
+class Kfd(Protocol):
+    """A KFD: /dev/kfd, the render nodes beside it, and the memory that they hand out."""
+
+    @property
+    def name(self) -> str:
+        """The name that opens this device again, such as "kfd:0" or "emu:gfx942"."""
+
+    @property
+    def topology(self) -> Topology:
+        """The nodes as sysfs shows them; known before `open`."""
+
+    def open(self) -> None:
+        """Open /dev/kfd. Doing it twice is an error (KfdError EBUSY)."""
+
+    def close(self) -> None:
+        """Give everything back to the kernel; a closed device stays closed. May be called twice."""
+
+    def ioctl(self, record: R, tail: bytearray | None = None) -> R:
+        """Call the ioctl whose argument `record` is and return the record with its outputs.
+
+        Pointers in the record are addresses in this process and the caller keeps what they point at
+        alive. `tail` holds what follows the fixed part (SVM attributes); it is changed in place.
+        Raises KfdError with the kernel's errno. EINTR is handled below the port.
+        """
+
+    def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
+        """Call a DRM ioctl on render node `minor`; `data` is changed in place. Raises KfdError."""
+
+    def open_render(self, minor: int) -> int:
+        """Return the descriptor of render node `minor`, opened once; what ACQUIRE_VM takes."""
+
+    def map(
+        self,
+        *,
+        fd: Literal["kfd"] | int,
+        offset: int,
+        size: int,
+        address: int | None = None,
+        protection: Protection = Protection.BOTH,
+    ) -> Mapping:
+        """Map what lies at `offset` of /dev/kfd, a render node or a dma-buf, shared.
+
+        With an `address` the mapping replaces what is there, so the address must lie in a range
+        that `reserve` returned. Raises KfdError("mmap", ...).
+        """
+
+    def unmap(self, mapping: Mapping) -> None:
+        """Take a mapping away but keep its range. Raises UsageError while views of it live."""
+
+    def reserve(self, size: int, address: int | None = None, alignment: int = 4096) -> int:
+        """Keep `size` bytes of this process's addresses free of anything else; return where.
+
+        With an `address` exactly that range. Raises KfdError("mmap", EEXIST) when it is in use.
+        """
+
+    def release(self, address: int, size: int) -> None:
+        """Give a reserved range back, with whatever is mapped in it."""
+
+    def doorbell(self, address: int, value: int, bits: int = 64) -> None:
+        """Store `value` at the CPU address of a doorbell as one store, after a store fence."""
+
+    def clock(self) -> int:
+        """Return nanoseconds of the clock that deadlines are measured with; it never goes back."""
+
+    def idle(self, until_ns: int | None = None) -> Progress:
+        """Let time pass until something may have changed, at most until `until_ns` of `clock`.
+
+        A real device lets the processor go for a moment. An emulated one works; once it is BLOCKED
+        and a deadline was given, its clock moves on to the deadline.
+        """
+
+    def stalls(self) -> Sequence[Stall]:
+        """Return the queues that wait and cannot go on, as far as the device can tell."""
+
+    def faults(self) -> Sequence[Fault]:
+        """Return the faults known in detail, oldest first; KFD events tell that there are any."""
