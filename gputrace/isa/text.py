@@ -1,0 +1,145 @@
+"""Writes decoded instructions in LLVM's syntax (llvm-mc --disassemble is the witness)."""
+
+from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandKind
+
+_FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
+_PREFIX = {
+    OperandKind.SGPR: "s",
+    OperandKind.VGPR: "v",
+    OperandKind.ACC: "a",
+    OperandKind.TTMP: "ttmp",
+}
+_QUAD_END = 0x100
+_DPP_ROWS = {
+    0x100: "row_shl",
+    0x110: "row_shr",
+    0x120: "row_ror",
+    0x150: "row_share",
+    0x160: "row_xmask",
+}
+_DPP_SINGLE = {
+    0x130: "wave_shl:1",
+    0x134: "wave_rol:1",
+    0x138: "wave_shr:1",
+    0x13C: "wave_ror:1",
+    0x140: "row_mirror",
+    0x141: "row_half_mirror",
+    0x142: "row_bcast:15",
+    0x143: "row_bcast:31",
+}
+
+
+def _plain(operand: Operand) -> str:
+    kind = operand.kind
+    if kind in _PREFIX:
+        letter = _PREFIX[kind]
+        if operand.count == 1:
+            return f"{letter}{operand.index}"
+        return f"{letter}[{operand.index}:{operand.index + operand.count - 1}]"
+    if kind is OperandKind.SPECIAL:
+        return operand.name
+    if kind is OperandKind.INLINE:
+        if operand.index >= 240:
+            wide = operand.index == 248 and operand.type == "f64"
+            return "0.15915494309189532" if wide else _FLOATS[operand.index - 240]
+        return str(operand.index - 128 if operand.index <= 192 else 192 - operand.index)
+    if kind is OperandKind.LABEL:
+        return str(operand.index)
+    return f"{operand.index:#x}"
+
+
+def operand_text(operand: Operand) -> str:
+    """Write one operand with its sign, magnitude and extension."""
+    text = _plain(operand)
+    if operand.abs:
+        text = f"|{text}|"
+    if operand.sext:
+        text = f"sext({text})"
+    return f"-{text}" if operand.neg else text
+
+
+def _flags(name: str, flags: tuple[bool, ...], default: bool) -> list[str]:
+    if all(flag is default for flag in flags):
+        return []
+    return [f"{name}:[{','.join(str(int(flag)) for flag in flags)}]"]
+
+
+def _packed(instruction: Instruction) -> list[str]:
+    # Constants of 32 bits and registers alike carry the selection; LLVM leaves defaults out.
+    src = instruction.src
+    return [
+        *_flags("op_sel", tuple(operand.op_sel for operand in src), False),
+        *_flags("op_sel_hi", tuple(operand.op_sel_hi for operand in src), True),
+        *_flags("neg_lo", tuple(operand.neg for operand in src), False),
+        *_flags("neg_hi", tuple(operand.neg_hi for operand in src), False),
+    ]
+
+
+def _dpp(dpp: Dpp) -> list[str]:
+    if dpp.lanes:
+        parts = [f"dpp8:[{','.join(map(str, dpp.lanes))}]"]
+        return [*parts, "fi:1"] if dpp.fetch_inactive else parts
+    control = dpp.control
+    if control < _QUAD_END:
+        lanes = ",".join(str(control >> shift & 3) for shift in (0, 2, 4, 6))
+        parts = [f"quad_perm:[{lanes}]"]
+    elif control in _DPP_SINGLE:
+        parts = [_DPP_SINGLE[control]]
+    else:
+        parts = [f"{_DPP_ROWS.get(control & ~15, 'row_unknown')}:{control & 15}"]
+    parts += [f"row_mask:{dpp.row_mask:#x}", f"bank_mask:{dpp.bank_mask:#x}"]
+    parts += ["bound_ctrl:1"] if dpp.bound_ctrl else []
+    return [*parts, "fi:1"] if dpp.fetch_inactive else parts
+
+
+def _sdwa(instruction: Instruction) -> list[str]:
+    parts = []
+    if instruction.dst_unused:
+        parts.append(f"dst_sel:{(instruction.dst[0].select or 'dword').upper()}")
+        parts.append(f"dst_unused:{instruction.dst_unused.upper()}")
+    chosen = [operand for operand in instruction.src if operand.name not in ("vcc", "vcc_lo")]
+    return parts + [
+        f"src{number}_sel:{(operand.select or 'dword').upper()}"
+        for number, operand in enumerate(chosen[:2])
+    ]
+
+
+def _memory(memory: Memory) -> list[str]:
+    parts = []
+    if memory.offset1 is not None:
+        parts += [f"offset0:{memory.offset}"] if memory.offset else []
+        parts += [f"offset1:{memory.offset1}"] if memory.offset1 else []
+    parts += [name for name in ("idxen", "offen") if getattr(memory, name)]
+    if memory.offset and memory.offset1 is None:
+        parts.append(f"offset:{memory.offset}")
+    names = ("glc", "slc", "dlc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
+    return parts + [name for name in names if getattr(memory, name)]
+
+
+def _modifiers(instruction: Instruction) -> list[str]:
+    parts = []
+    if instruction.encoding == "VOP3P":
+        parts += _packed(instruction)
+    elif instruction.variant != "sdwa":
+        chosen = [*instruction.src, *instruction.dst[:1]]
+        parts += _flags("op_sel", tuple(operand.op_sel for operand in chosen), False)
+    parts += ["clamp"] if instruction.clamp else []
+    parts += [("mul:2", "mul:4", "div:2")[instruction.omod - 1]] if instruction.omod else []
+    if instruction.dpp is not None:
+        parts += _dpp(instruction.dpp)
+    if instruction.variant == "sdwa":
+        parts += _sdwa(instruction)
+    if instruction.memory is not None:
+        parts += _memory(instruction.memory)
+    for name in ("cbsz", "abid", "blgp"):
+        value = getattr(instruction, name)
+        parts += [f"{name}:{value}"] if value else []
+    return parts
+
+
+def instruction_text(instruction: Instruction) -> str:
+    """Write one instruction: mnemonic, operands, modifiers."""
+    if instruction.components:
+        return " :: ".join(part.text() for part in instruction.components)
+    operands = ", ".join(operand.text() for operand in (*instruction.dst, *instruction.src))
+    return " ".join(filter(None, (instruction.mnemonic, operands, *_modifiers(instruction))))
