@@ -22,9 +22,9 @@ LAYERS = (
     ("bits",),
     ("errors",),
 )
-RANK = {part: len(LAYERS) - i for i, layer in enumerate(LAYERS) for part in layer}
+RANK: dict[str, float] = {part: len(LAYERS) - i for i, layer in enumerate(LAYERS) for part in layer}
 # What names a device and opens it stands between the devices and their users.
-RANK["devices"] = RANK["devices.kfd"] + 0.5  # type: ignore[assignment]
+RANK["devices"] = RANK["devices.kfd"] + 0.5
 
 
 def part_of(module: str) -> str | None:

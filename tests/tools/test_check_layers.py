@@ -1,13 +1,10 @@
 """The layer check finds what it is for, and the package passes it."""
 
-import importlib.util
 from pathlib import Path
 
+from tools import check_layers
+
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("check_layers", ROOT / "tools" / "check_layers.py")
-assert spec and spec.loader
-check_layers = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check_layers)
 
 
 def test_an_import_upwards_and_one_of_a_sibling_are_breaches(tmp_path: Path) -> None:
