@@ -1,0 +1,213 @@
+"""The kernel's KFD: /dev/kfd, the render nodes and sysfs of this machine.
+
+The kernel ties /dev/kfd to the process that opened it and answers EBADF to a child, so a device
+notices a fork and refuses by name instead. It allows one process object per process, so /dev/kfd
+is opened once and shared by all `RealKfd`. Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_chardev.c.
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from gputrace.bits import Record
+from gputrace.errors import KfdError, UsageError
+from gputrace.formats.ioctl import BY_RECORD
+from gputrace.kfd import host
+from gputrace.kfd.port import Fault, Mapping, Progress, Protection, Stall
+from gputrace.kfd.topology import SYSFS, Topology, read_topology
+
+R = TypeVar("R", bound=Record)
+
+
+class _Shared:
+    """The one open file of this process, counted."""
+
+    lock = threading.Lock()
+    fd = -1
+    users = 0
+    pid = 0
+
+    @classmethod
+    def take(cls, path: str) -> int:
+        with cls.lock:
+            if cls.pid != os.getpid():  # a child has the descriptor but may not use it
+                cls.fd, cls.users, cls.pid = -1, 0, os.getpid()
+            if cls.users == 0:
+                cls.fd = _open(path)
+            cls.users += 1
+            return cls.fd
+
+    @classmethod
+    def drop(cls) -> None:
+        with cls.lock:
+            if cls.pid != os.getpid():
+                return
+            cls.users -= 1
+            if cls.users == 0:
+                os.close(cls.fd)
+                cls.fd = -1
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as problem:
+        raise KfdError("open", problem.errno or errno.EIO, {"path": path}) from None
+
+
+def _call(fd: int, request: int, data: bytearray) -> int:
+    """Return 0 or the errno; calls again after a signal and while the kernel says EAGAIN."""
+    while True:
+        try:
+            fcntl.ioctl(fd, request, data, True)
+        except OSError as problem:
+            if problem.errno in (errno.EINTR, errno.EAGAIN):
+                continue
+            return problem.errno or errno.EIO
+        return 0
+
+
+class RealKfd:
+    """The port on the kernel's own nodes. `devices` and `sysfs` are roots that tests replace."""
+
+    def __init__(self, index: int = 0, devices: Path = Path("/dev"), sysfs: Path = SYSFS) -> None:
+        self._index, self._devices, self._sysfs = index, devices, sysfs
+        self._topology: Topology | None = None
+        self._fd = -1
+        self._pid = 0
+        self._render: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The name that opens this device again."""
+        return f"kfd:{self._index}"
+
+    @property
+    def topology(self) -> Topology:
+        """The nodes of this machine. Raises UsageError when the driver is not loaded."""
+        if self._topology is None:
+            self._topology = read_topology(self._sysfs)
+        return self._topology
+
+    def open(self) -> None:
+        """Open /dev/kfd, or share it when this process has it open. Raises KfdError."""
+        if self._fd >= 0:
+            raise KfdError("open", errno.EBUSY, {"path": str(self._devices / "kfd")})
+        self._fd = _Shared.take(str(self._devices / "kfd"))
+        self._pid = os.getpid()
+
+    def close(self) -> None:
+        """Close the render nodes and /dev/kfd; in a forked child only forget them."""
+        if self._fd < 0:
+            return
+        if self._pid == os.getpid():
+            for fd in self._render.values():
+                os.close(fd)
+            _Shared.drop()
+        self._render.clear()
+        self._fd = -1
+
+    def _mine(self) -> int:
+        if self._fd < 0:
+            raise UsageError(f"{self.name} is not open")
+        if self._pid != os.getpid():
+            raise UsageError(
+                f"{self.name} was opened by process {self._pid} and this is a fork of it: "
+                "open the device after the fork"
+            )
+        return self._fd
+
+    def ioctl(self, record: R, tail: bytearray | None = None) -> R:
+        """Call an ioctl; repeated after EINTR and EAGAIN as libhsakmt does. Raises KfdError."""
+        entry = BY_RECORD.get(type(record))
+        if entry is None:
+            raise UsageError(f"{type(record).__name__} is not the argument of an ioctl")
+        fixed = record.to_bytes()
+        data = bytearray(fixed + (tail or b""))
+        problem = _call(self._mine(), entry.request_for(len(data)), data)
+        if problem:
+            fields = {field.name: getattr(record, field.name) for field in record.FIELDS}
+            raise KfdError(entry.name, problem, fields)
+        if tail is not None:
+            tail[:] = data[len(fixed) :]
+        return type(record).from_bytes(data[: len(fixed)])
+
+    def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
+        """Call a DRM ioctl; `data` is changed in place. Raises KfdError."""
+        problem = _call(self.open_render(minor), request, data)
+        if problem:
+            raise KfdError(f"renderD{minor}", problem, {"request": request})
+
+    def open_render(self, minor: int) -> int:
+        """Return the descriptor of a render node, opened once. Raises KfdError."""
+        self._mine()
+        with self._lock:
+            if minor not in self._render:
+                self._render[minor] = _open(str(self._devices / "dri" / f"renderD{minor}"))
+            return self._render[minor]
+
+    def map(
+        self,
+        *,
+        fd: Literal["kfd"] | int,
+        offset: int,
+        size: int,
+        address: int | None = None,
+        protection: Protection = Protection.BOTH,
+    ) -> Mapping:
+        """Map what lies at `offset` of a descriptor. Raises KfdError("mmap")."""
+        where = self._mine() if fd == "kfd" else int(fd)
+        at = host.map_shared(where, offset, size, address, int(protection))
+        shown = 0 if protection is Protection.NONE else size
+        view = host.view(at, shown, writable=bool(protection & Protection.WRITE))
+        return Mapping(at, size, view, offset)
+
+    def unmap(self, mapping: Mapping) -> None:
+        """Cover a mapping with a reservation. Raises UsageError while views of it live."""
+        try:
+            mapping.view.release()
+        except BufferError:
+            raise UsageError(f"views of the mapping at {mapping.address:#x} are in use") from None
+        host.cover(mapping.address, mapping.size)
+
+    def reserve(self, size: int, address: int | None = None, alignment: int = 4096) -> int:
+        """Keep addresses free. Raises KfdError("mmap", EEXIST) when they are in use."""
+        return host.reserve(size, address, alignment)
+
+    def release(self, address: int, size: int) -> None:
+        """Give a reserved range back."""
+        host.unmap(address, size)
+
+    def doorbell(self, address: int, value: int, bits: int = 64) -> None:
+        """Store fence, then one store."""
+        host.ring(address, value, bits)
+
+    def clock(self) -> int:
+        """Return nanoseconds of the monotonic clock."""
+        return time.monotonic_ns()
+
+    def idle(self, until_ns: int | None = None) -> Progress:
+        """Yield the processor; with a deadline sleep for at most a tenth of a millisecond."""
+        if until_ns is None:
+            os.sched_yield()
+            return Progress.ADVANCED
+        left = until_ns - time.monotonic_ns()
+        if left <= 0:
+            return Progress.EXPIRED
+        time.sleep(min(left, 100_000) / 1e9)
+        return Progress.ADVANCED
+
+    def stalls(self) -> Sequence[Stall]:
+        """Return nothing: hardware does not tell what its queues wait for."""
+        return ()
+
+    def faults(self) -> Sequence[Fault]:
+        """Return nothing: faults of hardware come as KFD events."""
+        return ()
+

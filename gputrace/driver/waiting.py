@@ -1,0 +1,104 @@
+"""Waits with one deadline that end with the value, a fault, a proven hang or a reasoned timeout."""
+
+import threading
+from collections.abc import Callable
+
+from gputrace.errors import DeviceFault, GputraceError
+from gputrace.kfd.port import Fault, Kfd, Progress
+
+POLL_NS = 200_000  # a wait shorter than this never sleeps in the kernel
+SLEEP_NS = 100_000_000  # sleep at most this long before looking at memory again
+
+
+class WaitTimeout(GputraceError, TimeoutError):
+    """A wait ended without its value; the message names the packets that were being executed."""
+
+
+class ProvenHang(WaitTimeout):
+    """No engine can go on and no thread is left that could free one: waiting longer is useless."""
+
+
+class Waiter:
+    """Waits on behalf of all threads of a session.
+
+    `sleep(ns)` blocks in the kernel until an event of the session or for that long; `blame()`
+    returns lines on what each queue is doing.
+    """
+
+    def __init__(
+        self,
+        kfd: Kfd,
+        sleep: Callable[[int], Fault | None],
+        blame: Callable[[], list[str]],
+    ) -> None:
+        self._kfd, self._sleep, self._blame = kfd, sleep, blame
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    def until(self, reached: Callable[[], bool], what: str, timeout: float | None) -> None:
+        """Return once `reached()` is true.
+
+        Raises DeviceFault, ProvenHang or WaitTimeout; a `timeout` of None waits for ever, any
+        other is in seconds of the port's clock.
+        """
+        if reached():
+            return
+        start = self._kfd.clock()
+        deadline = None if timeout is None else start + int(timeout * 1e9)
+        with self._lock:
+            self._waiting += 1
+        try:
+            self._loop(reached, what, start, deadline)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _loop(
+        self, reached: Callable[[], bool], what: str, start: int, deadline: int | None
+    ) -> None:
+        poll_end = start + POLL_NS
+        while not reached():
+            self.check_faults()
+            now = self._kfd.clock()
+            if deadline is not None and now >= deadline:
+                seconds = (now - start) / 1e9
+                raise WaitTimeout(self._explain(f"{what}: not reached after {seconds:.3g} s"))
+            if now < poll_end:
+                self._poll(reached, what, deadline)
+                continue
+            left = SLEEP_NS if deadline is None else min(SLEEP_NS, deadline - now)
+            self._raise(self._sleep(left))
+            poll_end = self._kfd.clock() + POLL_NS
+
+    def _poll(self, reached: Callable[[], bool], what: str, deadline: int | None) -> None:
+        if self._kfd.idle(None) is not Progress.BLOCKED or reached():
+            return
+        self.check_faults()
+        if self._waiting >= threading.active_count():
+            raise ProvenHang(self._explain(f"{what}: will never be reached"))
+        # Another thread may still open a gate: let its work through before looking again.
+        self._raise(self._sleep(1_000_000))
+
+    def check_faults(self) -> None:
+        """Raise DeviceFault for the first fault that the device knows of."""
+        known = self._kfd.faults()
+        if known:
+            self._raise(known[0])
+
+    @staticmethod
+    def _raise(fault: Fault | None) -> None:
+        if fault is None:
+            return
+        raise DeviceFault(
+            fault.text,
+            address=fault.address,
+            access=fault.access,
+            queue=fault.queue,
+            packet=fault.packet,
+            kernel=fault.kernel,
+            wave=fault.wave,
+        )
+
+    def _explain(self, first: str) -> str:
+        lines = [f"  queue {stall.queue}: {stall.text}" for stall in self._kfd.stalls()]
+        return "\n".join([first, *(lines or [f"  {line}" for line in self._blame()])])
