@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gputrace.capture.tracking import Span, WriteTracker
+from gputrace.kfd.tracking import Span, WriteTracker
 from gputrace.errors import KfdError, UsageError
 from gputrace.kfd import host
 
