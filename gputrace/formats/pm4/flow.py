@@ -1,0 +1,143 @@
+"""PM4 packets that steer the stream: padding, waits, indirect buffers, conditions, dispatches."""
+
+from gputrace.bits import Role, bits, tail, u32, u64
+from gputrace.formats.operations import Compare
+from gputrace.formats.pm4.enums import WaitOperation, WaitSpace
+from gputrace.formats.pm4.packet import ALL, PM4_GFX9, Type3
+
+
+class Nop(Type3, op=0x10, dialects=ALL, source="nvd.h PACKET3_NOP, gfx_v9_0.c insert_nop"):
+    """Skip the body, whatever it holds; without a body the packet is its header alone."""
+
+    body: tuple[int, ...] = tail("dwords that are skipped")
+
+
+class DispatchDirect(
+    Type3, words=5, op=0x15, dialects=ALL, source="nvd.h PACKET3_DISPATCH_DIRECT, Mesa pkt3.json"
+):
+    """Launch a grid with the program in the COMPUTE_* registers; waits for nothing."""
+
+    dim_x: int = u32(1, "work-groups along x (work-items under USE_THREAD_DIMENSIONS)")
+    dim_y: int = u32(2, "work-groups along y", default=1)
+    dim_z: int = u32(3, "work-groups along z", default=1)
+    initiator: int = u32(4, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class DispatchIndirect(
+    Type3, words=4, op=0x16, dialects=ALL, source="PAL MEC_DISPATCH_INDIRECT, Mesa pkt3.json"
+):
+    """Launch a grid whose three dimensions are read from memory."""
+
+    address: int = u64(1, "of three dwords: x, y, z", role=Role(uses="address", length=12))
+    initiator: int = u32(3, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class _Wait(Type3, words=4, source="nvd.h PACKET3_WAIT_REG_MEM, PAL MEC_WAIT_REG_MEM"):
+    """What the two widths of WAIT_REG_MEM share."""
+
+    function: Compare = bits(1, 2, 0, "(value & mask) against reference", kind=Compare)
+    space: WaitSpace = bits(
+        1, 5, 4, "what `address` names", default=WaitSpace.MEMORY, kind=WaitSpace
+    )
+    operation: WaitOperation = bits(
+        1, 7, 6, "wait, or write and wait", default=WaitOperation.WAIT_REG_MEM, kind=WaitOperation
+    )
+    engine: int = bits(1, 8, 8, "which engine waits; graphics rings only", default=0)
+    mes_interrupt_pipe: int = bits(1, 23, 22, "pipe that a scheduler interrupt names", default=0)
+    mes_action: bool = bits(1, 24, 24, "tell the scheduler", default=0, kind=bool)
+    policy: int = bits(1, 26, 25, "`CachePolicy`; gfx12: `Temporal`", default=0)
+
+    @property
+    def polls_memory(self) -> bool:
+        """True when a memory word is polled, not a register."""
+        return self.space == WaitSpace.MEMORY and self.operation != WaitOperation.WR_WAIT_WR_REG
+
+
+class WaitRegMem(
+    _Wait, words=7, op=0x3C, dialects=ALL, source="nvd.h PACKET3_WAIT_REG_MEM, PAL MEC_WAIT_REG_MEM"
+):
+    """Stall the queue until a memory dword or a register compares true.
+
+    With WR_WAIT_WR_REG the reference is first written to `write_register`, then `poll_register`
+    is polled: the flush of the host data path works so.
+    """
+
+    address: int = u64(
+        2, "byte address, or register dword number", role=Role(uses="address", length="polled")
+    )
+    reference: int = u32(4, "value compared with")
+    mask: int = u32(5, "bits compared", default=0xFFFFFFFF)
+    interval: int = bits(6, 15, 0, "clocks between polls", default=4)
+    optimize_ace_offload: bool = bits(
+        6, 31, 31, "let the queue be parked while it waits", default=0, kind=bool
+    )
+
+    @property
+    def polled(self) -> int:
+        """Bytes of memory polled: 4, or 0 for a register."""
+        return 4 if self.polls_memory else 0
+
+    @property
+    def write_register(self) -> int:
+        """With WR_WAIT_WR_REG: dword number of the register that is written."""
+        return self.address & 0xFFFFFFFF
+
+    @property
+    def poll_register(self) -> int:
+        """Dword number of the register that is polled, unless memory is."""
+        write_first = self.operation == WaitOperation.WR_WAIT_WR_REG
+        return self.address >> 32 if write_first else self.address & 0xFFFFFFFF
+
+
+class IndirectBuffer(
+    Type3, words=4, op=0x3F, dialects=ALL, source="nvd.h PACKET3_INDIRECT_BUFFER, PAL"
+):
+    """Run packets from memory, then return; with `chain`, go there for good."""
+
+    address: int = bits(
+        1,
+        63,
+        2,
+        "of the first packet",
+        shift=2,
+        role=Role(uses="address", length="size", access="x"),
+    )
+    dwords_there: int = bits(3, 19, 0, "length in dwords")
+    chain: bool = bits(3, 20, 20, "jump, do not return", default=0, kind=bool)
+    offload_polling: bool = bits(3, 21, 21, "let another engine poll", default=0, kind=bool)
+    valid: bool = bits(3, 23, 23, "the packet may run", default=1, kind=bool)
+    vmid: int = bits(3, 27, 24, "address space; the kernel fills it", default=0)
+    policy: int = bits(3, 29, 28, "`CachePolicy`; gfx12: `Temporal`", default=0)
+    inherit_vmid: bool = bits(3, 30, 30, "scheduler rings only", default=0, kind=bool)
+    privileged: bool = bits(3, 31, 31, "kernel only, gfx9", default=0, kind=bool)
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return 4 * self.dwords_there
+
+
+class CondExec(
+    Type3, words=5, op=0x22, dialects=ALL, source="Mesa sid.h PKT3_COND_EXEC, PAL MEC_COND_EXEC"
+):
+    """Skip the following dwords when a memory dword is zero."""
+
+    address: int = u64(1, "of the dword", role=Role(uses="address", length=4))
+    policy: int = bits(3, 26, 25, "`CachePolicy`; gfx12: `Temporal`", default=0)
+    exec_count: int = bits(4, 13, 0, "dwords skipped or run")
+
+
+class PredExec(
+    Type3,
+    words=2,
+    op=0x23,
+    dialects=(PM4_GFX9,),
+    source="soc15d.h PACKET3_PRED_EXEC, tinygrad ops_amd.py pred_exec",
+):
+    """Run the following dwords only on the chosen compute dies; others skip them.
+
+    On parts with several dies it is honoured inside indirect buffers, not in the ring itself.
+    """
+
+    exec_count: int = bits(1, 13, 0, "dwords concerned")
+    xcc_select: int = bits(1, 31, 24, "one bit for each die that runs them")

@@ -1,0 +1,201 @@
+"""PM4 packets that move data: register writes, memory writes, copies, atomics."""
+
+from gputrace.bits import Role, bits, tail, u64
+from gputrace.formats.operations import AtomicOperation
+from gputrace.formats.pm4.enums import AtomicCommand, CopyFrom, CopyTo, DmaFrom, DmaTo, WriteTo
+from gputrace.formats.pm4.packet import ALL, PM4_GFX12, UP_TO_GFX11, Type3
+
+POLICY = "`CachePolicy`; gfx12: `Temporal`"
+SH_BASE = 0x2C00  # dword number of the first shader register (nvd.h PACKET3_SET_SH_REG_START)
+UCONFIG_BASE = 0xC000  # of the first user config register (nvd.h PACKET3_SET_UCONFIG_REG_START)
+CONFIG_BASE = 0x2000  # of the first config register (nvd.h PACKET3_SET_CONFIG_REG_START)
+
+
+class SetShReg(Type3, words=2, op=0x76, dialects=ALL, source="nvd.h PACKET3_SET_SH_REG"):
+    """Write consecutive shader registers, such as COMPUTE_*."""
+
+    offset: int = bits(1, 15, 0, "dword number of the first, minus 0x2c00")
+    vmid_shift: int = bits(1, 27, 23, "where a VMID is inserted", default=0)
+    index: int = bits(1, 31, 28, "1: insert the VMID", default=0)
+    values: tuple[int, ...] = tail("one dword for each register")
+
+    @property
+    def register(self) -> int:
+        """Absolute dword number of the first register."""
+        return SH_BASE + self.offset
+
+
+class SetUconfigReg(Type3, words=2, op=0x79, dialects=ALL, source="nvd.h PACKET3_SET_UCONFIG_REG"):
+    """Write consecutive user config registers, such as GRBM_GFX_INDEX."""
+
+    offset: int = bits(1, 15, 0, "dword number of the first, minus 0xc000")
+    values: tuple[int, ...] = tail("one dword for each register")
+
+    @property
+    def register(self) -> int:
+        """Absolute dword number of the first register."""
+        return UCONFIG_BASE + self.offset
+
+
+class _WriteData(Type3, words=4, source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE_DATA"):
+    """What the layouts of WRITE_DATA share."""
+
+    dst_sel: WriteTo = bits(1, 11, 8, "where to", default=WriteTo.MEMORY, kind=WriteTo)
+    one_address: bool = bits(1, 16, 16, "every dword to one address", default=0, kind=bool)
+    wr_confirm: bool = bits(1, 20, 20, "wait until written", default=1, kind=bool)
+    policy: int = bits(1, 26, 25, POLICY, default=0)
+    engine_sel: int = bits(1, 31, 30, "graphics rings only", default=0)
+    address: int = u64(
+        2,
+        "byte address, or register dword number",
+        role=Role(uses="address", length="written", access="w"),
+    )
+    data: tuple[int, ...] = tail("dwords to write")
+
+    @property
+    def written(self) -> int:
+        """Bytes of memory that are written; 0 when the target is not memory."""
+        if self.dst_sel not in (WriteTo.MEMORY_SYNC, WriteTo.L2, WriteTo.MEMORY):
+            return 0
+        return 4 if self.one_address else 4 * len(self.data)
+
+
+class WriteData(
+    _WriteData,
+    op=0x37,
+    dialects=UP_TO_GFX11,
+    source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE_DATA",
+):
+    """Write dwords from the packet to memory or registers."""
+
+
+class WriteDataGfx12(
+    _WriteData,
+    op=0x37,
+    dialects=(PM4_GFX12,),
+    concept="WriteData",
+    source="nvd.h PACKET3_WRITE_DATA, PAL gfx12 MEC_WRITE_DATA",
+):
+    """Write dwords from the packet to memory or registers."""
+
+    mode: int = bits(1, 21, 21, "register addressing mode", default=0)
+    aid_id: int = bits(1, 24, 23, "die whose registers are meant", default=0)
+
+
+class _CopyData(Type3, words=6, source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_DATA"):
+    """What the layouts of COPY_DATA share."""
+
+    src_sel: CopyFrom = bits(1, 3, 0, "where from", kind=CopyFrom)
+    dst_sel: CopyTo = bits(1, 11, 8, "where to", kind=CopyTo)
+    src_policy: int = bits(1, 14, 13, POLICY, default=0)
+    count_sel: bool = bits(1, 16, 16, "copy 64 bits, not 32", default=0, kind=bool)
+    wr_confirm: bool = bits(1, 20, 20, "wait until written", default=1, kind=bool)
+    dst_policy: int = bits(1, 26, 25, POLICY, default=0)
+    pq_exe_status: int = bits(1, 29, 29, "queue execution status", default=0)
+    source: int = u64(
+        2,
+        "byte address, register dword number or immediate",
+        default=0,
+        role=Role(uses="address", length="read"),
+    )
+    destination: int = u64(
+        4,
+        "byte address or register dword number",
+        role=Role(uses="address", length="written", access="w"),
+    )
+
+    @property
+    def size(self) -> int:
+        """Bytes that are copied: 4 or 8."""
+        return 8 if self.count_sel else 4
+
+    @property
+    def read(self) -> int:
+        """Bytes of memory read; 0 when the source is not memory."""
+        return self.size if self.src_sel in (CopyFrom.MEMORY, CopyFrom.L2) else 0
+
+    @property
+    def written(self) -> int:
+        """Bytes of memory written; 0 when the target is not memory."""
+        return self.size if self.dst_sel in (CopyTo.MEMORY, CopyTo.L2) else 0
+
+
+class CopyData(
+    _CopyData,
+    op=0x40,
+    dialects=UP_TO_GFX11,
+    source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_DATA",
+):
+    """Copy 32 or 64 bits between memory, registers, counters, clocks and an immediate."""
+
+
+class CopyDataGfx12(
+    _CopyData,
+    op=0x40,
+    dialects=(PM4_GFX12,),
+    concept="CopyData",
+    source="Mesa sid.h PKT3_COPY_DATA, PAL gfx12 MEC_COPY_DATA",
+):
+    """Copy 32 or 64 bits between memory, registers, counters, clocks and an immediate."""
+
+    mode: int = bits(1, 21, 21, "register addressing mode", default=0)
+    aid_id: int = bits(1, 24, 23, "die whose registers are meant", default=0)
+
+
+class DmaData(
+    Type3, words=7, op=0x50, dialects=ALL, source="nvd.h PACKET3_DMA_DATA, PAL MEC_DMA_DATA"
+):
+    """Copy bytes, or fill them with a dword, by the engine's own DMA."""
+
+    engine: int = bits(1, 0, 0, "graphics rings only", default=0)
+    src_policy: int = bits(1, 14, 13, POLICY, default=0)
+    dst_sel: DmaTo = bits(1, 21, 20, "where to", default=DmaTo.L2, kind=DmaTo)
+    dst_policy: int = bits(1, 26, 25, POLICY, default=0)
+    src_sel: DmaFrom = bits(1, 30, 29, "where from", default=DmaFrom.L2, kind=DmaFrom)
+    cp_sync: bool = bits(1, 31, 31, "graphics rings only", default=0, kind=bool)
+    source: int = u64(
+        2, "byte address, or the dword to fill with", role=Role(uses="address", length="read")
+    )
+    destination: int = u64(
+        4, "byte address", role=Role(uses="address", length="written", access="w")
+    )
+    byte_count: int = bits(6, 25, 0, "bytes (not minus one)")
+    sas: bool = bits(6, 26, 26, "source is registers; gfx9", default=0, kind=bool)
+    das: bool = bits(6, 27, 27, "target is registers; gfx9", default=0, kind=bool)
+    saic: bool = bits(6, 28, 28, "do not increment the source", default=0, kind=bool)
+    daic: bool = bits(6, 29, 29, "do not increment the target", default=0, kind=bool)
+    raw_wait: bool = bits(6, 30, 30, "wait for earlier DMA writes", default=0, kind=bool)
+    dis_wc: bool = bits(6, 31, 31, "do not wait for write confirm", default=0, kind=bool)
+
+    @property
+    def read(self) -> int:
+        """Bytes of memory read; 0 when the source is not memory."""
+        memory = self.src_sel in (DmaFrom.ADDRESS, DmaFrom.L2) and not self.sas
+        return min(4, self.byte_count) if memory and self.saic else self.byte_count * memory
+
+    @property
+    def written(self) -> int:
+        """Bytes of memory written; 0 when the target is not memory."""
+        memory = self.dst_sel in (DmaTo.ADDRESS, DmaTo.L2) and not self.das
+        return min(4, self.byte_count) if memory and self.daic else self.byte_count * memory
+
+
+class AtomicMem(
+    Type3, words=9, op=0x1E, dialects=ALL, source="Mesa pkt3.json ATOMIC_MEM, PAL MEC_ATOMIC_MEM"
+):
+    """Do an atomic operation on 32 or 64 bits of memory, once or until a compare succeeds."""
+
+    atomic: AtomicOperation = bits(1, 6, 0, "what to do", kind=AtomicOperation)
+    command: AtomicCommand = bits(
+        1, 11, 8, "how to go on", default=AtomicCommand.SINGLE_PASS, kind=AtomicCommand
+    )
+    policy: int = bits(1, 26, 25, POLICY, default=0)
+    address: int = u64(2, "operand", role=Role(uses="address", length="size", access="rw"))
+    source: int = u64(4, "operand from the packet")
+    compare: int = u64(6, "for compare and swap, and for the loop", default=0)
+    loop_interval: int = bits(8, 12, 0, "clocks between tries", default=10)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the operand: 4 or 8."""
+        return 8 if self.atomic & 32 else 4
