@@ -1,0 +1,126 @@
+"""CDNA targets: gfx90a (MI200) and gfx942 (MI300).
+
+Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPUUsage.rst and
+AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
+"""
+
+from gputrace.families.family import Caches, Card, Copies, Family, Registers, Shape
+from gputrace.families.queues import SaveArea
+
+_REGISTERS = Registers(
+    vgpr_granule={64: 8},
+    vgpr_allocation={64: 8},
+    vgprs_per_lane={64: 512},
+    agprs=256,
+    sgprs=102,
+    sgpr_granule=16,
+)
+
+_SAVE_AREA = SaveArea(
+    waves_per_cu=40, engine_limits_waves=True, wave_record_bytes=8, vgpr_bytes=0x80000
+)
+
+GFX90A = Family(
+    name="gfx90a",
+    target_version=90010,
+    mach=0x3F,
+    generic_machs=(),
+    features=("sramecc", "xnack"),
+    device_ids=(0x7408, 0x740C, 0x740F, 0x7410),
+    waves=(64,),
+    wave=64,
+    shape=Shape(
+        xccs=1,
+        cus=110,
+        simds_per_cu=4,
+        waves_per_simd=8,
+        engines=8,
+        arrays_per_engine=1,
+        cus_per_array=16,
+    ),
+    copies=Copies(pcie=2, xgmi=3, queues=8, count_bits=22),
+    caches=Caches(l1=16 << 10, l1_line=64, scalar_line=64, l2=8 << 20, l2_line=128, mall=0),
+    registers=_REGISTERS,
+    save_area=_SAVE_AREA,
+    card=Card(
+        product="AMD Instinct MI250X",
+        device_id=0x740C,
+        node_name="aldebaran",
+        vram_bytes=64 << 30,
+        memory_width=4096,
+        memory_mhz=1600,
+        engine_mhz=1700,
+        fw_version=78,
+        sdma_fw_version=8,
+        capability=0x2C77A280,
+        debug_prop=1494,
+        cp_queues=24,
+        captured=False,
+    ),
+    flat_scratch="absolute",
+    private_segment_buffer=True,
+    work_group_ids="sgpr",
+    packed_work_item_ids=True,
+    kernarg_preload=True,
+    scratch_wavesize_unit=1024,
+    scratch_waves_scope="xcc",
+    wave32_initiator=False,
+    wgp_mode=False,
+    xnack_retry=True,
+    gds=True,
+    clock_hz=25_000_000,
+)
+
+GFX942 = Family(
+    name="gfx942",
+    target_version=90402,
+    mach=0x4C,
+    generic_machs=(0x5F,),
+    features=("sramecc", "xnack"),
+    device_ids=(0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x74B5, 0x74B6, 0x74BD),
+    waves=(64,),
+    wave=64,
+    shape=Shape(
+        xccs=8,
+        cus=38,
+        simds_per_cu=4,
+        waves_per_simd=8,
+        engines=4,
+        arrays_per_engine=1,
+        cus_per_array=10,
+    ),
+    copies=Copies(pcie=2, xgmi=14, queues=8, count_bits=22),
+    caches=Caches(
+        l1=32 << 10, l1_line=128, scalar_line=64, l2=4 << 20, l2_line=128, mall=256 << 20
+    ),
+    registers=_REGISTERS,
+    save_area=_SAVE_AREA,
+    card=Card(
+        product="AMD Instinct MI300X",
+        device_id=0x74A1,
+        node_name="ip discovery",
+        vram_bytes=192 << 30,
+        memory_width=8192,
+        memory_mhz=1300,
+        engine_mhz=2100,
+        fw_version=166,
+        sdma_fw_version=22,
+        capability=0x2C77A280,
+        debug_prop=1511,
+        cp_queues=24,
+        captured=True,
+    ),
+    flat_scratch="architected",
+    private_segment_buffer=False,
+    work_group_ids="sgpr",
+    packed_work_item_ids=True,
+    kernarg_preload=True,
+    scratch_wavesize_unit=1024,
+    scratch_waves_scope="xcc",
+    wave32_initiator=False,
+    wgp_mode=False,
+    xnack_retry=True,
+    pm4_queue_spans_xccs=False,
+    gds=True,
+    queues_per_process=255,
+)
