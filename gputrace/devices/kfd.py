@@ -10,6 +10,7 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -70,6 +71,18 @@ def _call(fd: int, request: int, data: bytearray) -> int:
                 continue
             return problem.errno or errno.EIO
         return 0
+
+
+def _release_view(mapping: Mapping) -> None:
+    if not mapping.view:
+        return
+    # All slices and arrays share the object below; releasing one view says nothing about others.
+    below = weakref.ref(mapping.view.obj)
+    writable = not mapping.view.readonly
+    mapping.view.release()
+    if below() is not None:
+        mapping.view = host.view(mapping.address, mapping.size, writable)
+        raise UsageError(f"views of the mapping at {mapping.address:#x} are in use")
 
 
 class RealKfd:
@@ -170,10 +183,7 @@ class RealKfd:
 
     def unmap(self, mapping: Mapping) -> None:
         """Cover a mapping with a reservation. Raises UsageError while views of it live."""
-        try:
-            mapping.view.release()
-        except BufferError:
-            raise UsageError(f"views of the mapping at {mapping.address:#x} are in use") from None
+        _release_view(mapping)
         host.cover(mapping.address, mapping.size)
 
     def reserve(self, size: int, address: int | None = None, alignment: int = 4096) -> int:
