@@ -42,8 +42,8 @@ class Span(NamedTuple):
 class Tracker(Protocol):
     """Something that tells what the CPU wrote; see `WriteTracker`."""
 
-    def watch(self, address: int, size: int) -> None:
-        """Begin to watch a mapped range of whole pages; what it holds now counts as written."""
+    def watch(self, address: int, size: int, *, written: bool = True) -> None:
+        """Begin to watch a mapped range of whole pages; `written` says if all of it counts."""
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching a range, before it is unmapped."""
@@ -68,8 +68,8 @@ class WriteTracker:
         self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         self._found = ctypes.create_string_buffer(24 * _REGIONS)
 
-    def watch(self, address: int, size: int) -> None:
-        """Begin to watch; the whole range counts as written at the next scan.
+    def watch(self, address: int, size: int, *, written: bool = True) -> None:
+        """Begin to watch; with `written` the whole range counts as written at the next scan.
 
         Raises KfdError("userfaultfd", ...) for memory that cannot be watched.
         """
@@ -82,7 +82,9 @@ class WriteTracker:
             fields = {"address": address, "size": size}
             raise KfdError("userfaultfd", failure.errno or 0, fields) from failure
         self._ranges[address] = size
-        self._fresh.add(address)
+        self._scan(address, address + size)  # from here on pages are protected
+        if written:
+            self._fresh.add(address)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching a range that `watch` was given."""
