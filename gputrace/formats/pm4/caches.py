@@ -48,8 +48,8 @@ class EventWriteAddress(
 _RELEASE = "Mesa sid.h PKT3_RELEASE_MEM, "
 
 
-class _ReleaseMem(Type3, words=8, source=_RELEASE + "nvd.h PACKET3_RELEASE_MEM"):
-    """What the layouts of RELEASE_MEM share."""
+class ReleaseMem(Type3, words=8, source=_RELEASE + "nvd.h PACKET3_RELEASE_MEM"):
+    """When earlier work is done: flush caches, write, interrupt; what every layout has."""
 
     event_type: Event = bits(
         1, 5, 0, "what is waited for", default=Event.CACHE_FLUSH_AND_INV_TS_EVENT, kind=Event
@@ -89,7 +89,7 @@ class _ReleaseMem(Type3, words=8, source=_RELEASE + "nvd.h PACKET3_RELEASE_MEM")
 
 
 class ReleaseMemGfx9(
-    _ReleaseMem,
+    ReleaseMem,
     op=0x49,
     dialects=(PM4_GFX9,),
     concept="ReleaseMem",
@@ -127,7 +127,7 @@ class ReleaseMemGfx9(
     )
 
 
-class _ReleaseMemGcr(_ReleaseMem, source=_RELEASE + "nvd.h PACKET3_RELEASE_MEM"):
+class _ReleaseMemGcr(ReleaseMem, source=_RELEASE + "nvd.h PACKET3_RELEASE_MEM"):
     """What RELEASE_MEM shares from gfx10 on."""
 
     glv_inv: bool = bits(

@@ -37,8 +37,14 @@ class SetUconfigReg(Type3, words=2, op=0x79, dialects=ALL, source="nvd.h PACKET3
         return UCONFIG_BASE + self.offset
 
 
-class _WriteData(Type3, words=4, source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE_DATA"):
-    """What the layouts of WRITE_DATA share."""
+class WriteData(
+    Type3,
+    words=4,
+    op=0x37,
+    dialects=UP_TO_GFX11,
+    source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE_DATA",
+):
+    """Write dwords from the packet to memory or registers."""
 
     dst_sel: WriteTo = bits(1, 11, 8, "where to", default=WriteTo.MEMORY, kind=WriteTo)
     one_address: bool = bits(1, 16, 16, "every dword to one address", default=0, kind=bool)
@@ -60,17 +66,8 @@ class _WriteData(Type3, words=4, source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE
         return 4 if self.one_address else 4 * len(self.data)
 
 
-class WriteData(
-    _WriteData,
-    op=0x37,
-    dialects=UP_TO_GFX11,
-    source="nvd.h PACKET3_WRITE_DATA, PAL MEC_WRITE_DATA",
-):
-    """Write dwords from the packet to memory or registers."""
-
-
 class WriteDataGfx12(
-    _WriteData,
+    WriteData,
     op=0x37,
     dialects=(PM4_GFX12,),
     concept="WriteData",
@@ -82,8 +79,14 @@ class WriteDataGfx12(
     aid_id: int = bits(1, 24, 23, "die whose registers are meant", default=0)
 
 
-class _CopyData(Type3, words=6, source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_DATA"):
-    """What the layouts of COPY_DATA share."""
+class CopyData(
+    Type3,
+    words=6,
+    op=0x40,
+    dialects=UP_TO_GFX11,
+    source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_DATA",
+):
+    """Copy 32 or 64 bits between memory, registers, counters, clocks and an immediate."""
 
     src_sel: CopyFrom = bits(1, 3, 0, "where from", kind=CopyFrom)
     dst_sel: CopyTo = bits(1, 11, 8, "where to", kind=CopyTo)
@@ -120,17 +123,8 @@ class _CopyData(Type3, words=6, source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_
         return self.size if self.dst_sel in (CopyTo.MEMORY, CopyTo.L2) else 0
 
 
-class CopyData(
-    _CopyData,
-    op=0x40,
-    dialects=UP_TO_GFX11,
-    source="Mesa sid.h PKT3_COPY_DATA, PAL MEC_COPY_DATA",
-):
-    """Copy 32 or 64 bits between memory, registers, counters, clocks and an immediate."""
-
-
 class CopyDataGfx12(
-    _CopyData,
+    CopyData,
     op=0x40,
     dialects=(PM4_GFX12,),
     concept="CopyData",
