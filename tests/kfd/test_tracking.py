@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gputrace.kfd.tracking import Span, WriteTracker
 from gputrace.errors import KfdError, UsageError
 from gputrace.kfd import host
+from gputrace.kfd.tracking import Span, WriteTracker
 
 PAGES = 64
 SIZE = PAGES * host.PAGE
