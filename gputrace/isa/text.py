@@ -9,6 +9,18 @@ _PREFIX = {
     OperandKind.ACC: "a",
     OperandKind.TTMP: "ttmp",
 }
+_BARE = (
+    "s_endpgm",
+    "s_endpgm_saved",
+    "s_endpgm_ordered_ps_done",
+    "s_barrier",
+    "s_wakeup",
+    "s_icache_inv",
+    "s_ttracedata",
+    "s_set_gpr_idx_off",
+    "s_code_end",
+    "s_wait_idle",
+)
 _QUAD_END = 0x100
 _DPP_ROWS = {
     0x100: "row_shl",
@@ -104,14 +116,15 @@ def _sdwa(instruction: Instruction) -> list[str]:
     ]
 
 
-def _memory(memory: Memory) -> list[str]:
+def _memory(memory: Memory, scalar: bool) -> list[str]:
     parts = []
     if memory.offset1 is not None:
         parts += [f"offset0:{memory.offset}"] if memory.offset else []
         parts += [f"offset1:{memory.offset1}"] if memory.offset1 else []
     parts += [name for name in ("idxen", "offen") if getattr(memory, name)]
-    if memory.offset and memory.offset1 is None:
-        parts.append(f"offset:{memory.offset}")
+    # An SMEM offset without a register stands among the operands.
+    if memory.offset and memory.offset1 is None and (not scalar or memory.soffset is not None):
+        parts.append(f"offset:{memory.offset:#x}" if scalar else f"offset:{memory.offset}")
     names = ("glc", "slc", "dlc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
     return parts + [name for name in names if getattr(memory, name)]
 
@@ -130,16 +143,46 @@ def _modifiers(instruction: Instruction) -> list[str]:
     if instruction.variant == "sdwa":
         parts += _sdwa(instruction)
     if instruction.memory is not None:
-        parts += _memory(instruction.memory)
+        parts += _memory(instruction.memory, instruction.encoding == "SMEM")
     for name in ("cbsz", "abid", "blgp"):
         value = getattr(instruction, name)
         parts += [f"{name}:{value}"] if value else []
     return parts
 
 
+def _places(instruction: Instruction, memory: Memory) -> list[str]:
+    # A missing address is written `off`; compares-and-swaps and loads differ in where data stands.
+    base = "off" if memory.base is None else memory.base.text()
+    address = "off" if memory.address is None else memory.address.text()
+    data = [operand.text() for operand in memory.data]
+    dst = [operand.text() for operand in instruction.dst]
+    encoding = instruction.encoding
+    if encoding in ("MUBUF", "MTBUF") and memory.base is not None:
+        soffset = [memory.soffset.text()] if memory.soffset is not None else []
+        return [*(data or dst), address, base, *soffset]
+    if encoding in ("GLOBAL", "SCRATCH"):
+        addresses = [] if encoding == "GLOBAL" and memory.address is None else [address]
+        return [*dst, *addresses, *data, base]
+    if encoding == "SMEM" and memory.base is not None:
+        found = [operand.text() for operand in instruction.src]
+        offset = [] if memory.soffset is not None else [f"{memory.offset:#x}"]
+        return [*(() if data else dst), *found, *offset]
+    return [*dst, *(operand.text() for operand in instruction.src)]
+
+
 def instruction_text(instruction: Instruction) -> str:
     """Write one instruction: mnemonic, operands, modifiers."""
     if instruction.components:
         return " :: ".join(part.text() for part in instruction.components)
-    operands = ", ".join(operand.text() for operand in (*instruction.dst, *instruction.src))
-    return " ".join(filter(None, (instruction.mnemonic, operands, *_modifiers(instruction))))
+    if instruction.memory is not None:
+        operands = _places(instruction, instruction.memory)
+    else:
+        operands = [operand.text() for operand in (*instruction.dst, *instruction.src)]
+    mnemonic = instruction.mnemonic
+    if instruction.encoding == "VOPD":
+        mnemonic = mnemonic.replace("v_", "v_dual_", 1)
+        operands = [operand for operand in operands if not operand.startswith("vcc")]
+    elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
+        operands = [f"{(instruction.simm or 0) & 0xFFFF:#x}"]
+    text = ", ".join(operands)
+    return " ".join(filter(None, (mnemonic, text, *_modifiers(instruction))))

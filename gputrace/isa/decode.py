@@ -1,0 +1,590 @@
+"""Decodes machine code into instructions.
+
+The opcode tables (`gputrace.isa.tables`) say for each encoding and opcode which fields hold
+operands of which type; the encodings (`gputrace.isa.encodings`) say where those fields are. Both
+are joined once per target, so that decoding one instruction is two look-ups and a pass over its
+operands.
+
+Rules not in the tables, each from LLVM's AMDGPUDisassembler.cpp and SIInstrInfo.td: literals, SDWA
+and DPP words, AGPR bits, addresses of flat and buffer instructions.
+"""
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+
+from gputrace.errors import DecodeError, UsageError
+from gputrace.isa.encodings import GFX11, GFX940, Fields, Format, Generation
+from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandKind
+from gputrace.isa.operands import OperandReader, Type, type_of
+
+Code = bytes | memoryview
+
+_TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
+_VCC, _SDWA, _DPP, _DPP8, _DPP8_FI, _LITERAL = 106, 249, 250, 233, 234, 255
+_SELECT = ("byte_0", "byte_1", "byte_2", "byte_3", "word_0", "word_1", "", "")
+_UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
+_SEGMENTS = {0: "FLAT", 1: "SCRATCH", 2: "GLOBAL"}
+_SHORT = ("VOP1", "VOP2", "VOPC")
+_NUMBER = {"src0": 0, "src1": 1, "src2": 2}
+_CACHE_BITS = ("glc", "slc", "dlc", "sc0", "sc1", "nt", "tfe", "lds", "offen", "idxen")
+_DATA_FIELDS = ("vdst", "data", "data0", "data1", "vdata")
+_TWO_OFFSETS = ("read2", "write2", "wrxchg2", "_2addr_")
+_BRANCHES = ("s_branch", "s_cbranch")
+_BLANK = Operand(OperandKind.VGPR)  # stands for the source that the DPP word replaces
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One operand of a row: the field that holds it, its type, what register file it means."""
+
+    field: str
+    type: Type
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One instruction of a target's table."""
+
+    name: str
+    dst: tuple[Slot, ...]
+    src: tuple[Slot, ...]
+
+
+class Word:
+    """The instruction being decoded: its bits, the code after it, and its length so far."""
+
+    __slots__ = ("at", "code", "extra", "form", "places", "raw", "row", "size")
+
+    def __init__(self, form: Format, row: Row, raw: int, code: Code, at: int) -> None:
+        self.form, self.row, self.raw, self.code, self.at = form, row, raw, code, at
+        self.size = 4 * form.words
+        self.extra: int | None = None
+        self.places = form.fields
+
+    def get(self, field: str) -> int:
+        """Read a field; 0 when the encoding has none of this name."""
+        place = self.places.get(field)
+        return 0 if place is None else self.raw >> place[0] & (1 << place[1]) - 1
+
+    def bit(self, field: str) -> bool:
+        """Read a flag; False when the encoding has none of this name."""
+        return bool(self.get(field))
+
+    def more(self) -> int:
+        """Give the word after the instruction: literal, DPP or SDWA; there is at most one."""
+        if self.extra is None:
+            end = self.at + self.size + 4
+            if end > len(self.code):
+                raise self.error("the code ends before the instruction's last word")
+            self.extra = int(struct.unpack_from("<I", self.code, end - 4)[0])
+            self.size += 4
+        return self.extra
+
+    def error(self, reason: str) -> DecodeError:
+        """Make the error that names the place."""
+        return DecodeError(f"code offset {self.at:#x}", self.raw, reason)
+
+    def instruction(
+        self,
+        encoding: str,
+        variant: str,
+        dst: tuple[Operand, ...],
+        src: tuple[Operand, ...],
+    ) -> Instruction:
+        """Make the instruction of what all encodings have."""
+        words = struct.unpack_from(f"<{self.size // 4}I", self.code, self.at)
+        return Instruction(self.row.name, encoding, variant, self.at, words, dst, src)
+
+
+def _slot(text: str, wave: int) -> Slot:
+    field, _, kind = text.partition(":")
+    name, _, file = field.partition(".")
+    return Slot(name, type_of(kind, wave), file)
+
+
+def _rows(text: str, wave: int) -> dict[tuple[str, int], Row]:
+    rows = {}
+    for line in text.splitlines():
+        encoding, opcode, name, *operands = line.split(" ")
+        middle = operands.index("=")
+        dst = tuple(_slot(part, wave) for part in operands[:middle])
+        src = tuple(_slot(part, wave) for part in operands[middle + 1 :])
+        rows[encoding, int(opcode)] = Row(name, dst, src)
+    return rows
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+class Decoder:
+    """Decodes one target's instructions; make it with `decoder`."""
+
+    def __init__(self, target: str, wave: int, generation: Generation) -> None:
+        self.target, self.wave = target, wave
+        table: str = import_module(f"gputrace.isa.tables.{target}").ROWS
+        self._generation = generation
+        self._rows = _rows(table, wave)
+        self._operands = OperandReader(generation)
+        self._forms = [generation.format_of(top << 22) for top in range(1 << 10)]
+        # LLVM names the encoding only where an instruction with operands has both.
+        named = [(key[0], row.name) for key, row in self._rows.items() if row.dst or row.src]
+        short = {name for encoding, name in named if encoding in _SHORT}
+        self._both = short & {name for encoding, name in named if encoding == "VOP3"}
+        self._mask = type_of("mask", wave)
+        matrix = [form for form in generation.formats if form.name == "MAI"]
+        self._matrix_form = matrix[0] if matrix else generation.formats[0]
+
+    def decode(self, code: Code, offset: int = 0) -> Instruction:
+        """Decode the instruction at a byte offset.
+
+        Raises DecodeError when the bits are no instruction of the target, when the code ends before
+        it does, and for the graphics encodings, which gputrace does not model.
+        """
+        if offset < 0 or offset % 4 or offset + 4 > len(code):
+            raise DecodeError(f"code offset {offset:#x}", 0, "no instruction can begin here")
+        raw = int(struct.unpack_from("<I", code, offset)[0])
+        form = self._forms[raw >> 22]
+        if form is None:
+            raise DecodeError(f"code offset {offset:#x}", raw, f"no {self.target} encoding")
+        if form.refused:
+            raise DecodeError(f"code offset {offset:#x}", raw, f"{form.name} is {form.refused}")
+        if form.words == 2:
+            if offset + 8 > len(code):
+                raise DecodeError(f"code offset {offset:#x}", raw, "the code ends in here")
+            raw = int(struct.unpack_from("<Q", code, offset)[0])
+        return self._dispatch(form, raw, code, offset)
+
+    def _dispatch(self, form: Format, raw: int, code: Code, offset: int) -> Instruction:
+        encoding = form.name
+        if encoding == "VOPD":
+            return self._dual(form, raw, code, offset)
+        if encoding == "FLAT":
+            low, width = form.fields["segment"]
+            encoding = _SEGMENTS.get(raw >> low & (1 << width) - 1, "")
+        opcode = raw >> form.opcode[0] & (1 << form.opcode[1]) - 1
+        row = self._rows.get((encoding, opcode))
+        if row is None:
+            reason = f"{self.target} has no {encoding or form.name} opcode {opcode:#x}"
+            raise DecodeError(f"code offset {offset:#x}", raw, reason)
+        if encoding == "VOP3P" and row.name.startswith("v_mfma"):
+            form = self._matrix_form  # the xf32 ones have opcodes outside the others' range
+        word = Word(form, row, raw, code, offset)
+        try:
+            return _HANDLERS[form.name](self, word, form.name if form.name == "MAI" else encoding)
+        except DecodeError as error:
+            raise word.error(f"{row.name}: {error.reason}") from error
+
+    # scalar encodings
+
+    def _scalar(self, word: Word, encoding: str) -> Instruction:
+        dst = tuple(self._scalar_operand(word, slot) for slot in word.row.dst)
+        src = tuple(self._scalar_operand(word, slot) for slot in word.row.src)
+        made = word.instruction(encoding, "", dst, src)
+        if "simm" not in word.places:
+            return made
+        simm = _signed(word.get("simm"), 16)
+        if encoding == "SOPP" and made.name.startswith(_BRANCHES):
+            src = (self._label(word),)
+        return replace(made, simm=simm, src=src)
+
+    def _label(self, word: Word) -> Operand:
+        simm = word.get("simm")
+        target = word.at + 4 + 4 * _signed(simm, 16)
+        return Operand(OperandKind.LABEL, simm, 0, "label", 64, target)
+
+    def _scalar_operand(self, word: Word, slot: Slot) -> Operand:
+        if slot.field == "literal":
+            return self._operands.literal(word.more(), slot.type)
+        value = word.get(slot.field)
+        name = slot.type.name
+        if name == "label":
+            return self._label(word)
+        if slot.field == "simm":
+            signed = name == "i16" and not word.row.name.endswith("_u32")
+            shown = _signed(value, 16) & 0xFFFFFFFF if signed else value
+            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, shown)
+        if name.startswith("imm"):
+            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, value)
+        if value == _LITERAL:
+            return self._operands.literal(word.more(), slot.type)
+        return self._operands.source(value, slot.type)
+
+    # vector encodings
+
+    def _vector(self, word: Word, slot: Slot) -> Operand:
+        field = slot.field
+        if field == "vcc":
+            return self._operands.source(_VCC, self._mask)
+        if field == "literal":
+            return self._operands.literal(word.more(), slot.type)
+        value = word.get(field)
+        if field in ("vdst", "vsrc1"):
+            if slot.file == "s":
+                return self._operands.source(value, slot.type)
+            if slot.file == "a":
+                return self._operands.register(OperandKind.ACC, value, slot.type)
+            return self._half(word, self._operands.source(256 + value, slot.type))
+        if value == _LITERAL and field != "sdst":
+            if word.form.words == 2 and not self._generation.vop3_literal:
+                raise word.error("a literal, which this encoding cannot have")
+            return self._operands.literal(word.more(), slot.type)
+        made = self._operands.source(value, slot.type)
+        if word.row.name == "v_accvgpr_mov_b32":
+            return replace(made, kind=OperandKind.ACC)
+        return self._half(word, made)
+
+    def _half(self, word: Word, operand: Operand) -> Operand:
+        # In the short encodings bit 7 of a 16-bit operand's register is the half (LLVM: true16).
+        if (
+            operand.bits != 16
+            or word.form.words == 2
+            or not self._generation.halves
+            or operand.kind is not OperandKind.VGPR
+        ):
+            return operand
+        return replace(operand, index=operand.index & 127, op_sel=operand.index > 127)
+
+    def _short(self, word: Word, encoding: str) -> Instruction:
+        first = word.get("src0")
+        if any(slot.field == "src0" for slot in word.row.src):
+            if first == _SDWA and not self._generation.halves:
+                return self._sdwa(word, encoding)
+            if first == _DPP or (first in (_DPP8, _DPP8_FI) and self._generation.halves):
+                return self._dpp(word, encoding, ())
+        dst = tuple(self._vector(word, slot) for slot in word.row.dst)
+        src = tuple(self._vector(word, slot) for slot in word.row.src)
+        variant = "e32" if word.row.name in self._both else ""
+        return word.instruction(encoding, variant, dst, src)
+
+    def _dpp(self, word: Word, encoding: str, modified: tuple[Operand, ...]) -> Instruction:
+        # `modified` are the sources of a VOP3 with its modifiers; the short forms take the word's.
+        long = word.form.words == 2
+        wide = word.get("src0") == _DPP
+        extra = word.more()
+        inactive = bool(extra >> 18 & 1) if wide else word.get("src0") == _DPP8_FI
+        lanes = () if wide else tuple(extra >> 8 + 3 * lane & 7 for lane in range(8))
+        dpp = Dpp(fetch_inactive=inactive, lanes=lanes)
+        if wide:
+            bound = bool(extra >> 19 & 1)
+            dpp = Dpp(extra >> 8 & 0x1FF, extra >> 28, extra >> 24 & 15, bound, inactive)
+        src = []
+        for number, slot in enumerate(word.row.src):
+            if slot.field == "src0":
+                made = self._half(word, self._operands.source(256 + (extra & 255), slot.type))
+            elif not long:
+                made = self._vector(word, slot)
+            else:
+                src.append(modified[number])
+                continue
+            if long:
+                old = modified[number]
+                made = replace(made, neg=old.neg, abs=old.abs, op_sel=old.op_sel)
+                made = replace(made, op_sel_hi=old.op_sel_hi, neg_hi=old.neg_hi)
+            elif wide and number < 2:
+                signs = extra >> 20 + 2 * number
+                made = replace(made, neg=bool(signs & 1), abs=bool(signs >> 1 & 1))
+            src.append(made)
+        dst = tuple(self._vector(word, slot) for slot in word.row.dst)
+        variant = ("e64_" if long else "") + ("dpp" if wide else "dpp8")
+        variant = variant if wide or not long else "e64_dpp"
+        made_all = word.instruction(encoding, variant, dst, tuple(src))
+        return replace(made_all, dpp=dpp)
+
+    def _sdwa(self, word: Word, encoding: str) -> Instruction:
+        extra = word.more()
+        src = []
+        for number, slot in enumerate(word.row.src):
+            if slot.field == "vcc":
+                src.append(self._vector(word, slot))
+                continue
+            signs = extra >> 16 + 8 * number
+            register = extra & 255 if number == 0 else word.get("vsrc1")
+            scalar = bool(signs >> 7 & 1)
+            made = self._operands.source(register + (0 if scalar else 256), slot.type)
+            src.append(
+                replace(
+                    made,
+                    select=_SELECT[signs & 7],
+                    sext=bool(signs >> 3 & 1),
+                    neg=bool(signs >> 4 & 1),
+                    abs=bool(signs >> 5 & 1),
+                )
+            )
+        dst = [self._vector(word, slot) for slot in word.row.dst]
+        if encoding == "VOPC":
+            if extra >> 15 & 1:
+                dst[0] = self._operands.source(extra >> 8 & 127, self._mask)
+            return word.instruction(encoding, "sdwa", tuple(dst), tuple(src))
+        if dst:
+            dst[0] = replace(dst[0], select=_SELECT[extra >> 8 & 7])
+        return replace(
+            word.instruction(encoding, "sdwa", tuple(dst), tuple(src)),
+            clamp=bool(extra >> 13 & 1),
+            omod=extra >> 14 & 3,
+            dst_unused=_UNUSED[extra >> 11 & 3],
+        )
+
+    def _vop3(self, word: Word, encoding: str) -> Instruction:
+        row = word.row
+        carries = any(slot.field == "sdst" for slot in row.dst)
+        signs, sizes = word.get("neg"), 0 if carries else word.get("abs")
+        halves = 0 if carries else word.get("op_sel")
+        dpp = self._is_dpp(word)
+        src = []
+        for slot in row.src:
+            number = _NUMBER[slot.field]
+            blank = dpp and number == 0
+            made = _BLANK if blank else self._vector(word, slot)
+            neg, size, half = (bool(bits >> number & 1) for bits in (signs, sizes, halves))
+            if neg or size or half:
+                made = replace(made, neg=neg, abs=size, op_sel=half)
+            src.append(made)
+        if dpp:
+            instruction = self._dpp(word, encoding, tuple(src))
+        else:
+            dst = tuple(self._vector(word, slot) for slot in row.dst)
+            variant = "e64" if row.name in self._both else ""
+            instruction = word.instruction(encoding, variant, dst, tuple(src))
+        clamp, omod = word.bit("clamp"), word.get("omod")
+        if halves & 8 and instruction.dst:
+            changed = replace(instruction.dst[0], op_sel=True)
+            instruction = replace(instruction, dst=(changed, *instruction.dst[1:]))
+        return replace(instruction, clamp=clamp, omod=omod) if clamp or omod else instruction
+
+    def _is_dpp(self, word: Word) -> bool:
+        first = word.get("src0")
+        if first not in (_DPP, _DPP8, _DPP8_FI):
+            return False
+        if not self._generation.vop3_literal:
+            raise word.error("a DPP word, which this encoding cannot have")
+        return any(slot.field == "src0" for slot in word.row.src)
+
+    def _packed(self, word: Word, encoding: str) -> Instruction:
+        mix = "_mix" in word.row.name
+        low, high = word.get("neg"), word.get("neg_hi")
+        sel, sel_hi = word.get("op_sel"), word.get("op_sel_hi") | word.get("op_sel_hi2") << 2
+        dpp = self._is_dpp(word)
+        src = []
+        for slot in word.row.src:
+            number = _NUMBER[slot.field]
+            bits = [bool(part >> number & 1) for part in (low, high, sel, sel_hi)]
+            if mix and bits[3]:
+                slot = Slot(slot.field, type_of("f16", self.wave), slot.file)
+            made = _BLANK if dpp and number == 0 else self._vector(word, slot)
+            made = replace(made, neg=bits[0], op_sel=bits[2], op_sel_hi=bits[3])
+            src.append(replace(made, abs=bits[1]) if mix else replace(made, neg_hi=bits[1]))
+        if dpp:
+            instruction = self._dpp(word, encoding, tuple(src))
+        else:
+            dst = tuple(self._vector(word, slot) for slot in word.row.dst)
+            instruction = word.instruction(encoding, "", dst, tuple(src))
+        return replace(instruction, clamp=True) if word.bit("clamp") else instruction
+
+    def _matrix(self, word: Word, encoding: str) -> Instruction:
+        name = word.row.name
+        acc, both = word.get("acc"), word.bit("acc_cd")
+        dst = [self._vector(word, slot) for slot in word.row.dst]
+        src = []
+        for slot in word.row.src:
+            number = _NUMBER[slot.field]
+            made = self._vector(word, slot)
+            wanted = bool(acc >> number & 1) if number < 2 else both and "smfmac" not in name
+            wanted = wanted or name == "v_accvgpr_read_b32"
+            if wanted and made.kind is OperandKind.VGPR:
+                made = replace(made, kind=OperandKind.ACC)
+            src.append(made)
+        if both and not name.startswith("v_accvgpr"):
+            dst[0] = replace(dst[0], kind=OperandKind.ACC)
+        made_all = word.instruction(encoding, "", tuple(dst), tuple(src))
+        cbsz, abid, blgp = word.get("cbsz"), word.get("abid"), word.get("blgp")
+        return replace(made_all, cbsz=cbsz, abid=abid, blgp=blgp)
+
+    def _dual(self, form: Format, raw: int, code: Code, offset: int) -> Instruction:
+        halves, size, extra = [], 8, None
+        for half, opcode in (("x", raw >> 22 & 15), ("y", raw >> 17 & 31)):
+            row = self._rows.get(("VOPD", opcode))
+            if row is None:
+                reason = f"{self.target} has no VOPD opcode {opcode:#x}"
+                raise DecodeError(f"code offset {offset:#x}", raw, reason)
+            word = Word(form, row, raw, code, offset)
+            word.size, word.extra = size, extra
+            word.places = _dual_fields(form, half)
+            dst = self._operands.register(
+                OperandKind.VGPR, self._dual_register(word, half), row.dst[0].type
+            )
+            src = tuple(self._vector(word, slot) for slot in row.src)
+            size, extra = word.size, word.extra
+            halves.append((word, dst, src))
+        parts = []
+        for word, dst, src in halves:
+            word.size = size
+            parts.append(word.instruction("VOPD", "", (dst,), src))
+        name = "_".join(("v_dual", *(part.name.removeprefix("v_") for part in parts)))
+        return Instruction(name, "VOPD", "", offset, parts[0].words, components=tuple(parts))
+
+    def _dual_register(self, word: Word, half: str) -> int:
+        if half == "x":
+            return word.get("vdst")
+        # The Y half writes a register of the other parity than the X half.
+        return word.get("vdst") << 1 | 1 - (word.raw >> 56 & 1)
+
+    # memory encodings
+
+    def _flags(self, word: Word) -> dict[str, bool]:
+        return {name: True for name in _CACHE_BITS if name in word.places and word.get(name)}
+
+    def _file(self, word: Word) -> OperandKind:
+        return OperandKind.ACC if word.bit("acc") else OperandKind.VGPR
+
+    def _data(self, word: Word, slots: tuple[Slot, ...]) -> tuple[Operand, ...]:
+        kind = self._file(word)
+        return tuple(
+            self._operands.register(kind, word.get(slot.field), slot.type)
+            for slot in slots
+            if slot.field in _DATA_FIELDS
+        )
+
+    def _address(self, word: Word, field: str, dwords: int) -> Operand:
+        kind = type_of(f"b{32 * dwords}", self.wave)
+        return self._operands.register(OperandKind.VGPR, word.get(field), kind)
+
+    def _old_value(self, name: str, data: Operand) -> Operand:
+        # A compare-and-swap has two values and gives back one.
+        if "cmpswap" not in name:
+            return data
+        kind = type_of(f"b{data.bits // 2}", self.wave)
+        return self._operands.register(data.kind, data.index, kind)
+
+    def _smem(self, word: Word, encoding: str) -> Instruction:
+        dst = tuple(self._operands.source(word.get("sdata"), slot.type) for slot in word.row.dst)
+        offset, soffset, base = _signed(word.get("offset"), 21), None, None
+        slots = {slot.field: slot for slot in word.row.src}
+        scalar = type_of("b32", self.wave)
+        if "immediate" in word.places:
+            immediate, register = word.bit("immediate"), word.bit("soffset_on")
+            if register:
+                soffset = self._operands.source(word.get("soffset"), scalar)
+            elif not immediate and "sbase" in slots:
+                soffset = self._operands.source(word.get("offset") & 127, scalar)
+            offset = offset if immediate else 0
+        elif "sbase" in slots:
+            made = self._operands.source(word.get("soffset"), scalar)
+            soffset = None if made.name == "null" else made
+        if "sbase" in slots:
+            base = self._operands.source(word.get("sbase") * 2, slots["sbase"].type)
+        data: tuple[Operand, ...] = ()
+        if "sdata" in slots and slots["sdata"].type.name == "imm7":
+            value = word.get("sdata")
+            data = (Operand(OperandKind.IMMEDIATE, value, 0, "imm7", 32, value),)
+        elif "sdata" in slots:
+            data = (self._operands.source(word.get("sdata"), slots["sdata"].type),)
+            if word.bit("glc") and "atomic" in word.row.name:
+                dst = (replace(data[0]),)
+        memory = Memory(None, base, soffset, data, offset, glc=word.bit("glc"), dlc=word.bit("dlc"))
+        parts = (*data, base, soffset)
+        src = tuple(part for part in parts if part is not None)
+        return replace(word.instruction(encoding, "", dst, src), memory=memory)
+
+    def _lds(self, word: Word, encoding: str) -> Instruction:
+        name = word.row.name
+        dst = self._data(word, word.row.dst)
+        data = self._data(word, word.row.src)
+        wanted = any(slot.field == "addr" for slot in word.row.src)
+        address = self._address(word, "addr", 1) if wanted else None
+        two = any(part in name for part in _TWO_OFFSETS)
+        offset, offset1 = (word.get("offset0"), word.get("offset1")) if two else (0, None)
+        offset = offset if two else word.get("offset")
+        memory = Memory(address, None, None, data, offset, offset1, gds=word.bit("gds"))
+        src = (() if address is None else (address,)) + data
+        return replace(word.instruction(encoding, "", dst, src), memory=memory)
+
+    def _flat(self, word: Word, encoding: str) -> Instruction:
+        name = word.row.name
+        flags = self._flags(word)
+        data = self._data(word, word.row.src)
+        dst = self._data(word, word.row.dst)
+        if "atomic" in name and (flags.get("sc0") or flags.get("glc")):
+            old = self._operands.register(data[0].kind, word.get("vdst"), word.row.src[-1].type)
+            dst = (self._old_value(name, old),)
+        has_base = encoding != "FLAT" and word.get("saddr") != self._generation.no_base
+        address = None
+        if encoding == "SCRATCH":
+            flags.pop("lds", None)  # this bit says that there is a vector address
+            if word.bit("vaddr_on") or ("vaddr_on" not in word.places and word.bit("lds")):
+                address = self._address(word, "addr", 1)
+        elif any(slot.field == "addr" for slot in word.row.src):
+            address = self._address(word, "addr", 1 if has_base else 2)
+        base = None
+        if has_base:
+            kind = type_of("b32" if encoding == "SCRATCH" else "b64", self.wave)
+            base = self._operands.source(word.get("saddr"), kind)
+        offset = word.get("offset")
+        offset = offset & 0xFFF if encoding == "FLAT" else _signed(offset, 13)
+        memory = Memory(address, base, None, data, offset, **flags)
+        parts = (address, *data, base)
+        src = tuple(part for part in parts if part is not None)
+        return replace(word.instruction(encoding, "", dst, src), memory=memory)
+
+    def _buffer(self, word: Word, encoding: str) -> Instruction:
+        name = word.row.name
+        flags = self._flags(word)
+        slots = {slot.field: slot for slot in word.row.src}
+        data = () if flags.get("lds") else self._data(word, word.row.src)
+        dst: tuple[Operand, ...] = ()
+        if "load" in name:
+            dst, data = data, ()
+        elif "atomic" in name and (flags.get("sc0") or flags.get("glc")):
+            dst = (self._old_value(name, data[0]),)
+        address = base = soffset = None
+        dwords = int(word.bit("offen")) + int(word.bit("idxen"))
+        if dwords and "vaddr" in slots:
+            address = self._address(word, "vaddr", dwords)
+        if "srsrc" in slots:
+            base = self._operands.source(word.get("srsrc") * 4, slots["srsrc"].type)
+            soffset = self._operands.source(word.get("soffset"), slots["soffset"].type)
+        form = word.get("format") if "format" in word.places else None
+        memory = Memory(address, base, soffset, data, word.get("offset"), format=form, **flags)
+        parts = (*data, address, base, soffset)
+        src = tuple(part for part in parts if part is not None)
+        return replace(word.instruction(encoding, "", dst, src), memory=memory)
+
+
+@cache
+def _dual_places(fields: tuple[tuple[str, tuple[int, int]], ...], half: str) -> Fields:
+    return {name[:-1]: place for name, place in fields if name.endswith(half)}
+
+
+def _dual_fields(form: Format, half: str) -> Fields:
+    return _dual_places(tuple(form.fields.items()), half)
+
+
+_HANDLERS: Mapping[str, Callable[[Decoder, Word, str], Instruction]] = {
+    **dict.fromkeys(("SOP1", "SOP2", "SOPC", "SOPK", "SOPP"), Decoder._scalar),
+    **dict.fromkeys(("VOP1", "VOP2", "VOPC"), Decoder._short),
+    "VOP3": Decoder._vop3,
+    "VOP3P": Decoder._packed,
+    "MAI": Decoder._matrix,
+    "SMEM": Decoder._smem,
+    "DS": Decoder._lds,
+    "FLAT": Decoder._flat,
+    "MUBUF": Decoder._buffer,
+    "MTBUF": Decoder._buffer,
+}
+
+
+@cache
+def decoder(target: str, wave: int | None = None) -> Decoder:
+    """Give the decoder of a target ("gfx942"), for its usual wave size unless told.
+
+    Raises UsageError for a target without tables.
+    """
+    if target not in _TARGETS:
+        known = ", ".join(_TARGETS)
+        raise UsageError(f"no instruction tables for {target!r}; there are some for {known}")
+    generation, usual = _TARGETS[target]
+    return Decoder(target, wave or usual, generation)

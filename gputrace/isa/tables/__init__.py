@@ -1,0 +1,1 @@
+"""Opcode tables, one module a target."""

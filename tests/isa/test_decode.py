@@ -1,0 +1,104 @@
+"""The decoder against what LLVM's disassembler says of one word of each instruction form."""
+
+import struct
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+from gputrace.errors import DecodeError, UsageError
+from gputrace.isa.decode import decoder
+from gputrace.isa.instruction import Instruction, OperandKind
+
+TARGETS = ["gfx942", "gfx1100"]
+# Encodings that gputrace names and refuses, and words that LLVM itself prints as invalid.
+REFUSED = ("image_", "exp", "lds_", "v_interp_", "v_illegal")
+INVALID = {
+    ("v_readfirstlane_b32", "7ffe0400"),
+    ("v_fma_mix_f32", "d3a00000"),  # gfx9's encoding, which LLVM also takes for gfx1100
+    ("v_fma_mixlo_f16", "d3a10000"),
+    ("v_fma_mixhi_f16", "d3a20000"),
+}
+
+
+def rows(target: str) -> list[tuple[str, int, bytes, str]]:
+    """Read (mnemonic, bytes, code, text) of one form each, from LLVM 22's disassembler."""
+    found = []
+    path = Path(__file__).with_name("data") / f"{target}.tsv"
+    for line in path.read_text().splitlines():
+        mnemonic, size, first, second, text = line.split("\t")
+        if (mnemonic, first) not in INVALID or (target, first[:2]) == ("gfx942", "d3"):
+            words = struct.pack("<3I", int(first, 16), int(second, 16), 0)
+            found.append((mnemonic, int(size), words, text))
+    return found
+
+
+def one(target: str, *words: int) -> Instruction:
+    return decoder(target).decode(struct.pack(f"<{len(words)}I", *words))
+
+
+def mnemonic_of(instruction: Instruction) -> str:
+    return instruction.text().split(" ")[0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_form_has_llvms_name_and_length(target: str) -> None:
+    wrong = []
+    for mnemonic, size, code, text in rows(target):
+        if mnemonic.startswith(REFUSED):
+            with pytest.raises(DecodeError):
+                decoder(target).decode(code)
+            continue
+        made = decoder(target).decode(code)
+        if (mnemonic_of(made), made.size) != (mnemonic, size):
+            wrong.append((text, made.text(), made.size))
+    assert not wrong
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_code_that_ends_early_is_refused(target: str) -> None:
+    for mnemonic, size, code, _ in rows(target):
+        if not mnemonic.startswith(REFUSED):
+            with pytest.raises(DecodeError):
+                decoder(target).decode(code[: size - 4])
+
+
+def test_places_outside_the_code_are_refused() -> None:
+    for offset in (-4, 2, 8):
+        with pytest.raises(DecodeError):
+            decoder("gfx942").decode(bytes(8), offset)
+
+
+def test_unknown_target_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="gfx942"):
+        decoder("gfx600")
+
+
+def test_constants_take_the_bits_of_the_operands_type() -> None:
+    add_f64 = one("gfx942", 0xD2800000, 0x000204F2)  # v_add_f64 v[0:1], 1.0, v[2:3]
+    assert add_f64.src[0].value == 0x3FF0000000000000
+    add_f32 = one("gfx942", 0x020202F2)
+    assert add_f32.src[0].value == 0x3F800000
+    add_f16 = one("gfx942", 0x3E0202F2)
+    assert add_f16.src[0].value == 0x3C00
+    minus = one("gfx942", 0xBE8001C1)  # s_mov_b64 s[0:1], -1
+    assert minus.src[0].value == (1 << 64) - 1
+    literal = one("gfx942", 0xBE8001FF, 0x80000000)
+    assert (literal.src[0].kind, literal.src[0].value) == (OperandKind.LITERAL, 0x80000000)
+
+
+def test_branch_target_counts_from_the_next_instruction() -> None:
+    code = struct.pack("<2I", 0xBF800000, 0xBF82FFFE)  # s_nop; s_branch back to it
+    assert decoder("gfx942").decode(code, 4).src[0].value == 0
+
+
+def test_decode_is_fast_enough_for_kernels() -> None:
+    made = decoder("gfx1100")
+    code = struct.pack("<2I", 0xD6130005, 0x04120702) * 500
+    best = 1.0
+    for _ in range(5):
+        start = perf_counter()
+        for offset in range(0, len(code), 8):
+            made.decode(code, offset)
+        best = min(best, (perf_counter() - start) / 500)
+    assert best < 200e-6
