@@ -4,10 +4,13 @@ Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPU
 AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
 """
 
-from gputrace.families.family import Caches, Card, Copies, Family, Registers, Shape
+from gputrace.families.family import Caches, Card, Copies, Family, RegisterFile, Shape
 from gputrace.families.queues import SaveArea
+from gputrace.formats import registers
+from gputrace.formats.pm4 import PM4_GFX9
+from gputrace.formats.sdma import SDMA_4_4
 
-_REGISTERS = Registers(
+_REGISTER_FILE = RegisterFile(
     vgpr_granule={64: 8},
     vgpr_allocation={64: 8},
     vgprs_per_lane={64: 512},
@@ -29,6 +32,9 @@ GFX90A = Family(
     device_ids=(0x7408, 0x740C, 0x740F, 0x7410),
     waves=(64,),
     wave=64,
+    pm4=PM4_GFX9,
+    sdma=SDMA_4_4,
+    registers=registers.GFX90A,
     shape=Shape(
         xccs=1,
         cus=110,
@@ -40,7 +46,7 @@ GFX90A = Family(
     ),
     copies=Copies(pcie=2, xgmi=3, queues=8, count_bits=22),
     caches=Caches(l1=16 << 10, l1_line=64, scalar_line=64, l2=8 << 20, l2_line=128, mall=0),
-    registers=_REGISTERS,
+    register_file=_REGISTER_FILE,
     save_area=_SAVE_AREA,
     card=Card(
         product="AMD Instinct MI250X",
@@ -80,6 +86,9 @@ GFX942 = Family(
     device_ids=(0x74A0, 0x74A1, 0x74A2, 0x74A5, 0x74A8, 0x74A9, 0x74B5, 0x74B6, 0x74BD),
     waves=(64,),
     wave=64,
+    pm4=PM4_GFX9,
+    sdma=SDMA_4_4,
+    registers=registers.GFX942,
     shape=Shape(
         xccs=8,
         cus=38,
@@ -93,7 +102,7 @@ GFX942 = Family(
     caches=Caches(
         l1=32 << 10, l1_line=128, scalar_line=64, l2=4 << 20, l2_line=128, mall=256 << 20
     ),
-    registers=_REGISTERS,
+    register_file=_REGISTER_FILE,
     save_area=_SAVE_AREA,
     card=Card(
         product="AMD Instinct MI300X",

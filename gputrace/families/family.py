@@ -6,6 +6,9 @@ from types import MappingProxyType
 from typing import Literal
 
 from gputrace.families.queues import QueueSizes, SaveArea
+from gputrace.formats.pm4 import Pm4Dialect
+from gputrace.formats.registers import RegisterTable
+from gputrace.formats.sdma import SdmaDialect
 
 VENDOR_ID = 0x1002
 """PCI vendor of every GPU described here."""
@@ -104,7 +107,7 @@ class Caches:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Registers:
+class RegisterFile:
     """Register files of a wave; mappings go from wave size to a number.
 
     Source: LLVM AMDGPUUsage.rst (kernel descriptor), AMDGPUBaseInfo.cpp IsaInfo.
@@ -146,10 +149,16 @@ class Family:
     """Wave sizes that can be launched."""
     wave: int
     """The native wave size, wave_front_size of the node."""
+    pm4: Pm4Dialect
+    """Packets of its compute queues."""
+    sdma: SdmaDialect
+    """Packets of its SDMA queues."""
+    registers: RegisterTable
+    """Addresses and bits of its COMPUTE_* registers."""
     shape: Shape
     copies: Copies
     caches: Caches
-    registers: Registers
+    register_file: RegisterFile
     save_area: SaveArea
     card: Card
     flat_scratch: FlatScratch
@@ -200,7 +209,7 @@ class Family:
     @property
     def has_agprs(self) -> bool:
         """Whether waves have accumulation VGPRs (RSRC3.ACCUM_OFFSET)."""
-        return self.registers.agprs > 0
+        return self.register_file.agprs > 0
 
     @property
     def device_id(self) -> int:

@@ -4,10 +4,13 @@ Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPU
 AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
 """
 
-from gputrace.families.family import Caches, Card, Copies, Family, Registers, Shape
+from gputrace.families.family import Caches, Card, Copies, Family, RegisterFile, Shape
 from gputrace.families.queues import SaveArea
+from gputrace.formats import registers
+from gputrace.formats.pm4 import PM4_GFX10, PM4_GFX11, PM4_GFX12
+from gputrace.formats.sdma import SDMA_5_2, SDMA_6_0, SDMA_7_0
 
-_LARGE_FILE = Registers(
+_LARGE_FILE = RegisterFile(
     vgpr_granule={32: 8, 64: 4},
     vgpr_allocation={32: 24, 64: 12},
     vgprs_per_lane={32: 1536, 64: 768},
@@ -29,6 +32,9 @@ GFX1030 = Family(
     ),
     waves=(32, 64),
     wave=32,
+    pm4=PM4_GFX10,
+    sdma=SDMA_5_2,
+    registers=registers.GFX10,
     shape=Shape(
         xccs=1,
         cus=80,
@@ -42,7 +48,7 @@ GFX1030 = Family(
     caches=Caches(
         l1=16 << 10, l1_line=128, scalar_line=64, l2=4 << 20, l2_line=128, mall=128 << 20
     ),
-    registers=Registers(
+    register_file=RegisterFile(
         vgpr_granule={32: 8, 64: 4},
         vgpr_allocation={32: 16, 64: 8},
         vgprs_per_lane={32: 1024, 64: 512},
@@ -90,6 +96,9 @@ GFX1100 = Family(
     device_ids=(0x7448, 0x7449, 0x744A, 0x744B, 0x744C, 0x745E),
     waves=(32, 64),
     wave=32,
+    pm4=PM4_GFX11,
+    sdma=SDMA_6_0,
+    registers=registers.GFX11,
     shape=Shape(
         xccs=1,
         cus=96,
@@ -103,7 +112,7 @@ GFX1100 = Family(
     caches=Caches(
         l1=32 << 10, l1_line=128, scalar_line=64, l2=6 << 20, l2_line=128, mall=96 << 20
     ),
-    registers=_LARGE_FILE,
+    register_file=_LARGE_FILE,
     save_area=_LARGE_SAVE_AREA,
     card=Card(
         product="AMD Radeon RX 7900 XTX",
@@ -142,6 +151,9 @@ GFX1201 = Family(
     device_ids=(0x7550, 0x7551),
     waves=(32, 64),
     wave=32,
+    pm4=PM4_GFX12,
+    sdma=SDMA_7_0,
+    registers=registers.GFX12,
     shape=Shape(
         xccs=1,
         cus=64,
@@ -155,7 +167,7 @@ GFX1201 = Family(
     caches=Caches(
         l1=32 << 10, l1_line=128, scalar_line=64, l2=8 << 20, l2_line=128, mall=64 << 20
     ),
-    registers=_LARGE_FILE,
+    register_file=_LARGE_FILE,
     save_area=_LARGE_SAVE_AREA,
     card=Card(
         product="AMD Radeon RX 9070 XT",

@@ -135,13 +135,13 @@ def test_facts_of_a_family_agree_with_each_other(name: str) -> None:
     assert found.wave in found.waves
     assert found.device_id in found.device_ids
     for table in (
-        found.registers.vgpr_granule,
-        found.registers.vgpr_allocation,
-        found.registers.vgprs_per_lane,
+        found.register_file.vgpr_granule,
+        found.register_file.vgpr_allocation,
+        found.register_file.vgprs_per_lane,
     ):
         assert set(table) == set(found.waves)
     assert found.private_segment_buffer == (found.flat_scratch == "absolute")
-    assert found.has_agprs == (found.registers.agprs > 0)
+    assert found.has_agprs == (found.register_file.agprs > 0)
     assert found.copies.limit % 256 == 0
 
 
