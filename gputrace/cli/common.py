@@ -1,0 +1,48 @@
+"""What the commands share: options, and printing as text or JSON."""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def json_option(function: Function) -> Function:
+    """Add `--json`, passed to the command as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(
+        function
+    )
+
+
+def trace_argument(function: Function) -> Function:
+    """Add the argument TRACE, passed to the command as `trace`."""
+    return click.argument("trace", type=click.Path(dir_okay=False))(function)
+
+
+def show(as_json: bool, data: dict[str, Any], lines: Iterable[str]) -> None:
+    """Print `data` as one JSON object, or `lines`."""
+    if as_json:
+        click.echo(json.dumps(data, indent=2, sort_keys=True, default=_plain))
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def amount(size: int) -> str:
+    """Write a number of bytes for a reader: "512 bytes", "1.5 MiB"."""
+    if size < 1024:
+        return "1 byte" if size == 1 else f"{size} bytes"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"no JSON for {type(value).__name__}")

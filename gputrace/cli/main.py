@@ -1,0 +1,92 @@
+"""The `gputrace` command: find the sub-command, run it, turn errors into one line."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from gputrace import __version__
+from gputrace.errors import GputraceError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "check": ("gputrace.cli.check", "Verify every byte of a trace."),
+    "info": ("gputrace.cli.info", "Say what a trace holds."),
+    "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),
+}
+"""Name of a command: its module, and the line that `gputrace --help` shows."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, not when help lists it."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """Give the names of the commands."""
+        return sorted(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import and give the command of this name."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[name][0]).command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(context)])
+
+
+@click.group(cls=LazyGroup)
+@click.version_option(__version__, prog_name="gputrace")
+def cli() -> None:
+    """Capture, replay and minimize what a process does to an AMD GPU."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 2 with one line on stderr for every error."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    result: Any = 0
+    try:
+        # click's own `main` would end a run with status 1, a verdict, when the pipe is closed.
+        with cli.make_context("gputrace", given) as context:
+            result = cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        result = ended.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail("interrupted", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "gputrace"
+        return _fail(f"{error.format_message()} (see `{command} --help`)", 2)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except GputraceError as error:
+        return _fail(str(error), 2)
+    except BrokenPipeError:
+        # The reader of our output has gone; do not let the interpreter complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{name}{error.strerror or error}", 2)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, status: int) -> int:
+    click.echo("gputrace: " + " ".join(text.split()), err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""Write a trace: what was handed over is with the operating system when `flush` returns."""
+
+import os
+from collections import Counter, OrderedDict
+from dataclasses import asdict, replace
+from types import TracebackType
+from typing import Self
+
+from gputrace.errors import UsageError
+from gputrace.trace.blocks import (
+    HEADER_SIZE,
+    MAX_LENGTH,
+    NO_TAG,
+    BlockKind,
+    number_tag,
+    pack_block,
+    pack_preamble,
+)
+from gputrace.trace.chunks import INLINE_BELOW, MAX_CHUNKS, describe, pieces
+from gputrace.trace.codec import encode
+from gputrace.trace.events import Chunk, Digest, Event, Header, Memory, Outcome, kind_table
+from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
+from gputrace.trace.state import State
+
+BLOCK_TARGET = 1 << 17
+"""Events are gathered until they are this many bytes, if nobody flushes before."""
+KEYFRAME_EVERY = 1 << 12
+"""Fewest events between two keyframes."""
+REMEMBERED = 1 << 18
+"""Chunks that the writer remembers as stored (16 GiB); older ones may be stored again."""
+
+Bytes = bytes | bytearray | memoryview
+
+
+class BlockFile:
+    """Append blocks to a file by `os.writev`: no buffer of ours can be lost with the process."""
+
+    def __init__(self, path: str | os.PathLike[str], level: int) -> None:
+        self.path, self.level = os.fspath(path), level
+        self.offset = self.sequence = 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            # Memory of a process stands in the file: nobody else may read it.
+            self.fd = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+        self._write([pack_preamble()])
+
+    def append(
+        self,
+        kind: BlockKind,
+        payload: bytes | memoryview,
+        tag: bytes = NO_TAG,
+        level: int | None = None,
+    ) -> int:
+        """Write one block and give its offset."""
+        head, stored = pack_block(
+            kind, payload, self.sequence, tag, self.level if level is None else level
+        )
+        return self.append_raw(head, stored)
+
+    def append_raw(self, head: bytes, stored: bytes | memoryview) -> int:
+        """Write a block that is packed already, under the sequence number that comes next."""
+        offset = self.offset
+        self._write([head, stored])
+        self.sequence += 1
+        return offset
+
+    def sync(self) -> None:
+        """Wait until the file's bytes are on the disk."""
+        os.fdatasync(self.fd)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _write(self, parts: list[bytes | memoryview]) -> None:
+        if self.fd < 0:
+            raise UsageError(f"{self.path} is closed")
+        left = sum(len(part) for part in parts)
+        try:
+            while left:
+                done = os.writev(self.fd, parts)
+                left -= done
+                self.offset += done
+                while left and done:
+                    if done >= len(parts[0]):
+                        done -= len(parts.pop(0))
+                    else:
+                        parts[0] = memoryview(parts[0])[done:]
+                        done = 0
+        except OSError as error:
+            # A block may be cut here: whatever came after it would be out of the reader's sight.
+            self.close()
+            raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+
+
+class TraceWriter:
+    """Write events and memory to a `.gtrace` file.
+
+    `durable` makes `flush(intent=True)` wait for the disk. `level` is zstd's (0 stores raw). Raises
+    UsageError when the file cannot be written; then nothing more is taken.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], header: Header, *, durable: bool = False, level: int = 1
+    ) -> None:
+        self.header = replace(header, durable=durable, kinds=kind_table())
+        self.durable = durable
+        self.events = 0
+        self.kinds: Counter[str] = Counter()
+        self.memory_bytes = self.unique_bytes = 0
+        self.outcome: Outcome | None = None
+        self.state = State(self.header)
+        self._pending = bytearray()
+        self._pending_events = 0
+        self._index = Index()
+        self._last_index = 0
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._since_keyframe = self._bytes_since_keyframe = self._keyframe_size = 0
+        self._file = BlockFile(path, level)
+        self.append(self.header)
+        self.flush()
+
+    @property
+    def size(self) -> int:
+        """Give the bytes of the file so far, with those that still wait for a flush."""
+        return self._file.offset + len(self._pending)
+
+    def append(self, event: Event) -> int:
+        """Take one event and give its number; raises ValueError if it is too large to store."""
+        data = encode(event)
+        if len(self._pending) + len(data) > MAX_LENGTH:
+            self.flush()
+        self._pending += data
+        self._pending_events += 1
+        number = self.events
+        self.events += 1
+        self.kinds[type(event).__name__] += 1
+        self.state.apply(event)
+        if isinstance(event, Outcome):
+            self.outcome = event
+        if len(self._pending) >= BLOCK_TARGET:
+            self.flush()
+        return number
+
+    def memory(self, address: int, data: Bytes, provenance: str, step: int = -1) -> None:
+        """Record what memory holds: short data inline, the rest as chunks stored once each."""
+        self.memory_bytes += len(data)
+        if len(data) < INLINE_BELOW:
+            if len(data):
+                self.unique_bytes += len(data)
+                self.append(Memory(address, provenance, bytes(data), (), step))
+            return
+        for start, chunks in self._store(address, data):
+            self.append(Memory(address + start, provenance, b"", chunks, step))
+
+    def digest(
+        self,
+        address: int,
+        data: Bytes,
+        *,
+        store: bool = False,
+        unstable: bool = False,
+        step: int = -1,
+    ) -> None:
+        """Record a digest of memory that the GPU wrote; `store` keeps the bytes in the file too."""
+        for start, chunks in self._store(address, data, store):
+            size = sum(chunk.size for chunk in chunks)
+            self.append(Digest(address + start, size, chunks, store, unstable, step))
+
+    def flush(self, *, intent: bool = False) -> None:
+        """Hand all that is pending to the operating system; `intent`: to the disk if durable."""
+        if self._pending:
+            first = self.events - self._pending_events
+            tag = number_tag(first, self._pending_events)
+            offset = self._file.append(BlockKind.EVENTS, bytes(self._pending), tag)
+            self._index.events.extend((offset, first))
+            self._since_keyframe += self._pending_events
+            self._bytes_since_keyframe += len(self._pending)
+            self._pending.clear()
+            self._pending_events = 0
+        if intent and self.durable:
+            self._file.sync()
+        if not intent:
+            self._housekeeping()
+
+    def close(self, outcome: Outcome | None = None) -> None:
+        """Write what is pending, then index and trailer; a second call does nothing."""
+        if self._file.fd < 0:
+            return
+        if outcome is not None:
+            self.append(outcome)
+        self.flush()
+        self._write_index()
+        finish(self._file, self._trailer())
+
+    def abandon(self) -> None:
+        """Close the file as it is, without index and trailer: as if the process had died."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        """Give the writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the trace."""
+        self.close()
+
+    # Yields (offset in data, chunks of one event), storing the chunks that the file lacks.
+    def _store(
+        self, address: int, data: Bytes, store: bool = True
+    ) -> list[tuple[int, tuple[Chunk, ...]]]:
+        view = memoryview(data).cast("B")
+        result: list[tuple[int, tuple[Chunk, ...]]] = []
+        chunks: list[Chunk] = []
+        start = 0
+        for offset, length in pieces(address, len(view)):
+            piece = view[offset : offset + length]
+            chunk = describe(piece)
+            chunks.append(chunk)
+            if store:
+                self._store_chunk(chunk, piece)
+            if len(chunks) == MAX_CHUNKS:
+                result.append((start, tuple(chunks)))
+                chunks, start = [], offset + length
+        if chunks:
+            result.append((start, tuple(chunks)))
+        return result
+
+    def _store_chunk(self, chunk: Chunk, piece: memoryview) -> None:
+        if chunk.digest in self._known:
+            self._known.move_to_end(chunk.digest)
+            return
+        offset = self._file.append(BlockKind.CHUNK, piece, chunk.digest)
+        self._index.chunks += CHUNK_ENTRY.pack(chunk.digest, offset)
+        self.unique_bytes += chunk.size
+        self._known[chunk.digest] = None
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        if len(self._index) >= INDEX_EVERY:
+            self._write_index()
+
+    # Not before a doorbell, where every microsecond counts; on every other flush.
+    def _housekeeping(self) -> None:
+        if (
+            self._since_keyframe >= KEYFRAME_EVERY
+            and self._bytes_since_keyframe >= 4 * self._keyframe_size
+        ):
+            self._write_keyframe()
+        if len(self._index) >= INDEX_EVERY:
+            self._write_index()
+
+    def _write_keyframe(self) -> None:
+        parts: list[bytes] = [b""]
+        for event in self.state.rebuild():
+            data = encode(event)
+            if len(parts[-1]) + len(data) > MAX_LENGTH:
+                parts.append(b"")
+            parts[-1] += data
+        for number, part in enumerate(parts):
+            tag = number_tag(self.events, number, len(parts))
+            offset = self._file.append(BlockKind.KEYFRAME, part, tag)
+            if number == 0:
+                self._index.keyframes.extend((offset, self.events))
+        self._keyframe_size = sum(map(len, parts))
+        self._since_keyframe = self._bytes_since_keyframe = 0
+
+    def _write_index(self) -> None:
+        if len(self._index):
+            self._last_index = append_index(self._file, self._index, self._last_index)
+            self._index = Index()
+
+    def _trailer(self) -> Trailer:
+        return Trailer(
+            events=self.events,
+            blocks=self._file.sequence,
+            last_index=self._last_index,
+            kinds=dict(self.kinds),
+            outcome={} if self.outcome is None else asdict(self.outcome),
+            memory=self.memory_bytes,
+            unique=self.unique_bytes,
+        )
+
+
+def append_index(file: BlockFile, index: Index, previous: int) -> int:
+    """Write an index block that follows the one at `previous` (0: none) and give its offset."""
+    return file.append(BlockKind.INDEX, index.pack(), number_tag(previous))
+
+
+def finish(file: BlockFile, trailer: Trailer) -> None:
+    """Write the trailer and the end block that points at it, and close the file."""
+    offset = file.append(BlockKind.TRAILER, trailer.pack())
+    file.append(BlockKind.END, b"", number_tag(offset))
+    file.close()
+
+
+END_SIZE = HEADER_SIZE
+"""The end block has no payload, so it is the last bytes of a complete file."""

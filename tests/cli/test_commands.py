@@ -1,0 +1,114 @@
+"""The commands that only look at a trace, and how the command line fails."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gputrace.cli.main import COMMANDS, LazyGroup, cli, run
+from tests.trace.samples import write_small
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.gtrace"
+    write_small(path)
+    return path
+
+
+def test_help_lists_every_command_and_imports_none() -> None:
+    script = (
+        "import sys; from gputrace.cli.main import run; run(['--help']);"
+        "print([n for n in ('numpy', 'zstandard', 'llvmlite', 'rich', 'msgpack') if n in "
+        "sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("[]\n")
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_each_command_is_there_and_takes_json(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(cli, LazyGroup)
+    assert run([name, "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
+def test_check_of_a_sound_trace(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", str(small)]) == 0
+    assert "sound: every checksum" in capsys.readouterr().out
+    assert run(["check", str(small), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["sound"] is True
+    assert data["damage"] == []
+
+
+def test_check_names_the_damaged_block(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(small.read_bytes())
+    data[100] ^= 1
+    small.write_bytes(data)
+    assert run(["check", str(small)]) == 1
+    out = capsys.readouterr().out
+    assert "damaged: block 0 (events, byte 16): the checksum of the payload is wrong" in out
+
+
+def test_info_says_what_a_trace_holds(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", str(small)]) == 0
+    out = capsys.readouterr().out
+    assert "gfx942" in out
+    assert "1 DoorbellIntent" in out
+    assert "hang queue 0 waits" in out
+    assert "cannot be replayed: DbgTrap: the debugger is not modelled (1 times)" in out
+    assert run(["info", "--json", str(small)]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["complete"] is True
+    assert data["kinds"]["Header"] == 1
+    assert data["outcome"]["address"] == 0x7F00_0000_2000
+
+
+def test_a_cut_trace_is_told_and_repaired(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = small.read_bytes()
+    small.write_bytes(data[:-300])
+    assert run(["check", str(small)]) == 1
+    assert run(["info", str(small)]) == 0
+    assert "incomplete" in capsys.readouterr().out
+    assert run(["repair", str(small)]) == 0
+    assert run(["check", str(small)]) == 0
+    assert run(["repair", "--json", "-o", str(small) + ".out", str(small)]) == 0
+    assert "lost" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "/no/such/file"], "cannot read /no/such/file: No such file or directory"),
+        (["check", "/dev/null/x"], "Not a directory"),
+        (["check"], "Missing argument 'TRACE'. (see `gputrace check --help`)"),
+        (["fly"], "No such command 'fly'"),
+        (["info", "--nonsense", "x"], "--nonsense"),
+        (["repair", __file__], "preamble): not a .gtrace file"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("gputrace: ")
+    assert message in captured.err
+
+
+def test_a_reader_of_our_output_may_go_away(small: Path) -> None:
+    shell = f"{sys.executable} -m gputrace.cli.main info {small} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.strip() in {"0", "141"}
