@@ -12,6 +12,7 @@ from gputrace.formats.pm4.enums import (
 from gputrace.formats.pm4.packet import (
     ALL,
     GFX10_UP,
+    GFX11_UP,
     PM4_GFX9,
     PM4_GFX10,
     PM4_GFX11,
@@ -430,3 +431,91 @@ class AcquireMem(
     def flushed(self) -> int:
         """Bytes behind `base`; 0 when the whole address space is meant and `base` names nothing."""
         return 0 if self.base == 0 else self.size
+
+
+class HdpFlush(Type3, words=2, op=0x95, dialects=GFX10_UP, source="PAL MEC header IT_HDP_FLUSH"):
+    """Flush the path by which the host writes device memory."""
+
+
+class InvalidateTlbs(
+    Type3,
+    words=2,
+    op=0x98,
+    dialects=ALL,
+    source="nvd.h PACKET3_INVALIDATE_TLBS",
+    unsupported="kernel rings only",
+):
+    """Drop address translations."""
+
+    dst_sel: int = bits(1, 2, 0, "1: of the process")
+    mmhub: int = bits(1, 4, 3, "which hubs beside", default=0)
+    pasid: int = bits(1, 20, 5, "process")
+    flush_type_low: int = bits(1, 27, 25, "flush type", default=0)
+    flush_type: int = bits(1, 31, 29, "flush type", default=0)
+
+
+class PrimeUtcl2(
+    Type3, words=5, op=0x5D, dialects=GFX10_UP, source="PAL MEC_PRIME_UTCL2, Mesa pkt3.json"
+):
+    """Load address translations before they are needed."""
+
+    permissions: int = bits(1, 2, 0, "read, write, execute")
+    wait: bool = bits(1, 3, 3, "wait until done", default=0, kind=bool)
+    address: int = u64(2, "of the first page", role=Role(uses="address"))
+    pages: int = bits(4, 13, 0, "how many")
+
+
+class Timestamp(
+    Type3, words=6, op=0xB2, dialects=GFX11_UP, source="PAL MEC_TIMESTAMP, Mesa pkt3.json"
+):
+    """Write clocks, 64 bits each, when earlier work ends and when the packet is reached."""
+
+    bottom: bool = bits(1, 0, 0, "write when earlier work ends", default=0, kind=bool)
+    top: bool = bits(1, 1, 1, "write at once", default=0, kind=bool)
+    soc_clock: bool = bits(1, 2, 2, "the system's clock, not the GPU's", default=0, kind=bool)
+    bottom_address: int = u64(
+        2,
+        "8-byte aligned",
+        default=0,
+        role=Role(uses="address", length="bottom_size", access="w"),
+    )
+    top_address: int = u64(
+        4, "8-byte aligned", default=0, role=Role(uses="address", length="top_size", access="w")
+    )
+
+    @property
+    def bottom_size(self) -> int:
+        """Bytes behind `bottom_address`."""
+        return 8 if self.bottom else 0
+
+    @property
+    def top_size(self) -> int:
+        """Bytes behind `top_address`."""
+        return 8 if self.top else 0
+
+
+class PerfmonControl(
+    Type3,
+    words=3,
+    op=0x54,
+    dialects=GFX10_UP,
+    source="PAL MEC_PERFMON_CONTROL",
+    unsupported="performance monitors are not modelled",
+):
+    """Choose what a performance monitor counts."""
+
+    pmc_id: int = bits(1, 2, 0, "which counter")
+    enable: bool = bits(1, 15, 15, "count", default=0, kind=bool)
+    unit_mask: int = bits(1, 23, 16, "which units", default=0)
+    event: int = bits(2, 13, 0, "what is counted")
+
+
+class RunCleanerShader(
+    Type3,
+    words=2,
+    op=0xD2,
+    dialects=ALL,
+    source="nvd.h PACKET3_RUN_CLEANER_SHADER",
+    unsupported="kernel rings only",
+):
+    """Wipe registers and local memory between processes."""

@@ -3,7 +3,7 @@
 from gputrace.bits import Role, bits, tail, u32, u64
 from gputrace.formats.operations import Compare
 from gputrace.formats.pm4.enums import WaitOperation, WaitSpace
-from gputrace.formats.pm4.packet import ALL, PM4_GFX9, Type3
+from gputrace.formats.pm4.packet import ALL, GFX10_UP, PM4_GFX9, PM4_GFX10, Type3
 
 
 class Nop(Type3, op=0x10, dialects=ALL, source="nvd.h PACKET3_NOP, gfx_v9_0.c insert_nop"):
@@ -141,3 +141,142 @@ class PredExec(
 
     exec_count: int = bits(1, 13, 0, "dwords concerned")
     xcc_select: int = bits(1, 31, 24, "one bit for each die that runs them")
+
+
+class WaitRegMem64(
+    _Wait, words=9, op=0x93, dialects=GFX10_UP, source="PAL MEC_WAIT_REG_MEM64, Mesa pkt3.json"
+):
+    """Stall the queue until 64 bits in memory or registers compare true."""
+
+    address: int = u64(
+        2, "byte address, or register dword number", role=Role(uses="address", length="polled")
+    )
+    reference: int = u64(4, "value compared with")
+    mask: int = u64(6, "bits compared", default=(1 << 64) - 1)
+    interval: int = bits(8, 15, 0, "clocks between polls", default=4)
+    optimize_ace_offload: bool = bits(
+        8, 31, 31, "let the queue be parked while it waits", default=0, kind=bool
+    )
+
+    @property
+    def polled(self) -> int:
+        """Bytes of memory polled: 8, or 0 for a register."""
+        return 8 if self.polls_memory else 0
+
+
+class SetBase(
+    Type3,
+    words=4,
+    op=0x11,
+    dialects=ALL,
+    source="nvd.h PACKET3_SET_BASE, Mesa pkt3.json",
+    unsupported="indirect bases are for graphics and work graphs",
+):
+    """Set a base address that later indirect packets use."""
+
+    base_index: int = bits(1, 3, 0, "which base")
+    address: int = u64(2, "base", role=Role(uses="address"))
+
+
+class CondIndirectBuffer(
+    Type3,
+    words=14,
+    op=0x3F,
+    dialects=GFX10_UP,
+    source="PAL MEC_COND_INDIRECT_BUFFER",
+    unsupported="no client is known to send it",
+):
+    """Run one of two indirect buffers, by a comparison of 64 bits in memory."""
+
+    mode: int = bits(1, 1, 0, "1 if, 2 if and else")
+    function: Compare = bits(1, 10, 8, "(value & mask) against reference", kind=Compare)
+    compare_address: int = u64(2, "of the 64 bits", role=Role(uses="address", length=8))
+    mask: int = u64(4, "bits compared", default=(1 << 64) - 1)
+    reference: int = u64(6, "value compared with")
+    address_1: int = u64(8, "run when true", role=Role(uses="address", length="size_1", access="x"))
+    dwords_1: int = bits(10, 19, 0, "length in dwords")
+    policy_1: int = bits(10, 29, 28, "`CachePolicy`; gfx12: `Temporal`", default=0)
+    address_2: int = u64(
+        11, "run when false", default=0, role=Role(uses="address", length="size_2", access="x")
+    )
+    dwords_2: int = bits(13, 19, 0, "length in dwords", default=0)
+    policy_2: int = bits(13, 29, 28, "`CachePolicy`; gfx12: `Temporal`", default=0)
+
+    @property
+    def size_1(self) -> int:
+        """Length of the first buffer in bytes."""
+        return 4 * self.dwords_1
+
+    @property
+    def size_2(self) -> int:
+        """Length of the second buffer in bytes."""
+        return 4 * self.dwords_2
+
+
+class Rewind(Type3, words=2, op=0x59, dialects=ALL, source="nvd.h PACKET3_REWIND, Mesa pkt3.json"):
+    """Stall until the valid bit of this very packet is set in memory."""
+
+    offload_enable: bool = bits(1, 24, 24, "let another engine poll", default=0, kind=bool)
+    valid: bool = bits(1, 31, 31, "go on", default=0, kind=bool)
+
+
+class MemSemaphore(
+    Type3,
+    words=4,
+    op=0x39,
+    dialects=(PM4_GFX9, PM4_GFX10),
+    source="nvd.h PACKET3_MEM_SEMAPHORE",
+    unsupported="semaphores are not used by KFD clients",
+):
+    """Wait for a semaphore in memory, or signal it."""
+
+    address: int = bits(
+        1, 63, 3, "8-byte aligned", shift=3, role=Role(uses="address", length=8, access="rw")
+    )
+    use_mailbox: bool = bits(3, 16, 16, "use the mailbox", default=0, kind=bool)
+    signal_type: bool = bits(3, 20, 20, "write 1, do not increment", default=0, kind=bool)
+    select: int = bits(3, 31, 29, "6 signal, 7 wait")
+
+
+class IndirectBufferPasid(
+    Type3,
+    words=5,
+    op=0x5C,
+    dialects=GFX10_UP,
+    source="PAL MEC header IT_INDIRECT_BUFFER_PASID",
+    unsupported="kernel rings only",
+):
+    """Run an indirect buffer in the address space of a process."""
+
+
+class ContextControl(
+    Type3,
+    words=3,
+    op=0x28,
+    dialects=ALL,
+    source="nvd.h PACKET3_CONTEXT_CONTROL",
+    unsupported="graphics rings only",
+):
+    """Say which graphics state is loaded and shadowed."""
+
+
+class ClearState(
+    Type3,
+    words=2,
+    op=0x12,
+    dialects=ALL,
+    source="nvd.h PACKET3_CLEAR_STATE",
+    unsupported="graphics rings only",
+):
+    """Set graphics state to its defaults."""
+
+
+class PfpSyncMe(
+    Type3,
+    words=2,
+    op=0x42,
+    dialects=ALL,
+    source="nvd.h PACKET3_PFP_SYNC_ME",
+    unsupported="graphics rings only; it hangs a compute queue",
+):
+    """Let the prefetch engine wait for the other."""
