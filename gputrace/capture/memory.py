@@ -78,11 +78,23 @@ class WatchedMemory:
     def absorb(self, spans: list[Span]) -> None:
         """Take what the GPU wrote in these spans as known."""
         for span in spans:
-            for watched in self._ranges.values():
-                low = max(span.address, watched.address) - watched.address
-                high = min(span.address + span.size, watched.end) - watched.address
-                if low < high:
-                    watched.known[low:high] = watched.live[low:high]
+            for address, live in self.overlaps(span):
+                watched = self._ranges[self._start(address)]
+                low = address - watched.address
+                watched.known[low : low + len(live)] = live
+
+    def overlaps(self, span: Span) -> Iterator[tuple[int, memoryview]]:
+        """Yield the watched parts of a span: address and bytes as they are."""
+        for watched in self._ranges.values():
+            low = max(span.address, watched.address) - watched.address
+            high = min(span.address + span.size, watched.end) - watched.address
+            if low < high:
+                yield watched.address + low, watched.live[low:high].data
+
+    def close(self) -> None:
+        """Stop watching everything."""
+        for watched in list(self._ranges.values()):
+            self.forget(watched.address, len(watched.live))
 
     def _start(self, address: int) -> int:
         return max(start for start in self._ranges if start <= address)

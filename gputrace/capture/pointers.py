@@ -1,0 +1,52 @@
+"""Follow the pointers in an ioctl's argument, by the roles of its fields."""
+
+from typing import Literal
+
+from gputrace.bits import Field, Record
+from gputrace.formats import ioctl
+from gputrace.kfd import host
+from gputrace.trace.events import Payload
+
+MAX_BYTES = 1 << 20
+"""No ioctl of the KFD takes an array that is larger; a larger count is read up to here only."""
+
+_ITEM_BITS = {"gpu": 32, "queue": 32, "dword": 32, "byte": 8, "bit": 1}
+
+
+def read_pointed(record: Record, access: Literal["r", "w"]) -> dict[str, bytes]:
+    """Return by field name what the kernel reads ("r") or writes ("w") behind its pointers.
+
+    The pointers are addresses in this process; null pointers and empty arrays are left out.
+    """
+    found = {}
+    for field in record.FIELDS:
+        if field.role is None or field.role.points is None or access not in field.role.access:
+            continue
+        address, size = getattr(record, field.name), min(_size(record, field), MAX_BYTES)
+        if address and size:
+            found[field.name] = bytes(host.view(address, size, writable=False))
+    return found
+
+
+def payloads(
+    record: Record, before: dict[str, bytes], after: dict[str, bytes]
+) -> tuple[Payload, ...]:
+    """Return what was behind the pointers, as a trace holds it."""
+    names = sorted(before.keys() | after.keys())
+    return tuple(
+        Payload(name, getattr(record, name), before.get(name, b""), after.get(name, b""))
+        for name in names
+    )
+
+
+def _size(record: Record, field: Field) -> int:
+    role = field.role
+    assert role is not None
+    if role.length is not None:
+        return role.length if isinstance(role.length, int) else int(getattr(record, role.length))
+    assert role.points is not None
+    count = int(getattr(record, role.count)) if role.count else 1
+    bits = _ITEM_BITS.get(role.points)
+    if bits is None:
+        bits = 32 * getattr(ioctl, role.points).WORDS
+    return -(-count * bits // 8)
