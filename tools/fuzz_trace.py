@@ -6,7 +6,6 @@ process reports its peak resident size and fails above the limit.
 
 import argparse
 import random
-import resource
 import sys
 import tempfile
 from contextlib import suppress
@@ -134,7 +133,8 @@ def main() -> int:
             except BaseException:
                 print(f"seed {options.seed!r}, file {number}", file=sys.stderr)
                 raise
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not getrusage: a process that was started by a larger one inherits that one's peak.
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
     print(f"{options.count} files, peak resident size {peak / (1 << 20):.0f} MiB")
     return 0 if peak <= LIMIT else 1
 

@@ -18,7 +18,16 @@ from gputrace.trace.blocks import (
 )
 from gputrace.trace.chunks import INLINE_BELOW, MAX_CHUNKS, describe, pieces
 from gputrace.trace.codec import encode
-from gputrace.trace.events import Chunk, Digest, Event, Header, Memory, Outcome, kind_table
+from gputrace.trace.events import (
+    Chunk,
+    Digest,
+    DoorbellDone,
+    Event,
+    Header,
+    Memory,
+    Outcome,
+    kind_table,
+)
 from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
 from gputrace.trace.state import State
 
@@ -140,7 +149,9 @@ class TraceWriter:
         self.events += 1
         self.kinds[type(event).__name__] += 1
         self.state.apply(event)
-        if isinstance(event, Outcome):
+        if isinstance(event, DoorbellDone):
+            self._housekeeping(1)
+        elif isinstance(event, Outcome):
             self.outcome = event
         if len(self._pending) >= BLOCK_TARGET:
             self.flush()
@@ -184,8 +195,7 @@ class TraceWriter:
             self._pending_events = 0
         if intent and self.durable:
             self._file.sync()
-        if not intent:
-            self._housekeeping()
+        self._housekeeping(2 if intent else 1)
 
     def close(self, outcome: Outcome | None = None) -> None:
         """Write what is pending, then index and trailer; a second call does nothing."""
@@ -248,14 +258,14 @@ class TraceWriter:
         if len(self._index) >= INDEX_EVERY:
             self._write_index()
 
-    # Not before a doorbell, where every microsecond counts; on every other flush.
-    def _housekeeping(self) -> None:
+    # Before a doorbell every microsecond counts, so there it is put off, once over.
+    def _housekeeping(self, patience: int) -> None:
         if (
-            self._since_keyframe >= KEYFRAME_EVERY
+            self._since_keyframe >= patience * KEYFRAME_EVERY
             and self._bytes_since_keyframe >= 4 * self._keyframe_size
         ):
             self._write_keyframe()
-        if len(self._index) >= INDEX_EVERY:
+        if len(self._index) >= patience * INDEX_EVERY:
             self._write_index()
 
     def _write_keyframe(self) -> None:

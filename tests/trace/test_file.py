@@ -254,6 +254,25 @@ def test_a_flush_before_a_doorbell_reaches_the_file(tmp_path: Path) -> None:
         assert reader.torn is None
 
 
+@pytest.mark.parametrize("done", [False, True])
+def test_index_and_keyframes_are_written_though_every_flush_is_for_a_doorbell(
+    tmp_path: Path, done: bool
+) -> None:
+    path = tmp_path / "t.gtrace"
+    count = 40_000
+    with TraceWriter(path, HEADER) as writer:
+        for number in range(count):
+            writer.append(ev.DoorbellIntent(number, 0, 0x1000, number))
+            writer.flush(intent=True)
+            if done:
+                writer.append(ev.DoorbellDone(number, 0))
+    assert check(path).sound
+    with TraceReader(path) as reader:
+        assert len(reader._index.keyframes) >= 8
+        middle = reader.event(count // 2)
+        assert isinstance(middle, ev.DoorbellIntent | ev.DoorbellDone)
+
+
 def test_a_durable_writer_syncs_before_the_doorbell_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
