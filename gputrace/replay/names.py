@@ -23,6 +23,10 @@ class Names:
         """Return the live name of a thing."""
         return self._live[kind].get(recorded, recorded)
 
+    def all(self, kind: str) -> tuple[int, ...]:
+        """Return the recorded names of a kind that are alive."""
+        return tuple(self._live[kind])
+
     def translate(self, record: Record) -> Record:
         """Return the record with every name that it uses replaced by the live one."""
         changes = {}
