@@ -1,0 +1,418 @@
+"""EmulatedKfd: the port, served by emulated GPUs in this process.
+
+There is no thread: engines advance inside `idle` and WAIT_EVENTS only, in an order that the seed
+fixes, on a virtual clock. A client with several threads takes turns at the port's lock.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from collections.abc import Mapping as MappingOf
+from errno import EACCES, EBADF, EBUSY, EDEADLK, EINVAL, EIO, ENODEV, ENOTTY, EPERM
+from types import MappingProxyType
+from typing import Any, Literal, cast
+
+from gputrace.bits import Record
+from gputrace.devices.emulated import buffers, misc, queues
+from gputrace.devices.emulated.effects import refuse
+from gputrace.devices.emulated.memory import AccessFault
+from gputrace.devices.emulated.process import Process
+from gputrace.devices.emulated.queue import HardwareQueue, Work
+from gputrace.devices.emulated.scheduler import Scheduler, Trouble
+from gputrace.errors import KfdError, UsageError
+from gputrace.families import family as find_family
+from gputrace.formats import ioctl
+from gputrace.formats.ioctl import (
+    BY_RECORD,
+    MMAP_BYTES,
+    EventData,
+    EventType,
+    HwExceptionData,
+    MemoryExceptionData,
+    MmapOffset,
+    MmapType,
+    ResetCause,
+    ResetType,
+    WaitEvents,
+    WaitResult,
+)
+from gputrace.kfd import host
+from gputrace.kfd.generate import emulated_topology
+from gputrace.kfd.host import PAGE
+from gputrace.kfd.port import Fault, Mapping, Progress, Protection, R, Stall
+from gputrace.kfd.topology import Topology
+
+SLICE = 256
+"""Steps that one call of `idle` takes at most."""
+_FOREVER = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
+_PUBLISHED = 0.0005  # seconds that a blocked wait leaves to other threads of the client
+
+_HANDLERS: MappingOf[type[Record], Callable[[Process, Any], Record]] = MappingProxyType(
+    {
+        ioctl.GetVersion: misc.get_version,
+        ioctl.GetProcessAperturesNew: misc.apertures_new,
+        ioctl.GetProcessApertures: misc.apertures_old,
+        ioctl.GetClockCounters: misc.clock_counters,
+        ioctl.SetMemoryPolicy: misc.memory_policy,
+        ioctl.SetScratchBackingVa: misc.scratch_backing,
+        ioctl.SetTrapHandler: misc.trap_handler,
+        ioctl.GetTileConfig: misc.tile_config,
+        ioctl.SetXnackMode: misc.xnack_mode,
+        ioctl.RuntimeEnable: misc.runtime_enable,
+        ioctl.CreateEvent: misc.create_event,
+        ioctl.DestroyEvent: misc.destroy_event,
+        ioctl.SetEvent: misc.set_event,
+        ioctl.ResetEvent: misc.reset_event,
+        ioctl.AcquireVm: buffers.acquire_vm,
+        ioctl.AllocMemoryOfGpu: buffers.alloc,
+        ioctl.FreeMemoryOfGpu: buffers.free,
+        ioctl.MapMemoryToGpu: buffers.map_to_gpu,
+        ioctl.UnmapMemoryFromGpu: buffers.unmap_from_gpu,
+        ioctl.GetAvailableMemory: buffers.available_memory,
+        ioctl.DestroyQueue: queues.destroy_queue,
+        ioctl.UpdateQueue: queues.update_queue,
+    }
+)
+_REFUSALS: MappingOf[type[Record], int] = MappingProxyType(
+    {
+        ioctl.Svm: EPERM,  # what a kernel without HMM answers
+        ioctl.Criu: EACCES,
+        ioctl.DbgRegister: EPERM,
+        ioctl.DbgUnregister: EPERM,
+        ioctl.DbgAddressWatch: EPERM,
+        ioctl.DbgWaveControl: EPERM,
+    }
+)
+
+
+class EmulatedKfd:
+    """One to eight emulated GPUs of one family, peers of one another."""
+
+    def __init__(
+        self,
+        target: str,
+        count: int = 1,
+        *,
+        vram: int | None = None,
+        schedule: int = 0,
+        name: str = "",
+    ) -> None:
+        family = find_family(target)
+        self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
+        self._topology = emulated_topology(family, count, vram)
+        self.schedule_seed = schedule
+        self._scheduler = Scheduler(schedule, self._trouble)
+        self._family = family
+        self._process: Process | None = None
+        self._closed = False
+        self._lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
+
+    # --- identity ------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name that opens this device again."""
+        return self._name
+
+    @property
+    def topology(self) -> Topology:
+        """The emulated nodes."""
+        return self._topology
+
+    @property
+    def step(self) -> int:
+        """How many steps the scheduler has taken."""
+        return self._scheduler.step
+
+    @property
+    def statistics(self) -> MappingOf[str, int]:
+        """How often each ioctl was called, packets executed and steps taken."""
+        return MappingProxyType({**self._counts, "steps": self.step})
+
+    @property
+    def refused(self) -> MappingOf[str, int]:
+        """What was asked for and is not modelled, by name, with how often."""
+        return MappingProxyType(dict(self._opened("refused").refused))
+
+    # --- opening and closing -------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the emulated /dev/kfd."""
+        with self._lock:
+            if self._process is not None or self._closed:
+                raise KfdError("open", EBUSY, {"device": self.name}, "opened before")
+            self._process = Process(self._family, self._topology, self._scheduler)
+
+    def close(self) -> None:
+        """Give all memory back."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.close()
+                self._process = None
+
+    def _opened(self, what: str) -> Process:
+        if self._process is None:
+            raise KfdError(what, EBADF, {"device": self.name}, "the device is not open")
+        return self._process
+
+    # --- ioctls --------------------------------------------------------------------------------
+
+    def ioctl(self, record: R, tail: bytearray | None = None) -> R:
+        """Answer an ioctl as the kernel would; what is not modelled is refused by name."""
+        kind = type(record)
+        found = BY_RECORD.get(kind)
+        name = found.name if found else kind.__name__
+        with self._lock:
+            process = self._opened(name)
+            self._counts[name] += 1
+            handler = _HANDLERS.get(kind)
+            if handler is not None:
+                return cast(R, handler(process, record))
+            if isinstance(record, ioctl.CreateQueue):
+                return cast(R, queues.create_queue(process, record, self))
+            if isinstance(record, WaitEvents):
+                return cast(R, self._wait_events(process, record))
+            process.refused[name] += 1
+            raise KfdError(name, _REFUSALS.get(kind, ENOTTY), {}, "not modelled")
+
+    def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
+        """Refuse: nothing that the driver core uses goes through a render node."""
+        process = self._opened("render ioctl")
+        name = f"DRM ioctl {request & 0xFF:#x}"
+        process.refused[name] += 1
+        raise KfdError(name, ENOTTY, {"minor": minor}, "not modelled")
+
+    # --- descriptors and mappings --------------------------------------------------------------
+
+    def open_render(self, minor: int) -> int:
+        """Return a descriptor of an emulated render node."""
+        with self._lock:
+            process = self._opened("open render node")
+            if minor not in {node.render_minor for node in self._topology.gpus}:
+                raise KfdError("open", ENODEV, {"minor": minor}, "no such render node")
+            return process.open_render(minor)
+
+    def map(
+        self,
+        *,
+        fd: Literal["kfd"] | int,
+        offset: int,
+        size: int,
+        address: int | None = None,
+        protection: Protection = Protection.BOTH,
+    ) -> Mapping:
+        """Map emulated memory, doorbells, the MMIO page or the event page."""
+        with self._lock:
+            process = self._opened("mmap")
+            if fd == "kfd":
+                place = self._kfd_offset(process, offset, size)
+            elif fd in process.render.values():
+                place = offset
+            else:
+                raise KfdError("mmap", EBADF, {"fd": fd}, "not a descriptor of this device")
+            length = -(-size // PAGE) * PAGE
+            at = host.map_shared(process.pool.fd, place, length, address, protection)
+        readable = bool(protection & Protection.READ)
+        view = host.view(at, size if readable else 0, bool(protection & Protection.WRITE))
+        return Mapping(at, size, view, offset)
+
+    def _kfd_offset(self, process: Process, offset: int, size: int) -> int:
+        where = MmapOffset.decode(offset)
+        fields = {"offset": offset, "size": size}
+        right = MMAP_BYTES[where.type]
+        if where.type == MmapType.EVENTS:
+            if size > right or process.event_offset is None:
+                raise KfdError("mmap", EINVAL, fields, "no event page of the kernel's")
+            return process.event_offset
+        gpu = process.gpu(where.gpu_id, "mmap", ENODEV)
+        if size != right:
+            raise KfdError("mmap", EINVAL, fields, f"{where.type.name} has {right} bytes")
+        if where.type == MmapType.DOORBELL:
+            return gpu.doorbell_offset
+        if where.type == MmapType.MMIO:
+            return gpu.mmio_offset
+        raise KfdError("mmap", EINVAL, fields, "reserved memory is for APUs")
+
+    def unmap(self, mapping: Mapping) -> None:
+        """Take a mapping away and keep its range reserved."""
+        try:
+            mapping.view.release()
+        except BufferError:
+            raise UsageError(f"the mapping at {mapping.address:#x} is still in use") from None
+        host.cover(mapping.address, -(-mapping.size // PAGE) * PAGE)
+
+    def reserve(self, size: int, address: int | None = None, alignment: int = PAGE) -> int:
+        """Keep a range of this process's addresses free."""
+        return host.reserve(size, address, alignment)
+
+    def release(self, address: int, size: int) -> None:
+        """Give a reserved range back."""
+        host.unmap(address, size)
+
+    def doorbell(self, address: int, value: int, bits: int = 64) -> None:
+        """Store to a doorbell; the queue sees it when the device next advances."""
+        host.ring(address, value, bits)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def clock(self) -> int:
+        """Return the virtual clock."""
+        return self._scheduler.now_ns
+
+    def clock_ticks(self) -> int:
+        """Return the counter of the GPUs."""
+        return self._scheduler.now_ns * self._family.clock_hz // 1_000_000_000
+
+    def idle(self, until_ns: int | None = None) -> Progress:
+        """Take up to SLICE steps. When none can be taken the clock moves on to `until_ns`."""
+        with self._lock:
+            process = self._opened("idle")
+            scheduler = self._scheduler
+            if self._advance(process):
+                late = until_ns is not None and scheduler.now_ns >= until_ns
+                return Progress.EXPIRED if late else Progress.ADVANCED
+            if until_ns is not None:
+                scheduler.now_ns = max(scheduler.now_ns, until_ns)
+            return Progress.BLOCKED
+
+    def _advance(self, process: Process) -> int:
+        taken = self._scheduler.run(process.hardware, SLICE)
+        self._counts["packets"] = sum(queue.packet for queue in process.hardware)
+        return taken
+
+    def stalls(self) -> Sequence[Stall]:
+        """Return the queues that wait, when no engine can take a step."""
+        with self._lock:
+            process = self._opened("stalls")
+            if not self._scheduler.blocked(process.hardware):
+                return ()
+            return tuple(
+                Stall(
+                    queue.device, queue.queue_id, queue.packet, queue.place,
+                    queue.address_waited_for, queue.stopped or queue.waiting(),
+                )
+                for queue in process.hardware
+                if queue.stopped or queue.waiting()
+            )  # fmt: skip
+
+    def hang_report(self) -> str:
+        """Say what every stalled queue waits for, one line each; empty when none is."""
+        return "\n".join(
+            f"queue {stall.queue} of device {stall.device}, packet {stall.packet}"
+            f" at {stall.place:#x}: {stall.text}"
+            for stall in self.stalls()
+        )
+
+    def faults(self) -> Sequence[Fault]:
+        """Return the faults so far."""
+        return tuple(self._opened("faults").faults)
+
+    # --- what the engines need -----------------------------------------------------------------
+
+    def interrupt(self, context: int) -> None:
+        """Take an interrupt of an engine."""
+        self._opened("interrupt").events.interrupt(context)
+
+    def start(self, dispatch: Any, queue: HardwareQueue) -> Work:
+        """Begin a dispatch."""
+        raise refuse("a dispatch")
+
+    def _trouble(self, queue: HardwareQueue, back: bool, problem: Trouble) -> None:
+        process = self._opened("fault")
+        gpu = process.gpus[queue.device]
+        tail = queue.pipe[0] if back and queue.pipe else None
+        packet, place = (tail.packet, tail.place) if tail else (queue.packet, queue.place)
+        where = f"queue {queue.queue_id} of device {queue.device}, packet {packet} at {place:#x}"
+        common = (queue.device, queue.queue_id, packet, place)
+        if isinstance(problem, AccessFault):
+            near = gpu.space.near(problem.address)
+            text = f"{where}: {problem} ({problem.access}); {near}"
+            process.faults.append(
+                Fault("memory", text, *common, problem.address, problem.access, step=self.step)
+            )
+            for other in process.queues.values():
+                if other.gpu is gpu and not other.hardware.stopped:
+                    other.hardware.stopped = f"evicted by the fault of queue {queue.queue_id}"
+            queue.stopped = text
+            data = MemoryExceptionData(
+                NotPresent=int(gpu.space.find(problem.address) is None),
+                ReadOnly=int(problem.access == "w"),
+                va=problem.address // PAGE * PAGE,
+                gpu_id=gpu.gpu_id,
+                event_id=0,
+            )
+            process.events.exception(EventType.MEMORY, data)
+            return
+        refused = getattr(problem, "refused", "")
+        if refused:
+            process.refused[refused] += 1
+        text = f"{where}: {problem}"
+        address = getattr(problem, "address", None)
+        process.faults.append(Fault("packet", text, *common, address, step=self.step))
+        queue.stopped = text
+        process.events.exception(
+            EventType.HW_EXCEPTION,
+            HwExceptionData(
+                reset_type=ResetType.PER_ENGINE,
+                reset_cause=ResetCause.GPU_HANG,
+                memory_lost=0,
+                gpu_id=gpu.gpu_id,
+                event_id=0,
+            ),
+        )
+
+    # --- waiting for events --------------------------------------------------------------------
+
+    def _wait_events(self, process: Process, record: WaitEvents) -> WaitEvents:
+        size = 4 * EventData.WORDS
+        raw = b""
+        if record.num_events:
+            raw = process.client.read(record.events_ptr, size * record.num_events, "WAIT_EVENTS")
+        rows = [
+            EventData.from_bytes(raw, at * size) for at in range(record.num_events)
+        ]
+        ages = [int.from_bytes(raw[at * size : at * size + 8], "little") for at in range(len(rows))]
+        wanted = [(row.event_id, age) for row, age in zip(rows, ages, strict=True)]
+        wait = process.events.wait(wanted, bool(record.wait_for_all))
+        deadline = None
+        if record.timeout < _FOREVER:
+            deadline = self._scheduler.now_ns + record.timeout * 1_000_000
+        try:
+            while wait.result is None and (deadline is None or self._scheduler.now_ns < deadline):
+                if not self._advance(process):
+                    self._blocked(deadline)
+            result = wait.result
+        finally:
+            wait.leave()
+        if result is WaitResult.FAIL:
+            fields = {"wait_result": int(WaitResult.FAIL)}
+            raise KfdError("WAIT_EVENTS", EIO, fields, "an event was destroyed")
+        if result is None:
+            return record.replace(wait_result=WaitResult.TIMEOUT)
+        for at, waiter in enumerate(wait.waiters):
+            data = waiter.event.data
+            if waiter.activated and data is not None:
+                told = data.replace(event_id=waiter.event.event_id).to_bytes()
+                process.client.write(record.events_ptr + at * size, told[:32], "WAIT_EVENTS")
+            elif waiter.activated and waiter.ageing:
+                age = waiter.event.age.to_bytes(8, "little")
+                process.client.write(record.events_ptr + at * size, age, "WAIT_EVENTS")
+        return record.replace(wait_result=WaitResult.COMPLETE)
+
+    def _blocked(self, deadline: int | None) -> None:
+        # Nothing can happen on the device. Other threads of the client may still free it.
+        if threading.active_count() > 1:
+            self._lock.release()
+            try:
+                time.sleep(_PUBLISHED)
+            finally:
+                self._lock.acquire()
+            self._scheduler.now_ns += int(_PUBLISHED * 1e9)
+        elif deadline is not None:
+            self._scheduler.now_ns = max(self._scheduler.now_ns, deadline)
+        else:
+            reason = self.hang_report() or "no event can come: every queue has ended"
+            raise KfdError("WAIT_EVENTS", EDEADLK, {}, reason)

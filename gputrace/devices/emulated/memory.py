@@ -1,0 +1,217 @@
+"""Memory of the emulated GPUs: buffers, where their bytes live, and what each GPU's page table
+says.
+
+VRAM and GTT are pages of a memfd. The client maps them through its own descriptor; the emulator
+has a second mapping of the same pages, so that whoever watches the client's mapping sees the
+CPU's stores and never the GPU's. A user pointer has no second mapping: the emulator goes to the
+client's pages.
+"""
+
+import ctypes
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gputrace.errors import GputraceError
+from gputrace.formats.ioctl import AllocFlag
+from gputrace.kfd import host
+from gputrace.kfd.host import PAGE
+
+_PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # FALLOC_FL_* of <linux/falloc.h>
+
+
+class AccessFault(GputraceError):
+    """A GPU access that the page table refuses."""
+
+    def __init__(self, address: int, access: str, reason: str) -> None:
+        self.address, self.access, self.reason = address, access, reason
+        super().__init__(f"{reason} at {address:#x}")
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """One allocation: `size` bytes were asked for, `length` are there (whole pages)."""
+
+    handle: int
+    gpu_id: int
+    flags: AllocFlag
+    address: int
+    size: int
+    length: int
+    host: int
+    offset: int
+    number: int
+    mapped: set[int] = field(default_factory=set)
+    references: int = 1
+
+    @property
+    def writable(self) -> bool:
+        """Whether the GPU may write it."""
+        return bool(self.flags & AllocFlag.WRITABLE)
+
+    @property
+    def executable(self) -> bool:
+        """Whether waves may fetch instructions from it."""
+        return bool(self.flags & AllocFlag.EXECUTABLE)
+
+    def __str__(self) -> str:
+        names = "+".join(name.name or "" for name in AllocFlag if name & self.flags & 0x1F)
+        return f"{names} buffer {self.address:#x}..{self.address + self.size - 1:#x}"
+
+
+class Pool:
+    """A growing file of memory. Offsets are never used twice, so a stale mapping stays harmless."""
+
+    def __init__(self, name: str) -> None:
+        self.fd = os.memfd_create(name)
+        self._end = 0
+
+    def take(self, length: int) -> tuple[int, int]:
+        """Return offset and emulator address of `length` zero bytes (whole pages)."""
+        offset = self._end
+        os.ftruncate(self.fd, offset + length)
+        self._end = offset + length
+        return offset, host.map_shared(self.fd, offset, length, None, 3)
+
+    def drop(self, offset: int, length: int, address: int) -> None:
+        """Give memory back; a client's mapping that is left over reads zeros."""
+        host.unmap(address, length)
+        call = ctypes.CDLL(None, use_errno=True).fallocate
+        call(self.fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(length))
+
+    def close(self) -> None:
+        """Forget the file; mappings of it live on."""
+        os.close(self.fd)
+
+
+@dataclass(eq=False, slots=True)
+class Span:
+    """A buffer in a page table: GPU addresses `start` to `end` are `view`."""
+
+    start: int
+    end: int
+    limit: int
+    buffer: Buffer
+    host: int
+    view: memoryview
+    writable: bool
+    executable: bool
+
+
+class Space:
+    """The page table of one GPU for one process."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.exact = False
+        self._starts: list[int] = []
+        self._spans: list[Span] = []
+        self._freed: list[tuple[int, int, str]] = []
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What is mapped, by address."""
+        return tuple(self._spans)
+
+    def map(self, buffer: Buffer) -> None:
+        """Enter a buffer. The caller has checked that the range is free."""
+        start, end = buffer.address, buffer.address + buffer.length
+        limit = start + buffer.size if self.exact else end
+        view = host.view(buffer.host, buffer.length)
+        at = bisect_right(self._starts, start)
+        self._starts.insert(at, start)
+        may = buffer.writable, buffer.executable
+        self._spans.insert(at, Span(start, end, limit, buffer, buffer.host, view, *may))
+        self.version += 1
+
+    def unmap(self, buffer: Buffer) -> None:
+        """Take a buffer out and remember it for the messages of later faults."""
+        at = bisect_right(self._starts, buffer.address) - 1
+        if at < 0 or self._spans[at].buffer is not buffer:
+            return
+        del self._starts[at], self._spans[at]
+        self._freed.append((buffer.address, buffer.address + buffer.length, str(buffer)))
+        del self._freed[:-4096]
+        self.version += 1
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether anything is mapped in start..end."""
+        at = bisect_right(self._starts, end - 1) - 1
+        return at >= 0 and self._spans[at].end > start
+
+    def find(self, address: int) -> Span | None:
+        """Return what is mapped at an address."""
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0 and address < self._spans[at].end:
+            return self._spans[at]
+        return None
+
+    def span(self, address: int, size: int, access: str) -> Span:
+        """Return the one span that holds an operand, or raise AccessFault as the GPU would."""
+        at = bisect_right(self._starts, address) - 1
+        if at >= 0:
+            span = self._spans[at]
+            if address + size <= span.limit and (access == "r" or span.writable):
+                return span
+        for _ in self.pieces(address, size, access):
+            pass  # raises at the first byte that may not be touched
+        raise AccessFault(address, access, "operand across two buffers")
+
+    def refuse(self, address: int, access: str) -> None:
+        """Raise AccessFault unless one byte at `address` may be accessed."""
+        span = self.find(address)
+        if span is None:
+            raise AccessFault(address, access, "page not present")
+        if address >= span.limit:
+            raise AccessFault(address, access, "past the end of the buffer")
+        if access == "w" and not span.writable:
+            raise AccessFault(address, access, "write to read-only memory")
+        if access == "x" and not span.executable:
+            raise AccessFault(address, access, "execution of memory that is not executable")
+
+    def pieces(self, address: int, size: int, access: str) -> Iterator[tuple[Span, int, int]]:
+        """Yield (span, first byte in it, length) of a range; raise AccessFault at the first gap."""
+        while size > 0:
+            self.refuse(address, access)
+            span = self.find(address)
+            assert span is not None
+            length = min(size, span.limit - address)
+            yield span, address - span.start, length
+            address, size = address + length, size - length
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return bytes as the GPU sees them."""
+        pieces = self.pieces(address, size, "r")
+        return b"".join(bytes(span.view[at : at + length]) for span, at, length in pieces)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes; those before a fault are stored."""
+        done = 0
+        for span, at, length in self.pieces(address, len(data), "w"):
+            span.view[at : at + length] = data[done : done + length]
+            done += length
+
+    def near(self, address: int) -> str:
+        """Describe what is nearest to an address: for the messages of faults."""
+        for start, end, text in reversed(self._freed):
+            if start <= address < end and self.find(address) is None:
+                return f"inside {text}, which was unmapped or freed"
+        at = bisect_right(self._starts, address) - 1
+        best: tuple[int, str] | None = None
+        if at >= 0:
+            span = self._spans[at]
+            if address < span.end:
+                return f"offset {address - span.start:#x} in {span.buffer}"
+            best = (address - span.end, f"{address - span.end:#x} bytes after {span.buffer}")
+        if at + 1 < len(self._spans):
+            span = self._spans[at + 1]
+            gap = span.start - address
+            if best is None or gap < best[0]:
+                best = (gap, f"{gap:#x} bytes before {span.buffer}")
+        return best[1] if best else "nothing is mapped"
+
+
+def pages(size: int) -> int:
+    """Round a size up to whole pages."""
+    return -(-size // PAGE) * PAGE

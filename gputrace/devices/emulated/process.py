@@ -1,0 +1,143 @@
+"""The state that the kernel keeps for the client: GPUs, allocations, events, queues."""
+
+import ctypes
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from errno import EFAULT, EINVAL, ENODEV
+
+from gputrace.devices.emulated.events import EventTable
+from gputrace.devices.emulated.memory import Buffer, Pool, Space
+from gputrace.devices.emulated.queue import HardwareQueue
+from gputrace.devices.emulated.scheduler import Scheduler
+from gputrace.errors import KfdError
+from gputrace.families import Family
+from gputrace.formats.ioctl import EVENT_PAGE_BYTES, PROCESS_DOORBELL_BYTES, AllocFlag
+from gputrace.kfd import host
+from gputrace.kfd.host import PAGE
+from gputrace.kfd.port import Fault
+from gputrace.kfd.topology import Node, Topology
+
+
+class Gpu:
+    """One GPU and what the process has of it."""
+
+    def __init__(self, index: int, node: Node, pool: Pool) -> None:
+        self.index, self.node = index, node
+        self.space = Space()
+        self.acquired: int | None = None
+        self.vram_used = 0
+        self.handles = 0
+        self.doorbell_offset, doorbells = pool.take(PROCESS_DOORBELL_BYTES)
+        self.doorbell_host = doorbells
+        self.doorbells = host.view(doorbells, PROCESS_DOORBELL_BYTES).cast("Q")
+        self.mmio_offset, self.mmio_host = pool.take(PAGE)
+        self.used_doorbells: set[int] = set()
+        self.sdma_queues: dict[int, int] = {}
+
+    @property
+    def gpu_id(self) -> int:
+        """The id that ioctls use."""
+        return self.node.gpu_id
+
+
+@dataclass(eq=False, slots=True)
+class Queue:
+    """A queue as the kernel knows it."""
+
+    gpu: Gpu
+    hardware: HardwareQueue
+    doorbell: int
+    sdma_slot: int | None = None
+    buffers: list[Buffer] = field(default_factory=list)
+
+
+class Client:
+    """The memory of the client, which is this process."""
+
+    def read(self, address: int, size: int, ioctl: str) -> bytes:
+        """Return bytes behind a pointer of an ioctl. Raises EFAULT for a null pointer."""
+        if not address:
+            raise KfdError(ioctl, EFAULT, {"pointer": address}, "null pointer")
+        return ctypes.string_at(address, size)
+
+    def write(self, address: int, data: bytes, ioctl: str) -> None:
+        """Store bytes behind a pointer of an ioctl. Raises EFAULT for a null pointer."""
+        if not address:
+            raise KfdError(ioctl, EFAULT, {"pointer": address}, "null pointer")
+        ctypes.memmove(address, data, len(data))
+
+
+class Process:
+    """Everything that belongs to one opener of /dev/kfd."""
+
+    def __init__(self, family: Family, topology: Topology, scheduler: Scheduler) -> None:
+        self.family, self.topology, self.scheduler = family, topology, scheduler
+        self.pool = Pool("gputrace-emulated")
+        self.client = Client()
+        self.gpus = tuple(
+            Gpu(index, node, self.pool) for index, node in enumerate(topology.gpus)
+        )
+        self.by_id: Mapping[int, Gpu] = {gpu.gpu_id: gpu for gpu in self.gpus}
+        self.render: dict[int, int] = {}
+        self.buffers: dict[int, Buffer] = {}
+        self.events = EventTable()
+        self.event_buffer: Buffer | None = None
+        self.event_offset: int | None = None
+        self.queues: dict[int, Queue] = {}
+        self.next_queue = 0
+        self.next_buffer = 0
+        self.runtime_enabled = False
+        self.faults: list[Fault] = []
+        self.refused: Counter[str] = Counter()
+
+    def gpu(self, gpu_id: int, ioctl: str, code: int = EINVAL) -> Gpu:
+        """Return a GPU, or raise what the kernel answers for an id that it does not know."""
+        found = self.by_id.get(gpu_id)
+        if found is None:
+            raise KfdError(ioctl, code, {"gpu_id": gpu_id}, "no such GPU")
+        return found
+
+    def acquired(self, gpu_id: int, ioctl: str, code: int = ENODEV) -> Gpu:
+        """Return a GPU whose VM is acquired, or raise."""
+        gpu = self.gpu(gpu_id, ioctl)
+        if gpu.acquired is None:
+            raise KfdError(ioctl, code, {"gpu_id": gpu_id}, "ACQUIRE_VM was not called")
+        return gpu
+
+    def bytes_of(self, buffer: Buffer) -> memoryview:
+        """Return the emulator's view of a buffer."""
+        return host.view(buffer.host, buffer.length)
+
+    def own_event_page(self) -> None:
+        """Give the process an event page of the kernel's when it brought none."""
+        if self.events.page is None:
+            self.event_offset, place = self.pool.take(EVENT_PAGE_BYTES)
+            self.events.adopt_page(host.view(place, EVENT_PAGE_BYTES))
+
+    def open_render(self, minor: int) -> int:
+        """Return the one descriptor of a render node: all nodes show the same memory."""
+        if minor not in self.render:
+            self.render[minor] = os.dup(self.pool.fd)
+        return self.render[minor]
+
+    def close(self) -> None:
+        """Give back memory and descriptors."""
+        self.queues.clear()
+        for buffer in self.buffers.values():
+            if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
+                self.pool.drop(buffer.offset, buffer.length, buffer.host)
+        self.buffers.clear()
+        for gpu in self.gpus:
+            gpu.doorbells.release()
+            host.unmap(gpu.doorbell_host, PROCESS_DOORBELL_BYTES)
+            host.unmap(gpu.mmio_host, PAGE)
+        for fd in self.render.values():
+            os.close(fd)
+        self.pool.close()
+
+    @property
+    def hardware(self) -> list[HardwareQueue]:
+        """All queues, oldest first."""
+        return [queue.hardware for queue in self.queues.values()]
