@@ -534,7 +534,7 @@ class Decoder:
         name = word.row.name
         flags = self._flags(word)
         slots = {slot.field: slot for slot in word.row.src}
-        data = () if flags.get("lds") else self._data(word, word.row.src)
+        data = () if flags.get("lds") and "load" in name else self._data(word, word.row.src)
         dst: tuple[Operand, ...] = ()
         if "load" in name:
             dst, data = data, ()

@@ -176,7 +176,10 @@ class Instruction:
     @property
     def mnemonic(self) -> str:
         """LLVM's mnemonic, with the ending for the encoding."""
-        return f"{self.name}_{self.variant}" if self.variant else self.name
+        ending = "dpp" if self.variant == "dpp8" else self.variant
+        if not ending or (self.encoding == "VOPC" and ending == "dpp"):
+            return self.name
+        return f"{self.name}_{ending}"
 
     def text(self) -> str:
         """Write the instruction as LLVM does."""
