@@ -221,3 +221,25 @@ def test_the_manual_names_every_packet() -> None:
         text = dialect.manual()
         for cls in dialect.all:
             assert f"### {cls.__name__}\n" in text
+
+
+def test_a_box_reaches_to_the_end_of_its_last_element() -> None:
+    copy = sdma.CopySubWindowV4(
+        element_size=2,
+        source=0x100,
+        src_x=1,
+        src_pitch=63,
+        src_slice_pitch=64 * 8 - 1,
+        destination=0x200,
+        dst_x=0,
+        dst_pitch=3,
+        dst_slice_pitch=4 * 2 - 1,
+        rect_x=3,
+        rect_y=1,
+    )
+    assert copy.source_bytes == (64 + 1 + 4) * 4
+    assert copy.destination_bytes == 8 * 4
+    words = copy.encode()
+    assert words[0] == 0x40000401
+    assert words[4] == 63 << 13
+    assert words[11] == 3 | 1 << 16

@@ -1,0 +1,267 @@
+"""SDMA packets that copy rectangles and images."""
+
+from gputrace.bits import Role, bits, u64
+from gputrace.formats.sdma.packet import SDMA_4_4, SDMA_7_0, V4, V5_V6, V6, V7, Packet
+
+TILED = "images with tiled layouts are not modelled"
+
+
+class CopySubWindow(Packet, words=13, op=1, sub=4, source=V4 + "SDMA_PKT_COPY_LINEAR_SUBWIN"):
+    """Copy a box out of one linear image into another; the fields that every version has.
+
+    Coordinates, pitches and the box count elements; pitches and the box are minus one.
+    """
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    element_size: int = bits(0, 31, 29, "log2 of the bytes of an element", default=0)
+    source: int = bits(
+        1, 63, 2, "dword aligned", shift=2, role=Role(uses="address", length="source_bytes")
+    )
+    src_x: int = bits(3, 13, 0, "left")
+    src_y: int = bits(3, 29, 16, "top", default=0)
+    src_z: int = bits(4, 10, 0, "front", default=0)
+    src_pitch: int = bits(4, 31, 13, "elements of a row, minus one")
+    src_slice_pitch: int = bits(5, 27, 0, "elements of a slice, minus one")
+    destination: int = bits(
+        6,
+        63,
+        2,
+        "dword aligned",
+        shift=2,
+        role=Role(uses="address", length="destination_bytes", access="w"),
+    )
+    dst_x: int = bits(8, 13, 0, "left")
+    dst_y: int = bits(8, 29, 16, "top", default=0)
+    dst_z: int = bits(9, 10, 0, "front", default=0)
+    dst_pitch: int = bits(9, 31, 13, "elements of a row, minus one")
+    dst_slice_pitch: int = bits(10, 27, 0, "elements of a slice, minus one")
+    rect_x: int = bits(11, 13, 0, "elements across, minus one")
+    rect_y: int = bits(11, 29, 16, "rows, minus one", default=0)
+    rect_z: int = bits(12, 10, 0, "slices, minus one", default=0)
+
+    def _reach(self, x: int, y: int, z: int, pitch: int, slice_pitch: int) -> int:
+        # bytes from the base to the end of the box's last element
+        last = (z + self.rect_z) * (slice_pitch + 1) + (y + self.rect_y) * (pitch + 1)
+        return (last + x + self.rect_x + 1) << self.element_size
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes from the source's base to the end of the box."""
+        return self._reach(self.src_x, self.src_y, self.src_z, self.src_pitch, self.src_slice_pitch)
+
+    @property
+    def destination_bytes(self) -> int:
+        """Bytes from the destination's base to the end of the box."""
+        return self._reach(self.dst_x, self.dst_y, self.dst_z, self.dst_pitch, self.dst_slice_pitch)
+
+
+class CopySubWindowV4(
+    CopySubWindow,
+    op=1,
+    sub=4,
+    dialects=(SDMA_4_4,),
+    concept="CopySubWindow",
+    source=V4 + "SDMA_PKT_COPY_LINEAR_SUBWIN, ROCr sdma_registers.h",
+):
+    """Copy a box out of one linear image into another."""
+
+    dst_swap: int = bits(12, 17, 16, "byte order of the target; 0: as it is", default=0)
+    src_swap: int = bits(12, 25, 24, "byte order of the source; 0: as it is", default=0)
+
+
+class CopySubWindowV5(
+    CopySubWindowV4,
+    op=1,
+    sub=4,
+    dialects=V5_V6,
+    concept="CopySubWindow",
+    source=V6 + "SDMA_PKT_COPY_LINEAR_SUBWIN, ROCr sdma_registers.h",
+):
+    """Copy a box out of one linear image into another."""
+
+    cpv: bool = bits(0, 19, 19, "cache policies are valid", default=0, kind=bool)
+    src_z: int = bits(4, 12, 0, "front", default=0)
+    dst_z: int = bits(9, 12, 0, "front", default=0)
+    rect_z: int = bits(12, 12, 0, "slices, minus one", default=0)
+    dst_policy: int = bits(12, 20, 18, "cache policy, when cpv", default=0)
+    src_policy: int = bits(12, 28, 26, "cache policy, when cpv", default=0)
+
+
+class CopySubWindowV7(
+    CopySubWindow,
+    op=1,
+    sub=4,
+    dialects=(SDMA_7_0,),
+    concept="CopySubWindow",
+    source=V7 + "SDMA_PKT_COPY_LINEAR_SUBWIN",
+):
+    """Copy a box out of one linear image into another."""
+
+    src_x: int = bits(3, 15, 0, "left")
+    src_y: int = bits(3, 31, 16, "top", default=0)
+    src_z: int = bits(4, 13, 0, "front", default=0)
+    src_pitch: int = bits(4, 31, 16, "elements of a row, minus one")
+    src_slice_pitch: int = bits(5, 31, 0, "elements of a slice, minus one")
+    dst_x: int = bits(8, 15, 0, "left")
+    dst_y: int = bits(8, 31, 16, "top", default=0)
+    dst_z: int = bits(9, 13, 0, "front", default=0)
+    dst_pitch: int = bits(9, 31, 16, "elements of a row, minus one")
+    dst_slice_pitch: int = bits(10, 31, 0, "elements of a slice, minus one")
+    rect_x: int = bits(11, 15, 0, "elements across, minus one")
+    rect_y: int = bits(11, 31, 16, "rows, minus one", default=0)
+    rect_z: int = bits(12, 13, 0, "slices, minus one", default=0)
+    dst_mall: int = bits(12, 21, 20, "memory-attached last level policy", default=0)
+    src_mall: int = bits(12, 29, 28, "memory-attached last level policy", default=0)
+
+
+class CopyTiled(
+    Packet,
+    words=13,
+    op=1,
+    sub=1,
+    dialects=(SDMA_4_4, *V5_V6),
+    fixed={"broadcast": 0},
+    source=V4 + "SDMA_PKT_COPY_TILED",
+    unsupported=TILED,
+):
+    """Copy between a tiled image and a linear one."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    broadcast: bool = bits(0, 27, 27, "two destinations", default=0, kind=bool)
+    detile: bool = bits(0, 31, 31, "from tiled to linear", default=0, kind=bool)
+    tiled: int = u64(1, "tiled image", role=Role(uses="address", access="rw"))
+    linear: int = u64(8, "linear image", role=Role(uses="address", access="rw"))
+
+
+class CopyLinearToTwoTiled(
+    Packet,
+    words=16,
+    op=1,
+    sub=1,
+    dialects=(SDMA_4_4, *V5_V6),
+    fixed={"broadcast": 1},
+    source=V4 + "SDMA_PKT_COPY_L2T_BROADCAST",
+    unsupported=TILED,
+):
+    """Copy a linear image into two tiled ones."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    broadcast: bool = bits(0, 27, 27, "two destinations", default=1, kind=bool)
+    tiled_0: int = u64(1, "tiled image", role=Role(uses="address", access="w"))
+    tiled_1: int = u64(3, "tiled image", role=Role(uses="address", access="w"))
+    linear: int = u64(11, "linear image", role=Role(uses="address"))
+
+
+class CopyTiledSubWindow(
+    Packet,
+    words=14,
+    op=1,
+    sub=5,
+    dialects=(SDMA_4_4,),
+    source=V4 + "SDMA_PKT_COPY_TILED_SUBWIN",
+    unsupported=TILED,
+):
+    """Copy a box between a tiled image and a linear one."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    detile: bool = bits(0, 31, 31, "from tiled to linear", default=0, kind=bool)
+    tiled: int = u64(1, "tiled image", role=Role(uses="address", access="rw"))
+    linear: int = u64(7, "linear image", role=Role(uses="address", access="rw"))
+
+
+class CopyTiledSubWindowV5(
+    CopyTiledSubWindow,
+    op=1,
+    sub=5,
+    dialects=V5_V6,
+    fixed={"dcc": 0},
+    concept="CopyTiledSubWindow",
+    source=V6 + "SDMA_PKT_COPY_TILED_SUBWIN",
+    unsupported=TILED,
+):
+    """Copy a box between a tiled image and a linear one."""
+
+    dcc: bool = bits(0, 19, 19, "compressed; metadata follow", default=0, kind=bool)
+
+
+class CopyTiledSubWindowDcc(
+    CopyTiledSubWindow,
+    words=17,
+    op=1,
+    sub=5,
+    dialects=V5_V6,
+    fixed={"dcc": 1},
+    source=V6 + "SDMA_PKT_COPY_TILED_SUBWIN",
+    unsupported=TILED,
+):
+    """Copy a box between a compressed tiled image and a linear one."""
+
+    dcc: bool = bits(0, 19, 19, "compressed; metadata follow", default=1, kind=bool)
+    metadata: int = u64(14, "metadata", role=Role(uses="address", access="rw"))
+
+
+class CopyTiledToTiled(
+    Packet,
+    words=15,
+    op=1,
+    sub=6,
+    dialects=(SDMA_4_4,),
+    source=V4 + "SDMA_PKT_COPY_T2T",
+    unsupported=TILED,
+):
+    """Copy a box between tiled images."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    source: int = u64(1, "tiled image", role=Role(uses="address"))
+    destination: int = u64(7, "tiled image", role=Role(uses="address", access="w"))
+
+
+class CopyTiledToTiledV5(
+    CopyTiledToTiled,
+    op=1,
+    sub=6,
+    dialects=V5_V6,
+    fixed={"dcc": 0},
+    concept="CopyTiledToTiled",
+    source=V6 + "SDMA_PKT_COPY_T2T",
+    unsupported=TILED,
+):
+    """Copy a box between tiled images."""
+
+    dcc: bool = bits(0, 19, 19, "compressed; metadata follow", default=0, kind=bool)
+
+
+class CopyTiledToTiledDcc(
+    CopyTiledToTiled,
+    words=18,
+    op=1,
+    sub=6,
+    dialects=V5_V6,
+    fixed={"dcc": 1},
+    source=V6 + "SDMA_PKT_COPY_T2T",
+    unsupported=TILED,
+):
+    """Copy a box between tiled images of which one is compressed."""
+
+    dcc: bool = bits(0, 19, 19, "compressed; metadata follow", default=1, kind=bool)
+    metadata: int = u64(15, "metadata", role=Role(uses="address", access="rw"))
+
+
+class CopyStruct(
+    Packet,
+    words=8,
+    op=1,
+    sub=3,
+    dialects=(SDMA_4_4, *V5_V6),
+    source=V4 + "SDMA_PKT_COPY_STRUCT",
+    unsupported="structured buffers are not modelled",
+):
+    """Copy between a structured buffer and a linear one."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    detile: bool = bits(0, 31, 31, "from structured to linear", default=0, kind=bool)
+    structured: int = u64(1, "structured buffer", role=Role(uses="address", access="rw"))
+    start_index: int = bits(3, 31, 0, "first structure", default=0)
+    count: int = bits(4, 31, 0, "structures")
+    stride: int = bits(5, 10, 0, "bytes of a structure")
+    linear: int = u64(6, "linear buffer", role=Role(uses="address", access="rw"))
