@@ -1,0 +1,199 @@
+"""What a kernel launch is, what memory it sees, and how it can end."""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gputrace.isa import state
+
+Words = NDArray[np.uint32]
+Dimensions = tuple[int, int, int]
+Access = Literal["read", "write", "execute", "atomic"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Memory that the GPU may touch: `size` bytes, and where the emulator's own view has them."""
+
+    gpu_address: int
+    size: int
+    host_address: int
+    writable: bool = True
+    executable: bool = True
+
+
+class Memory(Protocol):
+    """The page table of one process, flattened to host addresses.
+
+    `version` changes whenever a range appears, disappears or changes; `ranges` are sorted by
+    address and do not overlap.
+    """
+
+    @property
+    def version(self) -> int:
+        """Return a number that is different after each change of the ranges."""
+
+    def ranges(self) -> Sequence[Range]:
+        """Return all ranges that the GPU may touch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelLaunch:
+    """One dispatch: what the command processor hands to the shader engines.
+
+    Sizes count bytes, `groups` counts work-groups, `group_size` and `partial` count work-items;
+    `partial` is the size of the last group on each axis, 0 for a whole one. `user_data` are the
+    initial user SGPRs, as many as RSRC2 says. `scratch_base` is the address of wave slot 0 and
+    `scratch_wave_bytes` the distance of two slots, of which there are `scratch_waves`.
+    """
+
+    target: str
+    entry: int
+    rsrc1: int
+    rsrc2: int
+    rsrc3: int = 0
+    wave_size: int = 64
+    user_data: tuple[int, ...] = ()
+    groups: Dimensions = (1, 1, 1)
+    group_size: Dimensions = (1, 1, 1)
+    partial: Dimensions = (0, 0, 0)
+    first_group: Dimensions = (0, 0, 0)
+    lds_bytes: int = 0
+    scratch_base: int = 0
+    scratch_wave_bytes: int = 0
+    scratch_waves: int = 0
+    lds_aperture: int = 0x1_0000_0000_0000
+    scratch_aperture: int = 0x2_0000_0000_0000
+    kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterImage:
+    """All registers of one wave: `scalars` in the order of `gputrace.isa.state`, `vectors` as
+    (register, lane)."""
+
+    scalars: Words
+    vectors: Words
+
+    def named(self) -> dict[str, int]:
+        """Return the scalar registers that are not zero by name."""
+        return {
+            state.scalar_name(i): int(value)
+            for i, value in enumerate(self.scalars)
+            if value and state.scalar_name(i)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a wave stands: its work-group, its number in the group, and its program counter."""
+
+    group: Dimensions
+    wave: int
+    pc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All work-groups have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The budget is used up and waves are still running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A memory access that the page table does not allow.
+
+    `address` is that of the lowest lane concerned, `lanes` a mask of all lanes whose access is
+    bad, `size` the bytes that each of them touches.
+    """
+
+    address: int
+    access: Access
+    size: int
+    lanes: int
+    place: Place
+    registers: RegisterImage = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Endless:
+    """A proven endless loop: no wave can ever leave the states that it goes through."""
+
+    place: Place
+    period: int
+    registers: RegisterImage = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """An instruction that is not modelled, or bits that no instruction has."""
+
+    place: Place
+    name: str
+    words: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trapped:
+    """A wave executed s_trap with this number."""
+
+    place: Place
+    number: int
+    registers: RegisterImage = field(repr=False)
+
+
+Outcome = Done | Paused | Fault | Endless | Unsupported | Trapped
+
+
+class View:
+    """The ranges of a `Memory` as numpy arrays; looked up again when the version changes."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.version: int | None = None
+        self.ranges: Sequence[Range] = ()
+        self.starts = self.ends = np.zeros(0, np.uint64)
+        self.writable = np.zeros(0, np.bool_)
+        self._bytes: list[NDArray[np.uint8]] = []
+
+    def refresh(self) -> None:
+        """Take in the ranges if they have changed."""
+        if self.version == self.memory.version:
+            return
+        self.version = self.memory.version
+        self.ranges = sorted(self.memory.ranges(), key=lambda r: r.gpu_address)
+        self.starts = np.array([r.gpu_address for r in self.ranges], np.uint64)
+        self.ends = np.array([r.gpu_address + r.size for r in self.ranges], np.uint64)
+        self.writable = np.array([r.writable for r in self.ranges], np.bool_)
+        self._bytes = [_host_bytes(r.host_address, r.size) for r in self.ranges]
+
+    def find(self, address: int) -> int:
+        """Return the number of the range that holds an address, -1 for none."""
+        at = int(np.searchsorted(self.starts, np.uint64(address), "right")) - 1
+        return at if at >= 0 and address < int(self.ends[at]) else -1
+
+    def view(self, number: int) -> NDArray[np.uint8]:
+        """Return the bytes of one range."""
+        return self._bytes[number]
+
+    def fetch(self, address: int, size: int) -> bytes | None:
+        """Return up to `size` bytes of code at an address, None where nothing may be executed."""
+        at = self.find(address)
+        if at < 0 or not self.ranges[at].executable:
+            return None
+        offset = address - self.ranges[at].gpu_address
+        return self._bytes[at][offset : offset + size].tobytes()
+
+
+def _host_bytes(address: int, size: int) -> NDArray[np.uint8]:
+    buffer: Any = (ctypes.c_uint8 * size).from_address(address)
+    return np.frombuffer(buffer, np.uint8)

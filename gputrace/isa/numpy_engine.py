@@ -1,0 +1,351 @@
+"""The reference evaluator: walks the graph of each instruction with numpy, a wave at a time.
+
+It is the cold path of the machine and the yardstick that compiled code is held against. All lanes
+of a wave are one array; atomics and stores to one place take effect in the order of the lanes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gputrace.errors import DecodeError
+from gputrace.isa import state
+from gputrace.isa.graph import Graph, Node
+from gputrace.isa.launch import Access, View
+from gputrace.isa.primitives import PRIMS, Array
+
+
+class Stop(Enum):
+    """Why a wave does not run on."""
+
+    END = "end"
+    BARRIER = "barrier"
+    BUDGET = "budget"
+
+
+class BadAccess(Exception):
+    """An access that the page table does not allow."""
+
+    def __init__(self, address: int, access: Access, size: int, lanes: int) -> None:
+        super().__init__(f"{access} of {size} bytes at {address:#x}")
+        self.address, self.access, self.size, self.lanes = address, access, size, lanes
+
+
+class NoMeaning(Exception):
+    """An instruction that is not modelled, or bits that are none."""
+
+    def __init__(self, name: str, words: tuple[int, ...], reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name, self.words, self.reason = name, words, reason
+
+
+@dataclass(slots=True)
+class Wave:
+    """The registers of one wave and where it stands."""
+
+    number: int
+    words: NDArray[np.uint32]
+    wave_size: int
+    pc: int
+    ended: bool = False
+    waiting: bool = False
+    executed: int = 0
+
+    @property
+    def scalars(self) -> NDArray[np.uint32]:
+        """Return the scalar words."""
+        return self.words[: state.SCALARS]
+
+    @property
+    def vectors(self) -> NDArray[np.uint32]:
+        """Return the vector registers as (register, lane)."""
+        return self.words[state.SCALARS :].reshape(state.VECTORS, self.wave_size)
+
+
+def new_wave(number: int, wave_size: int, pc: int) -> Wave:
+    """Return a wave with all registers zero."""
+    words = np.zeros(state.SCALARS + state.VECTORS * wave_size, np.uint32)
+    return Wave(number, words, wave_size, pc)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One prepared node: what to call and which earlier values it takes."""
+
+    run: Callable[..., Any]
+    node: Node
+    args: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph made ready: constants are computed, the rest are steps."""
+
+    constants: tuple[tuple[int, Array], ...]
+    steps: tuple[Step, ...]
+    length: int
+
+
+def prepare(graph: Graph, context: "Context") -> Program:
+    """Make a graph ready to run; constants are evaluated now."""
+    constants, steps = [], []
+    for node in graph.nodes:
+        run = PRIMS[node.prim].numpy
+        if node.prim == "const":
+            constants.append((node.index, run(context, node)))
+        else:
+            steps.append(Step(run, node, tuple(arg.index for arg in node.args)))
+    return Program(tuple(constants), tuple(steps), len(graph.nodes))
+
+
+class Context:
+    """What the primitives work on: one wave, the LDS of its group, and memory."""
+
+    def __init__(self, view: View, wave_size: int) -> None:
+        self.view = view
+        self.wave_size = wave_size
+        self.lds: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.now = 0
+        self.next_pc = 0
+        self.stop: Stop | None = None
+        self._effects: dict[str, Callable[..., Any]] = {
+            "get_scalar": self._get_scalar,
+            "put_scalar": self._put_scalar,
+            "get_vector": self._get_vector,
+            "put_vector": self._put_vector,
+            "check": self._check,
+            "load": self._load,
+            "store": self._store,
+            "atomic": self._atomic,
+            "clock": self._clock,
+            "jump": self._jump,
+            "branch": self._branch,
+            "jump_to": self._jump_to,
+            "barrier": self._barrier,
+            "end": self._end,
+        }
+
+    def enter(self, wave: Wave, lds: NDArray[np.uint8]) -> None:
+        """Work on this wave from now on."""
+        self.scalars, self.vectors, self.lds = wave.scalars, wave.vectors, lds
+
+    def effect(self, node: Node, *args: Array) -> Any:
+        """Carry out one effect."""
+        return self._effects[node.prim](node, *args)
+
+    # --- registers
+
+    def _get_scalar(self, node: Node) -> Array:
+        at = _index(node)
+        return self.scalars[at : at + 1].copy()
+
+    def _put_scalar(self, node: Node, value: Array) -> None:
+        self.scalars[_index(node)] = value[0]
+
+    def _get_vector(self, node: Node) -> Array:
+        return np.array(self.vectors[_index(node)])
+
+    def _put_vector(self, node: Node, value: Array, mask: Array) -> None:
+        np.copyto(self.vectors[_index(node)], value, where=mask)
+
+    # --- memory
+
+    def _lanes(self, value: Array, like: Array) -> Array:
+        return np.broadcast_to(value, like.shape)
+
+    def _check(self, node: Node, address: Array, mask: Array) -> None:
+        assert isinstance(node.attribute, tuple)
+        access, size = node.attribute
+        mask = self._lanes(mask, address)
+        bad = mask & ~self._allowed(address, int(size), access != "read")
+        if bad.any():
+            lane = int(np.argmax(bad))
+            lanes = int.from_bytes(np.packbits(bad, bitorder="little").tobytes(), "little")
+            raise BadAccess(int(address[lane]), access, int(size), lanes)  # type: ignore[arg-type]
+
+    def _allowed(self, address: Array, size: int, write: bool) -> Array:
+        view = self.view
+        if not len(view.starts):
+            return np.zeros(address.shape, np.bool_)
+        at = np.searchsorted(view.starts, address, "right") - 1
+        found = np.maximum(at, 0)
+        last = address + np.uint64(size)
+        inside = (at >= 0) & (last <= view.ends[found]) & (last > address)
+        return inside & view.writable[found] if write else inside
+
+    def _pieces(self, address: Array, mask: Array) -> list[tuple[NDArray[np.uint8], Array, Array]]:
+        # (bytes of a range, offset in it for each lane that goes there, those lanes)
+        lanes = np.flatnonzero(mask)
+        if not len(lanes):
+            return []
+        where = address[lanes]
+        at = np.searchsorted(self.view.starts, where, "right") - 1
+        pieces = []
+        for number in np.unique(at):
+            chosen = at == number
+            offset = (where[chosen] - self.view.starts[number]).astype(np.int64)
+            pieces.append((self.view.view(int(number)), offset, lanes[chosen]))
+        return pieces
+
+    def _lds_pieces(
+        self, address: Array, mask: Array, size: int
+    ) -> list[tuple[NDArray[np.uint8], Array, Array]]:
+        # What lies outside the group's LDS reads as zero and is not written.
+        wide = address.astype(np.int64)
+        lanes = np.flatnonzero(mask & (wide + size <= len(self.lds)))
+        return [(self.lds, wide[lanes], lanes)] if len(lanes) else []
+
+    def _where(self, space: Any, address: Array, mask: Array, size: int) -> Any:
+        mask = self._lanes(mask, address)
+        if space == "lds":
+            return self._lds_pieces(address, mask, size)
+        return self._pieces(address, mask)
+
+    def _load(self, node: Node, address: Array, mask: Array) -> Array:
+        size = node.type.bits // 8
+        result = np.zeros((len(address), size), np.uint8)
+        span = np.arange(size)
+        for data, offset, lanes in self._where(node.attribute, address, mask, size):
+            result[lanes] = data[offset[:, None] + span]
+        return result.view(node.type.dtype).reshape(-1)
+
+    def _store(self, node: Node, address: Array, value: Array, mask: Array) -> None:
+        size = value.dtype.itemsize
+        raw = np.array(self._lanes(value, address)).view(np.uint8).reshape(len(address), size)
+        span = np.arange(size)
+        for data, offset, lanes in self._where(node.attribute, address, mask, size):
+            data[offset[:, None] + span] = raw[lanes]
+
+    def _atomic(self, node: Node, address: Array, *args: Array) -> Array:
+        *data, mask = args
+        assert isinstance(node.attribute, tuple)
+        space, operation = node.attribute
+        size = node.type.bits // 8
+        kind = node.type.dtype
+        result = np.zeros(len(address), kind)
+        found: list[tuple[int, int, NDArray[np.uint8]]] = []
+        for place, offset, lanes in self._where(space, address, mask, size):
+            found += [(int(n), int(o), place) for n, o in zip(lanes, offset, strict=True)]
+        for lane, at, place in sorted(found, key=lambda item: item[0]):
+            cell = place[at : at + size]
+            old = np.frombuffer(cell.tobytes(), kind)
+            new = ATOMICS[str(operation)](old, *(d[lane : lane + 1] for d in data))
+            result[lane] = old[0]
+            cell[:] = np.frombuffer(new.astype(kind).tobytes(), np.uint8)
+        return result
+
+    # --- control
+
+    def _clock(self, node: Node) -> Array:
+        return np.array([self.now], np.uint64)
+
+    def _jump(self, node: Node) -> None:
+        assert isinstance(node.attribute, int)
+        self.next_pc = node.attribute
+
+    def _branch(self, node: Node, condition: Array) -> None:
+        assert isinstance(node.attribute, tuple)
+        self.next_pc = int(node.attribute[0 if condition[0] else 1])
+
+    def _jump_to(self, node: Node, target: Array) -> None:
+        self.next_pc = int(target[0])
+
+    def _barrier(self, node: Node) -> None:
+        self._jump(node)
+        self.stop = Stop.BARRIER
+
+    def _end(self, node: Node) -> None:
+        self.stop = Stop.END
+
+
+def _index(node: Node) -> int:
+    assert isinstance(node.attribute, int)
+    return node.attribute
+
+
+def _compare_and_swap(old: Array, data: Array, expected: Array) -> Array:
+    return data if old[0] == expected[0] else old
+
+
+def _signed(function: Callable[..., Any]) -> Callable[[Array, Array], Array]:
+    def run(old: Array, data: Array) -> Array:
+        kind = np.dtype(f"i{old.dtype.itemsize}")
+        return np.asarray(function(old.view(kind), data.view(kind)).view(old.dtype))
+
+    return run
+
+
+def _one(old: Array) -> Any:
+    return old.dtype.type(1)
+
+
+ATOMICS: dict[str, Callable[..., Array]] = {
+    "add": lambda old, data: old + data,
+    "sub": lambda old, data: old - data,
+    "and": lambda old, data: old & data,
+    "or": lambda old, data: old | data,
+    "xor": lambda old, data: old ^ data,
+    "swap": lambda old, data: data,
+    "cmpswap": _compare_and_swap,
+    "umin": lambda old, data: np.minimum(old, data),
+    "umax": lambda old, data: np.maximum(old, data),
+    "smin": _signed(np.minimum),
+    "smax": _signed(np.maximum),
+    "inc": lambda old, data: np.where(old >= data, 0 * old, old + _one(old)),
+    "dec": lambda old, data: np.where((old == 0) | (old > data), data, old - _one(old)),
+    "fadd": lambda old, data: old + data,
+}
+"""The new value of each atomic, from the old one, the data and, to compare, the expected value."""
+
+
+class NumpyEngine:
+    """Runs waves by evaluating one instruction after another."""
+
+    def __init__(self, view: View, wave_size: int, graph_at: Callable[[int], Graph]) -> None:
+        self.context = Context(view, wave_size)
+        self._graph_at = graph_at
+        self._programs: dict[int, Program] = {}
+
+    def forget(self) -> None:
+        """Drop what was prepared: the code may have changed."""
+        self._programs.clear()
+
+    def run(self, wave: Wave, lds: NDArray[np.uint8], budget: int) -> Stop:
+        """Run a wave until it stops or has executed `budget` instructions.
+
+        Raises BadAccess and NoMeaning with the wave still at the instruction concerned.
+        """
+        context = self.context
+        context.enter(wave, lds)
+        context.stop = None
+        with np.errstate(all="ignore"):
+            for _ in range(budget):
+                self._step(wave)
+                if context.stop is not None:
+                    return context.stop
+        return Stop.BUDGET
+
+    def _step(self, wave: Wave) -> None:
+        program = self._programs.get(wave.pc)
+        if program is None:
+            program = self._programs[wave.pc] = self._prepare(wave.pc)
+        context = self.context
+        values: list[Any] = [None] * program.length
+        for index, value in program.constants:
+            values[index] = value
+        for step in program.steps:
+            values[step.node.index] = step.run(context, step.node, *[values[a] for a in step.args])
+        context.now += 1
+        wave.executed += 1
+        wave.pc = context.next_pc
+
+    def _prepare(self, pc: int) -> Program:
+        try:
+            return prepare(self._graph_at(pc), self.context)
+        except DecodeError as error:
+            raw = error.raw if isinstance(error.raw, int) else int.from_bytes(error.raw, "little")
+            raise NoMeaning("", (raw & 0xFFFFFFFF,), error.reason) from error

@@ -1,0 +1,420 @@
+"""Instructions that touch memory: SMEM, GLOBAL, FLAT, SCRATCH and DS.
+
+An access is checked as a whole before any part of it takes place, so that a wave that faults has
+changed nothing. Addresses of flat instructions that lie in the apertures go to LDS or scratch.
+Scratch is swizzled by dwords: dword d of lane l lies at wave base + (d * lanes + l) * 4.
+
+Witness: AMD's ISA manuals (MI300 and RDNA3, chapters on memory instructions), LLVM's
+AMDGPUUsage (apertures, scratch swizzle), and the results of compiled kernels in the tests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gputrace.isa import state
+from gputrace.isa.graph import F32, F64, I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.instruction import Memory, Operand, OperandKind
+from gputrace.isa.semantics import Registry
+from gputrace.isa.trace import NotModelled, Trace
+
+MEMORY = Registry()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Where an access goes: a space, the lanes that go there, and the address of a byte offset."""
+
+    space: str
+    mask: Node
+    address: Callable[[int], Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The shape of a load or store: type of its elements, how many, and how they are widened."""
+
+    element: Type
+    count: int = 1
+    signed: bool = False
+    half: str = ""
+    """ "lo" or "hi": a 16-bit half of the register, whose other half is kept."""
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that one lane touches."""
+        return self.element.bits // 8 * self.count
+
+
+_DWORDS = {
+    "dword": 1, "dwordx2": 2, "dwordx3": 3, "dwordx4": 4, "dwordx8": 8, "dwordx16": 16,
+    "b32": 1, "b64": 2, "b96": 3, "b128": 4, "b256": 8, "b512": 16,
+}  # fmt: skip
+
+LOADS = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
+    "ubyte": Access(U8), "sbyte": Access(U8, signed=True),
+    "ushort": Access(U16), "sshort": Access(U16, signed=True),
+    "u8": Access(U8), "i8": Access(U8, signed=True),
+    "u16": Access(U16), "i16": Access(U16, signed=True),
+    "short_d16": Access(U16, half="lo"), "short_d16_hi": Access(U16, half="hi"),
+    "ubyte_d16": Access(U8, half="lo"), "ubyte_d16_hi": Access(U8, half="hi"),
+    "sbyte_d16": Access(U8, signed=True, half="lo"),
+    "sbyte_d16_hi": Access(U8, signed=True, half="hi"),
+    "d16_b16": Access(U16, half="lo"), "d16_hi_b16": Access(U16, half="hi"),
+    "d16_u8": Access(U8, half="lo"), "d16_hi_u8": Access(U8, half="hi"),
+    "d16_i8": Access(U8, signed=True, half="lo"), "d16_hi_i8": Access(U8, signed=True, half="hi"),
+    "u8_d16": Access(U8, half="lo"), "u8_d16_hi": Access(U8, half="hi"),
+    "i8_d16": Access(U8, signed=True, half="lo"), "i8_d16_hi": Access(U8, signed=True, half="hi"),
+    "u16_d16": Access(U16, half="lo"), "u16_d16_hi": Access(U16, half="hi"),
+}  # fmt: skip
+
+STORES = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
+    "byte": Access(U8), "short": Access(U16), "b8": Access(U8), "b16": Access(U16),
+    "byte_d16_hi": Access(U8, half="hi"), "short_d16_hi": Access(U16, half="hi"),
+    "d16_hi_b8": Access(U8, half="hi"), "d16_hi_b16": Access(U16, half="hi"),
+    "b8_d16_hi": Access(U8, half="hi"), "b16_d16_hi": Access(U16, half="hi"),
+}  # fmt: skip
+
+
+def _memory(trace: Trace) -> Memory:
+    memory = trace.instruction.memory
+    if memory is None:
+        raise NotModelled("no memory operands")
+    if memory.gds or memory.lds or memory.tfe:
+        raise NotModelled("GDS, LDS-direct or TFE form")
+    return memory
+
+
+# --- addresses
+
+
+def _global_address(trace: Trace, memory: Memory) -> Node:
+    offset = trace.const(U64, memory.offset)
+    if memory.base is not None:
+        base = trace.raw(memory.base, 0, 2)
+        if memory.address is None:
+            return trace.splat(base + offset)
+        return base + trace.raw(memory.address, 0, 1).zext(U64) + offset
+    if memory.address is None:
+        raise NotModelled("no address")
+    return trace.raw(memory.address, 0, 2) + offset
+
+
+def _scratch_offset(trace: Trace, memory: Memory) -> Node:
+    offset = trace.splat(trace.const(U32, memory.offset))
+    if memory.base is not None:
+        offset = offset + trace.raw(memory.base, 0, 1)
+    if memory.address is not None:
+        offset = offset + trace.raw(memory.address, 0, 1)
+    return offset
+
+
+def _private(trace: Trace, offset: Node) -> Callable[[int], Node]:
+    base = trace.scalar(state.FLAT_SCRATCH, 2)
+    lane = trace.apply("lane_id").zext(U64) << 2
+    stride = 4 * trace.mode.wave_size
+
+    def address(extra: int) -> Node:
+        place = offset + extra
+        row = (place >> 2).zext(U64) * stride
+        return base + row + lane + (place & 3).zext(U64)
+
+    return address
+
+
+def _parts(trace: Trace, memory: Memory) -> list[Part]:
+    active = trace.active()
+    encoding = trace.instruction.name.split("_")[0]
+    if encoding == "ds":
+        if memory.address is None:
+            raise NotModelled("no address")
+        start = trace.raw(memory.address, 0, 1)
+        return [Part("lds", active, lambda extra: start + (memory.offset + extra))]
+    if encoding == "scratch":
+        offset = _scratch_offset(trace, memory)
+        return [Part("scratch", active, _private(trace, offset))]
+    address = _global_address(trace, memory)
+    if encoding == "global":
+        return [Part("global", active, lambda extra: address + extra if extra else address)]
+    if encoding == "flat":
+        return _flat_parts(trace, address, active)
+    raise NotModelled(f"{encoding} addressing")
+
+
+def _flat_parts(trace: Trace, address: Node, active: Node) -> list[Part]:
+    high = (address >> 32).zext(U32)
+    shared = high.eq(trace.mode.lds_aperture >> 32)
+    private = high.eq(trace.mode.scratch_aperture >> 32)
+    low = address.zext(U32)
+    return [
+        Part("global", active & ~(shared | private), lambda extra: address + extra),
+        Part("lds", active & shared, lambda extra: low + extra),
+        Part("scratch", active & private, _private(trace, low)),
+    ]
+
+
+def _check(trace: Trace, part: Part, access: str, size: int) -> None:
+    # LDS has no page table: what lies outside reads as zero and is not written.
+    if part.space == "lds":
+        return
+    if part.space == "global":
+        trace.apply("check", part.address(0), part.mask, attribute=(access, size))
+        return
+    for at in range(0, size, 4):
+        piece = (access, min(4, size - at))
+        trace.apply("check", part.address(at), part.mask, attribute=piece)
+
+
+def _space(part: Part) -> str:
+    return "lds" if part.space == "lds" else "global"
+
+
+# --- loads and stores
+
+
+def _load_part(trace: Trace, part: Part, access: Access) -> list[Node]:
+    values = []
+    for k in range(access.count):
+        address = part.address(k * access.element.bits // 8)
+        value = trace.apply("load", address, part.mask, type=access.element, attribute=_space(part))
+        values.append(value.sext(U32) if access.signed else value.zext(U32))
+    return values
+
+
+def _vector_index(operand: Operand) -> int:
+    if operand.kind is OperandKind.ACC:
+        return state.FIRST_ACCUMULATOR + operand.index
+    if operand.kind is OperandKind.VGPR:
+        return operand.index
+    raise NotModelled(f"{operand.kind.name} as data")
+
+
+def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
+    if not access.half:
+        return value
+    old = trace.vector(index)
+    if access.half == "lo":
+        return (old & 0xFFFF0000) | (value & 0xFFFF)
+    return (old & 0xFFFF) | (value << 16)
+
+
+def _load(access: Access) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        parts = _parts(trace, _memory(trace))
+        for part in parts:
+            _check(trace, part, "read", access.size)
+        results = [_load_part(trace, part, access) for part in parts]
+        index = _vector_index(trace.instruction.dst[0])
+        for k in range(access.count):
+            value = results[0][k]
+            for part, other in zip(parts[1:], results[1:], strict=True):
+                value = where(part.mask, other[k], value)
+            trace.put_vector(index + k, _keep_half(trace, index + k, access, value))
+
+    return meaning
+
+
+def _store_part(trace: Trace, part: Part, access: Access, values: list[Node]) -> None:
+    for k, value in enumerate(values):
+        address = part.address(k * access.element.bits // 8)
+        trace.apply("store", address, value, part.mask, attribute=_space(part))
+
+
+def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
+    values = [trace.splat(trace.raw(operand, k, 1)) for k in range(access.count)]
+    if access.half == "hi":
+        values = [value >> 16 for value in values]
+    return [value.zext(access.element) for value in values]
+
+
+def _store(access: Access) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        values = _data(trace, memory.data[0], access)
+        parts = _parts(trace, memory)
+        for part in parts:
+            _check(trace, part, "write", access.size)
+        for part in parts:
+            _store_part(trace, part, access, values)
+
+    return meaning
+
+
+for _space_name in ("global", "flat", "scratch"):
+    for _name, _access in LOADS.items():
+        MEMORY.add(f"{_space_name}_load_{_name}", _load(_access))
+    for _name, _access in STORES.items():
+        MEMORY.add(f"{_space_name}_store_{_name}", _store(_access))
+for _name, _access in LOADS.items():
+    if _name.startswith(("b", "u", "i")) and "byte" not in _name and "short" not in _name:
+        MEMORY.add(f"ds_read_{_name} ds_load_{_name}", _load(_access))
+for _name, _access in STORES.items():
+    if _name.startswith("b") and not _name.startswith("byte"):
+        MEMORY.add(f"ds_write_{_name} ds_store_{_name}", _store(_access))
+
+
+# --- two places of LDS at once
+
+
+def _two_parts(trace: Trace, words: int, scale: int) -> list[Part]:
+    memory = _memory(trace)
+    if memory.address is None:
+        raise NotModelled("no address")
+    start, active = trace.raw(memory.address, 0, 1), trace.active()
+    step = 4 * words * scale
+
+    def at(offset: int) -> Callable[[int], Node]:
+        return lambda extra: start + (offset * step + extra)
+
+    return [Part("lds", active, at(o)) for o in (memory.offset, memory.offset1 or 0)]
+
+
+def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        index = _vector_index(trace.instruction.dst[0])
+        for part in _two_parts(trace, words, scale):
+            for value in _load_part(trace, part, Access(U32, words)):
+                trace.put_vector(index, value)
+                index += 1
+
+    return meaning
+
+
+def _store_two(words: int, scale: int) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        access = Access(U32, words)
+        data = [_data(trace, operand, access) for operand in _memory(trace).data]
+        for part, values in zip(_two_parts(trace, words, scale), data, strict=True):
+            _store_part(trace, part, access, values)
+
+    return meaning
+
+
+for _bits, _words in ((32, 1), (64, 2)):
+    MEMORY.add(f"ds_read2_b{_bits} ds_load_2addr_b{_bits}", _load_two(_words, 1))
+    MEMORY.add(f"ds_read2st64_b{_bits} ds_load_2addr_stride64_b{_bits}", _load_two(_words, 64))
+    MEMORY.add(f"ds_write2_b{_bits} ds_store_2addr_b{_bits}", _store_two(_words, 1))
+    MEMORY.add(f"ds_write2st64_b{_bits} ds_store_2addr_stride64_b{_bits}", _store_two(_words, 64))
+
+
+# --- scalar loads
+
+
+def _scalar_load(count: int) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        if memory.base is None:
+            raise NotModelled("no base")
+        address = trace.raw(memory.base, 0, 2) + memory.offset
+        if memory.soffset is not None:
+            address = address + trace.raw(memory.soffset, 0, 1).zext(U64)
+        address = address & ((1 << 64) - 4)
+        always = trace.const(I1, 1)
+        trace.apply("check", address, always, attribute=("read", 4 * count))
+        first = trace.place(trace.instruction.dst[0])
+        for k in range(count):
+            word = trace.apply("load", address + 4 * k, always, type=U32, attribute="global")
+            trace.put_scalar(first + k, word)
+
+    return meaning
+
+
+for _name, _count in _DWORDS.items():
+    MEMORY.add(f"s_load_{_name}", _scalar_load(_count))
+
+
+# --- atomics: lanes take place one after another, from lane 0 up
+
+
+def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
+    words = type.bits // 32
+    kind = Type("i", type.bits)
+
+    def value(trace: Trace, operand: Operand, at: int) -> Node:
+        return trace.splat(trace.raw(operand, at, words)).bits_as(type)
+
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        data = [value(trace, memory.data[0], 0)]
+        if operation == "cmpswap":  # the new value, then the expected one
+            data.append(value(trace, memory.data[0], words))
+        parts = _parts(trace, memory)
+        for part in parts:
+            _check(trace, part, "atomic", type.bits // 8)
+        olds = [
+            trace.apply(
+                "atomic", part.address(0), *data, part.mask, type=type,
+                attribute=(_space(part), operation),
+            )
+            for part in parts
+        ]  # fmt: skip
+        old = olds[0]
+        for part, other in zip(parts[1:], olds[1:], strict=True):
+            old = where(part.mask, other, old)
+        if trace.instruction.dst:
+            trace.put_vector(_vector_index(trace.instruction.dst[0]), old.bits_as(kind))
+
+    return meaning
+
+
+_U32_NAMES = {
+    "add": "add_u32", "sub": "sub_u32", "smin": "min_i32", "umin": "min_u32", "smax": "max_i32",
+    "umax": "max_u32", "and": "and_b32", "or": "or_b32", "xor": "xor_b32", "swap": "swap_b32",
+    "cmpswap": "cmpswap_b32", "inc": "inc_u32", "dec": "dec_u32",
+}  # fmt: skip
+
+for _operation, _suffix in _U32_NAMES.items():
+    _wide_suffix = _suffix.replace("32", "64")
+    for _space_name in ("global", "flat"):
+        _stem = f"{_space_name}_atomic"
+        MEMORY.add(f"{_stem}_{_operation} {_stem}_{_suffix}", _atomic(_operation, U32))
+        MEMORY.add(f"{_stem}_{_operation}_x2 {_stem}_{_wide_suffix}", _atomic(_operation, U64))
+for _space_name in ("global", "flat"):
+    MEMORY.add(f"{_space_name}_atomic_add_f32", _atomic("fadd", F32))
+    MEMORY.add(f"{_space_name}_atomic_add_f64", _atomic("fadd", F64))
+
+_DS_NAMES = {k: v for k, v in _U32_NAMES.items() if k not in ("swap", "cmpswap")}
+for _operation, _suffix in _DS_NAMES.items():
+    for _name, _type in ((_suffix, U32), (_suffix.replace("32", "64"), U64)):
+        _stem = _name.split("_")[0]
+        MEMORY.add(f"ds_{_name} ds_{_stem}_rtn_{_name.split('_')[1]}", _atomic(_operation, _type))
+for _bits, _type in ((32, U32), (64, U64)):
+    MEMORY.add(f"ds_wrxchg_rtn_b{_bits} ds_storexchg_rtn_b{_bits}", _atomic("swap", _type))
+MEMORY.add("ds_add_f32 ds_add_rtn_f32", _atomic("fadd", F32))
+MEMORY.add("ds_add_f64 ds_add_rtn_f64", _atomic("fadd", F64))
+
+
+def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
+    # gfx9 cmpst: data0 is compared, data1 is new; gfx11 cmpstore: the other way round.
+    words = type.bits // 32
+
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        values = [trace.splat(trace.raw(o, 0, words)) for o in memory.data]
+        new, old = values if first_is_new else reversed(values)
+        part = _parts(trace, memory)[0]
+        found = trace.apply(
+            "atomic", part.address(0), new, old, part.mask, type=type, attribute=("lds", "cmpswap")
+        )
+        if trace.instruction.dst:
+            trace.put_vector(_vector_index(trace.instruction.dst[0]), found)
+
+    return meaning
+
+
+for _bits, _type in ((32, U32), (64, U64)):
+    MEMORY.add(f"ds_cmpst_b{_bits} ds_cmpst_rtn_b{_bits}", _compare_store(False, _type))
+    MEMORY.add(f"ds_cmpstore_b{_bits} ds_cmpstore_rtn_b{_bits}", _compare_store(True, _type))
+
+
+# --- cross-lane moves through the LDS crossbar
+
+
+@MEMORY.meaning("ds_bpermute_b32")
+def _bpermute(trace: Trace) -> None:
+    memory = _memory(trace)
+    if memory.address is None:
+        raise NotModelled("no address")
+    index = ((trace.raw(memory.address, 0, 1) + memory.offset) >> 2) & (trace.mode.wave_size - 1)
+    source = where(trace.active(), trace.splat(trace.raw(memory.data[0], 0, 1)), 0)
+    value = trace.apply("permute", source, index)
+    trace.put_vector(_vector_index(trace.instruction.dst[0]), value)

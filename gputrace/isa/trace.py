@@ -1,0 +1,367 @@
+"""Trace one instruction into a graph: operands, modifiers, masks and writes, each rule once.
+
+A meaning (see `gputrace.isa.semantics`) reads its sources, computes, and returns results. The
+trace appends all writes at the end, so that an instruction reads all, computes, then writes.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gputrace.errors import GputraceError
+from gputrace.isa import state
+from gputrace.isa.graph import (
+    F16,
+    F32,
+    F64,
+    I1,
+    U8,
+    U16,
+    U32,
+    U64,
+    Attribute,
+    Graph,
+    Node,
+    Type,
+    where,
+)
+from gputrace.isa.instruction import Instruction, Operand, OperandKind
+from gputrace.isa.primitives import PRIMS
+
+_UNSIGNED = {8: U8, 16: U16, 32: U32, 64: U64}
+_FLOATS = {16: F16, 32: F32, 64: F64}
+_FLOAT_CODES = {16: "<e", 32: "<f", 64: "<d"}
+
+_SPECIAL = {
+    "vcc": state.VCC,
+    "vcc_lo": state.VCC,
+    "vcc_hi": state.VCC + 1,
+    "exec": state.EXEC,
+    "exec_lo": state.EXEC,
+    "exec_hi": state.EXEC + 1,
+    "m0": state.M0,
+    "scc": state.SCC,
+    "flat_scratch": state.FLAT_SCRATCH,
+    "flat_scratch_lo": state.FLAT_SCRATCH,
+    "flat_scratch_hi": state.FLAT_SCRATCH + 1,
+    "xnack_mask": state.XNACK_MASK,
+    "xnack_mask_lo": state.XNACK_MASK,
+    "xnack_mask_hi": state.XNACK_MASK + 1,
+}
+
+
+class NotModelled(GputraceError):
+    """An instruction, or a form of it, that has no meaning here; the text is the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What an instruction's meaning depends on beside its own bits.
+
+    `float_mode` is bits 7:0 of the MODE register: rounding of f32 (1:0) and of f16 and f64 (3:2),
+    denormals of f32 (5:4) and of f16 and f64 (7:6).
+    """
+
+    wave_size: int
+    float_mode: int
+    zero_high: bool
+    """16-bit results clear the upper half of their register."""
+    lds_aperture: int
+    scratch_aperture: int
+
+
+def float_bits(type: Type, value: float) -> int:
+    """Return the bits of a number in a float type."""
+    return int.from_bytes(struct.pack(_FLOAT_CODES[type.bits], value), "little")
+
+
+class Trace:
+    """The graph of one instruction while it is being made."""
+
+    def __init__(self, instruction: Instruction, mode: Mode) -> None:
+        self.instruction = instruction
+        self.mode = mode
+        self.nodes: list[Node] = []
+        self._writes: list[tuple[str, tuple[Node, ...], Attribute]] = []
+        self._next: tuple[str, tuple[Node, ...], Attribute] | None = None
+
+    # --- making nodes
+
+    def apply(
+        self,
+        prim: str,
+        *args: Node | int | float,
+        type: Type | None = None,
+        attribute: Attribute = None,
+    ) -> Node:
+        """Append a primitive; numbers become constants of the type of the node beside them."""
+        like = next((a for a in reversed(args) if isinstance(a, Node)), None)
+        if prim == "select":
+            like = next((a for a in args[1:] if isinstance(a, Node)), like)
+        nodes = [
+            a if isinstance(a, Node) else self.const(like.type if like else U32, a) for a in args
+        ]
+        row = PRIMS[prim]
+        lanes = row.shape == "lanes" or (row.shape == "args" and any(n.lanes for n in nodes))
+        if row.shape == "args" and lanes:
+            nodes = [n if n.lanes else self._append("splat", n.type, True, (n,)) for n in nodes]
+        return self._append(prim, row.rule(tuple(nodes), type), lanes, tuple(nodes), attribute)
+
+    def _append(
+        self,
+        prim: str,
+        type: Type,
+        lanes: bool,
+        args: tuple[Node, ...],
+        attribute: Attribute = None,
+    ) -> Node:
+        node = Node(self, len(self.nodes), prim, type, lanes, args, attribute)
+        self.nodes.append(node)
+        return node
+
+    def const(self, type: Type, value: int | float) -> Node:
+        """Return a uniform constant; a float type takes the number, not its bits."""
+        bits = float_bits(type, value) if type.kind == "f" else int(value)
+        return self._append("const", type, False, (), bits & ((1 << type.bits) - 1))
+
+    def splat(self, value: Node) -> Node:
+        """Give each lane the same value."""
+        return value if value.lanes else self._append("splat", value.type, True, (value,))
+
+    # --- registers
+
+    def scalar(self, index: int, count: int = 1) -> Node:
+        """Read one or two scalar words (by their place in the state) as U32 or U64."""
+        low = self.apply("get_scalar", attribute=index)
+        if count == 1:
+            return low
+        high = self.apply("get_scalar", attribute=index + 1)
+        return low.zext(U64) | (high.zext(U64) << 32)
+
+    def vector(self, index: int, count: int = 1) -> Node:
+        """Read one or two vector registers as U32 or U64."""
+        low = self.apply("get_vector", attribute=index)
+        if count == 1:
+            return low
+        high = self.apply("get_vector", attribute=index + 1)
+        return low.zext(U64) | (high.zext(U64) << 32)
+
+    def put_scalar(self, index: int, value: Node) -> None:
+        """Write one word, or two for a 64-bit value, after everything has been read."""
+        if index == state.NULL:
+            return
+        for k, word in enumerate(self.words(value)):
+            self._writes.append(("put_scalar", (word,), index + k))
+
+    def put_vector(self, index: int, value: Node, mask: Node | None = None) -> None:
+        """Write the active lanes of one register, or two for a 64-bit value."""
+        active = mask if mask is not None else self.active()
+        for k, word in enumerate(self.words(value)):
+            self._writes.append(("put_vector", (self.splat(word), active), index + k))
+
+    def words(self, value: Node) -> list[Node]:
+        """Split a value into dwords; one of fewer bits is widened with zeros."""
+        raw = value.bits_as(_UNSIGNED[value.type.bits]) if value.type != I1 else value
+        if raw.type.bits == 64:
+            return [raw.zext(U32), (raw >> 32).zext(U32)]
+        return [raw.zext(U32)]
+
+    def exec_mask(self) -> Node:
+        """Return EXEC as U64."""
+        if self.mode.wave_size == 64:
+            return self.scalar(state.EXEC, 2)
+        return self.scalar(state.EXEC).zext(U64)
+
+    def active(self) -> Node:
+        """Return for each lane whether EXEC has it."""
+        return self.apply("lane_mask", self.exec_mask())
+
+    @property
+    def scc(self) -> Node:
+        """Return SCC as one bit."""
+        return self.scalar(state.SCC).ne(0)
+
+    def put_scc(self, value: Node) -> None:
+        """Write one bit to SCC."""
+        self.put_scalar(state.SCC, value)
+
+    # --- operands
+
+    def place(self, operand: Operand) -> int:
+        """Return the place in the state of a scalar operand."""
+        match operand.kind:
+            case OperandKind.SGPR:
+                return operand.index
+            case OperandKind.TTMP:
+                return state.TTMP + operand.index
+            case OperandKind.SPECIAL:
+                if operand.name == "null":
+                    return state.NULL
+                if operand.name in _SPECIAL:
+                    return _SPECIAL[operand.name]
+        raise NotModelled(f"operand {operand.name or operand.kind.name}")
+
+    def raw(self, operand: Operand, word: int = 0, count: int | None = None) -> Node:
+        """Read an operand's dwords without its modifiers: one as U32, two as U64."""
+        size = operand.count if count is None else count
+        if operand.is_constant or operand.kind is OperandKind.LABEL:
+            wide = U64 if operand.bits > 32 else U32
+            return self.const(wide, operand.value >> (32 * word))
+        if operand.kind is OperandKind.VGPR:
+            return self.vector(operand.index + word, size)
+        if operand.kind is OperandKind.ACC:
+            return self.vector(state.FIRST_ACCUMULATOR + operand.index + word, size)
+        if operand.kind is OperandKind.SPECIAL:
+            special = self._special(operand)
+            if special is not None:
+                return special
+        return self.scalar(self.place(operand) + word, size)
+
+    def _special(self, operand: Operand) -> Node | None:
+        match operand.name:
+            case "null":
+                return self.const(U64 if operand.bits > 32 else U32, 0)
+            case "vccz":
+                return self._vccz().zext(U32)
+            case "execz":
+                return self.exec_mask().eq(0).zext(U32)
+            case "shared_base":
+                return self._aperture(operand, self.mode.lds_aperture)
+            case "private_base":
+                return self._aperture(operand, self.mode.scratch_aperture)
+            case "shared_limit":
+                return self._aperture(operand, self.mode.lds_aperture + 0xFFFF_FFFF)
+            case "private_limit":
+                return self._aperture(operand, self.mode.scratch_aperture + 0xFFFF_FFFF)
+        return None
+
+    def _aperture(self, operand: Operand, address: int) -> Node:
+        # Read as one dword these give the upper half (LLVM: addrspacecast lowering).
+        if operand.bits > 32:
+            return self.const(U64, address)
+        return self.const(U32, address >> 32)
+
+    def _vccz(self) -> Node:
+        count = 2 if self.mode.wave_size == 64 else 1
+        return self.scalar(state.VCC, count).eq(0)
+
+    def read(self, operand: Operand) -> Node:
+        """Read a source of up to 64 bits with its modifiers, in the type that it has."""
+        kind, width = operand.type[0], operand.bits
+        if operand.type == "mask":
+            return self.read_mask(operand)
+        if operand.type.startswith("v2"):
+            return self.raw(operand)
+        raw = self._selected(operand, self._crossed(operand))
+        if kind == "f" and width in _FLOATS:
+            return self._float_modifiers(operand, raw.zext(_UNSIGNED[width]))
+        if width in _UNSIGNED:
+            return raw.zext(_UNSIGNED[width])
+        return raw
+
+    def _crossed(self, operand: Operand) -> Node:
+        if self.instruction.dpp is not None and operand is self.instruction.src[0]:
+            raise NotModelled("DPP")
+        return self.raw(operand)
+
+    def _selected(self, operand: Operand, raw: Node) -> Node:
+        if operand.select:
+            part, number = operand.select.split("_")
+            bits = 8 if part == "byte" else 16
+            raw = (raw >> (int(number) * bits)).zext(_UNSIGNED[bits])
+            return raw.sext(U32) if operand.sext else raw.zext(U32)
+        if operand.op_sel and operand.bits == 16 and not operand.is_constant:
+            return raw >> 16
+        return raw
+
+    def _float_modifiers(self, operand: Operand, raw: Node) -> Node:
+        sign = 1 << (raw.type.bits - 1)
+        if operand.abs:
+            raw = raw & (sign - 1)
+        if operand.neg:
+            raw = raw ^ sign
+        return self.flush(raw.bits_as(_FLOATS[raw.type.bits]), source=True)
+
+    def flush(self, value: Node, source: bool = False) -> Node:
+        """Apply the denormal mode to a float: on the way in or on the way out."""
+        at = 4 if value.type == F32 else 6
+        keep = (self.mode.float_mode >> at) & (1 if source else 2)
+        if keep or value.prim == "const":
+            return value
+        bits = value.type.bits
+        fraction = {16: 10, 32: 23, 64: 52}[bits]
+        sign = 1 << (bits - 1)
+        raw = value.bits_as(_UNSIGNED[bits])
+        tiny = (raw & (sign - (1 << fraction))).eq(0)
+        return where(tiny, raw & sign, raw).bits_as(value.type)
+
+    def read_mask(self, operand: Operand) -> Node:
+        """Read a lane mask as one bit for each lane."""
+        count = 2 if self.mode.wave_size == 64 else 1
+        return self.apply("lane_mask", self.raw(operand, 0, count).zext(U64))
+
+    def write(self, operand: Operand, value: Node) -> None:
+        """Write a result to where its operand says, in the active lanes."""
+        if value.type.kind == "f":
+            value = self._output(value)
+        if value.type == I1 and value.lanes:
+            self.write_mask(operand, value)
+            return
+        if operand.kind not in (OperandKind.VGPR, OperandKind.ACC):
+            self.put_scalar(self.place(operand), value)
+            return
+        first = state.FIRST_ACCUMULATOR if operand.kind is OperandKind.ACC else 0
+        self.put_vector(first + operand.index, self._partial(operand, first, value))
+
+    def _partial(self, operand: Operand, first: int, value: Node) -> Node:
+        # SDWA selections and 16-bit results replace a part of the register.
+        if operand.select:
+            raise NotModelled("SDWA destination")
+        if value.type.bits != 16:
+            return value
+        low = value.bits_as(U16).zext(U32)
+        if operand.op_sel:
+            old = self.vector(first + operand.index)
+            return (old & 0xFFFF) | (low << 16)
+        if self.mode.zero_high:
+            return low
+        return (self.vector(first + operand.index) & 0xFFFF0000) | low
+
+    def write_mask(self, operand: Operand, value: Node) -> None:
+        """Write one bit for each active lane, 0 for the others."""
+        mask = self.apply("ballot", value) & self.exec_mask()
+        self.put_scalar(self.place(operand), self.mask_words(mask))
+
+    def mask_words(self, mask: Node) -> Node:
+        """Return a U64 lane mask as the registers hold it: U64 or, of 32 lanes, U32."""
+        return mask if self.mode.wave_size == 64 else mask.zext(U32)
+
+    def _output(self, value: Node) -> Node:
+        value = self.flush(value)
+        if self.instruction.omod:
+            value = value * {1: 2.0, 2: 4.0, 3: 0.5}[self.instruction.omod]
+        if self.instruction.clamp:
+            zero, one = self.const(value.type, 0.0), self.const(value.type, 1.0)
+            value = where(self.apply("flt", zero, value), value, zero)
+            value = where(self.apply("flt", value, one), value, one)
+        return value
+
+    # --- control
+
+    def go(self, prim: str, *args: Node, attribute: Attribute = None) -> None:
+        """Say where the wave goes after all writes."""
+        self._next = (prim, args, attribute)
+
+    def finish(self) -> Graph:
+        """Append the writes and what follows, and return the graph."""
+        for prim, args, attribute in self._writes:
+            self.apply(prim, *args, attribute=attribute)
+        end = self.instruction.address + self.instruction.size
+        prim, args, attribute = self._next or ("jump", (), end)
+        self.apply(prim, *args, attribute=attribute)
+        return Graph(tuple(self.nodes))
+
+
+def sources(trace: Trace, operands: Sequence[Operand]) -> list[Node]:
+    """Read all sources of an instruction in order."""
+    return [trace.read(operand) for operand in operands]

@@ -1,0 +1,111 @@
+"""Load the stored kernels and run them on the machine, without the rest of gputrace."""
+
+import io
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from elftools.elf.elffile import ELFFile
+from numpy.typing import NDArray
+
+from gputrace.isa.machine import Execution, KernelLaunch, Machine, Outcome, Range
+
+BUILT = Path(__file__).parent.parent / "kernels" / "built"
+CODE, KERNARGS, SCRATCH, BUFFERS = 0x10_0000, 0x20_0000, 0x4000_0000, 0x7000_0000_0000
+
+
+class Arrays:
+    """Memory made of numpy arrays at chosen addresses."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._held: list[tuple[int, NDArray[Any], bool]] = []
+        self._next = BUFFERS
+
+    def add(self, data: NDArray[Any], address: int | None = None, writable: bool = True) -> int:
+        """Place an array (a page apart from the last one) and return its address."""
+        at = self._next if address is None else address
+        if address is None:
+            self._next += (data.nbytes + 0x1FFF) & ~0xFFF
+        self._held.append((at, data, writable))
+        self.version += 1
+        return at
+
+    def ranges(self) -> Sequence[Range]:
+        """Return the arrays as ranges."""
+        return [Range(at, a.nbytes, a.ctypes.data, writable) for at, a, writable in self._held]
+
+
+class Program:
+    """One stored code object."""
+
+    def __init__(self, target: str, name: str) -> None:
+        self.target = target
+        elf = ELFFile(io.BytesIO((BUILT / target / f"{name}.co").read_bytes()))
+        loads = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
+        self.image = np.zeros(max(s["p_vaddr"] + s["p_memsz"] for s in loads) + 64, np.uint8)
+        for segment in loads:
+            data = np.frombuffer(segment.data(), np.uint8)
+            self.image[segment["p_vaddr"] : segment["p_vaddr"] + len(data)] = data
+        table = elf.get_section_by_name(".dynsym")
+        self.symbols = {s.name: s["st_value"] for s in table.iter_symbols()}
+
+    def launch(
+        self, kernel: str, groups: tuple[int, ...], size: tuple[int, ...], memory: Arrays, args: Any
+    ) -> KernelLaunch:
+        """Make the launch of a kernel; args are numpy scalars and addresses (ints)."""
+        at = self.symbols[f"{kernel}.kd"]
+        descriptor = self.image[at : at + 64].tobytes()
+        lds, private, _, _, entry = struct.unpack_from("<IIIIq", descriptor)
+        rsrc3, rsrc1, rsrc2, properties = struct.unpack_from("<IIIH", descriptor, 44)
+        memory.add(self.image, CODE)
+        memory.add(np.frombuffer(bytearray(packed(args)), np.uint8), KERNARGS)
+        wave_size = 32 if properties >> 10 & 1 else 64
+        wave_bytes = -(-private * wave_size // 1024) * 1024 + 65536
+        memory.add(np.zeros(wave_bytes * 16, np.uint8), SCRATCH)
+        return KernelLaunch(
+            target=self.target,
+            entry=CODE + at + entry,
+            rsrc1=rsrc1,
+            rsrc2=rsrc2,
+            rsrc3=rsrc3,
+            wave_size=wave_size,
+            user_data=user_data(properties, rsrc2),
+            groups=(*groups, 1, 1, 1)[:3],
+            group_size=(*size, 1, 1, 1)[:3],
+            lds_bytes=lds,
+            scratch_base=SCRATCH,
+            scratch_wave_bytes=wave_bytes,
+            scratch_waves=16,
+            kernel=kernel,
+        )
+
+
+def packed(args: Any) -> bytes:
+    """Lay out kernel arguments with their natural alignment, and hidden ones behind them."""
+    out = b""
+    for value in args:
+        raw = struct.pack("<Q", value) if isinstance(value, int) else value.tobytes()
+        out += b"\0" * (-len(out) % len(raw)) + raw
+    return out + b"\0" * (256 + -len(out) % 8)
+
+
+def user_data(properties: int, rsrc2: int) -> tuple[int, ...]:
+    """Return the user SGPRs of a kernel that wants no more than the kernarg pointer."""
+    values: list[int] = []
+    for bit, content in ((0, 0), (1, 0), (2, 0), (3, KERNARGS), (4, 0), (5, 0)):
+        if properties >> bit & 1:
+            values += [content & 0xFFFFFFFF, content >> 32]
+    return tuple((values + [0] * 16)[: rsrc2 >> 1 & 31])
+
+
+def start(launch: KernelLaunch, memory: Arrays, engine: Any = "auto") -> Execution:
+    """Begin a launch on a machine of its target."""
+    return Machine(launch.target, engine).start(launch, memory)
+
+
+def run(launch: KernelLaunch, memory: Arrays, engine: Any = "auto") -> Outcome:
+    """Run a launch to its end, or for ten million instructions."""
+    return start(launch, memory, engine).run(10_000_000)
