@@ -1,1 +1,26 @@
-"""The driver core: steps that KFD can be asked for and, on top, what a user scripts against."""
+"""The driver core: what a user scripts against, on steps that replay uses as they are.
+
+`open_kfd` gives a `Device` on any port; from it come buffers, queues and timelines. `mechanism`
+holds the steps without opinion.
+"""
+
+from gputrace.driver.device import Device, open_kfd
+from gputrace.driver.memory import Buffer
+from gputrace.driver.pm4 import Pm4Queue
+from gputrace.driver.queue import Queue
+from gputrace.driver.sdma import SdmaQueue
+from gputrace.driver.timeline import Point, Timeline
+from gputrace.driver.waiting import ProvenHang, WaitTimeout
+
+__all__ = [
+    "Buffer",
+    "Device",
+    "Pm4Queue",
+    "Point",
+    "ProvenHang",
+    "Queue",
+    "SdmaQueue",
+    "Timeline",
+    "WaitTimeout",
+    "open_kfd",
+]

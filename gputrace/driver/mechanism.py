@@ -196,7 +196,7 @@ class Mechanism:
 
     def _map_doorbells(self, offset: int) -> Mapping:
         size = PROCESS_DOORBELL_BYTES
-        address = self.kfd.reserve(size)
+        address = self.kfd.reserve(size, alignment=size)
         return self.kfd.map(fd="kfd", offset=offset, size=size, address=address)
 
     def destroy_queue(self, queue: HardwareQueue) -> None:

@@ -1,0 +1,203 @@
+"""Devices: what `open` gives, and everything that is made from it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+from gputrace.driver.memory import Buffer, Kind
+from gputrace.driver.pm4 import RING_BYTES, Pm4Queue
+from gputrace.driver.queue import Queue
+from gputrace.driver.sdma import SdmaQueue
+from gputrace.driver.session import Session
+from gputrace.driver.timeline import Timeline
+from gputrace.driver.waiting import WaitTimeout
+from gputrace.errors import DeviceFault, UsageError
+from gputrace.families import by_target_version
+from gputrace.formats.ioctl import GetClockCounters, QueueType
+from gputrace.kfd.port import Kfd
+from gputrace.kfd.topology import Node
+
+Q = TypeVar("Q", bound=Queue)
+DRAIN_SECONDS = 5.0  # of work still queued when a device is closed
+
+
+class Device:
+    """One GPU. Made by `gputrace.open`; a context manager that closes what it opened."""
+
+    def __init__(self, session: Session, node: Node, name: str) -> None:
+        self.session, self.node, self.name = session, node, name
+        self.family = by_target_version(node["gfx_target_version"])
+        self.gpu_id = node.gpu_id
+        self.queues: list[Queue] = []
+        self._numbers: dict[str, int] = {}
+        session.acquire(node)
+
+    def __repr__(self) -> str:
+        return f"<Device {self.name} {self.target}>"
+
+    @property
+    def target(self) -> str:
+        """The LLVM name of the GPU, such as "gfx942"."""
+        return self.family.name
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def alloc(
+        self,
+        size: int,
+        kind: Kind = "vram",
+        *,
+        peers: Iterable[Device] = (),
+        executable: bool = False,
+        visible: bool = True,
+        address: int | None = None,
+    ) -> Buffer:
+        """Allocate `size` bytes that this GPU, `peers` and (when `visible`) the CPU can touch.
+
+        An `address` asks for that very place in the arena. Raises UsageError and KfdError.
+        """
+        return self.session.allocate(
+            self.node,
+            size,
+            kind,
+            executable=executable,
+            visible=visible,
+            peers=[one.gpu_id for one in peers],
+            address=address,
+        )
+
+    def share(self, buffer: Buffer, *peers: Device) -> None:
+        """Map a buffer on other GPUs too; repeating it does no harm."""
+        self.session.map_on(buffer, [one.gpu_id for one in peers])
+
+    def flush_host_writes(self) -> None:
+        """Make what the CPU wrote to VRAM visible to the engines; called before each doorbell."""
+
+    # --- queues -----------------------------------------------------------------------------------
+
+    def compute_queue(self, kind: Literal["pm4"] = "pm4", ring_size: int = RING_BYTES) -> Pm4Queue:
+        """Make a compute queue."""
+        if kind != "pm4":
+            raise UsageError(f"compute queue kind {kind!r}: expected 'pm4'")
+        return self._made(Pm4Queue(self, self._next("compute"), ring_size))
+
+    def copy_queue(self, engine: Literal["xgmi"] | int | None = None) -> SdmaQueue:
+        """Make a copy queue: on any engine, on one of those for links, or on engine N."""
+        name = self._next("copy")
+        if engine is None:
+            return self._made(SdmaQueue(self, name))
+        if engine == "xgmi":
+            if not self.node.get("num_sdma_xgmi_engines"):
+                raise UsageError(f"{self!r} has no XGMI copy engines")
+            return self._made(SdmaQueue(self, name, QueueType.SDMA_XGMI))
+        return self._made(SdmaQueue(self, name, QueueType.SDMA_BY_ENG_ID, int(engine)))
+
+    def _next(self, what: str) -> str:
+        number = self._numbers.get(what, 0)
+        self._numbers[what] = number + 1
+        return f"{what} {number}"
+
+    def _made(self, queue: Q) -> Q:
+        self.queues.append(queue)
+        return queue
+
+    def forget(self, queue: Queue) -> None:
+        """Drop a queue that was closed."""
+        if queue in self.queues:
+            self.queues.remove(queue)
+
+    def timeline(self, name: str = "") -> Timeline:
+        """Make a timeline that all queues of all devices and the CPU may signal and wait for."""
+        return self.session.timeline(name)
+
+    def clock(self) -> tuple[int, int]:
+        """Return the GPU's clock counter and, of the same moment, the CPU's in ns."""
+        answer = self.session.kfd.ioctl(GetClockCounters(gpu_id=self.gpu_id))
+        return answer.gpu_clock_counter, answer.cpu_clock_counter
+
+    # --- peers and end ----------------------------------------------------------------------------
+
+    @property
+    def peers(self) -> tuple[Device, ...]:
+        """The other GPUs of this KFD, opened when first asked for."""
+        return tuple(one for one in _all_devices(self.session) if one is not self)
+
+    def synchronize(self, timeout: float | None = 30.0) -> None:
+        """Wait until everything submitted to this device's queues is done."""
+        for point in [queue.signal() for queue in self.queues]:
+            point.wait(timeout)
+
+    def close(self) -> None:
+        """Wait a little for queued work, then release everything of the whole KFD."""
+        close_session(self.session, drain=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        close_session(self.session, drain=kind is None)
+
+
+_devices: dict[Session, list[Device]] = {}
+_devices_lock = threading.Lock()
+
+
+def _all_devices(session: Session) -> Sequence[Device]:
+    with _devices_lock:
+        known = _devices.setdefault(session, [])
+        have = {one.gpu_id for one in known}
+        for index, node in enumerate(session.kfd.topology.gpus):
+            if node.gpu_id not in have:
+                known.append(Device(session, node, f"{session.kfd.name}#{index}"))
+        order = [node.gpu_id for node in session.kfd.topology.gpus]
+        return sorted(known, key=lambda one: order.index(one.gpu_id))
+
+
+def _drained(queues: Iterable[Queue]) -> None:
+    for queue in queues:
+        try:
+            queue.drain(DRAIN_SECONDS)
+        except (WaitTimeout, DeviceFault):
+            return  # closing is how a hung or faulted device is left
+
+
+def close_session(session: Session, *, drain: bool) -> None:
+    """Close every device of a session: queues, then memory and events, then the KFD."""
+    with _devices_lock:
+        devices = _devices.pop(session, [])
+    queues = [queue for device in devices for queue in device.queues]
+    if drain:
+        _drained(queues)
+    for queue in queues:
+        queue.close()
+    session.close()
+
+
+def open_kfd(kfd: Kfd, index: int = 0) -> Device:
+    """Open a device on a KFD that the caller made: its GPU number `index`."""
+    gpus = kfd.topology.gpus
+    if not 0 <= index < len(gpus):
+        raise UsageError(f"{kfd.name}: there is no GPU {index}, only {len(gpus)}")
+    session = Session(kfd)
+    try:
+        device = Device(session, gpus[index], kfd.name)
+    except BaseException:
+        session.close()
+        raise
+    with _devices_lock:
+        _devices[session] = [device]
+    session.blame = lambda: [
+        queue.current() for one in _devices.get(session, []) for queue in one.queues
+    ]
+    return device
+
+
+Opener = Callable[[str], Kfd]

@@ -1,0 +1,137 @@
+"""Buffers: memory that the CPU and GPUs share, with exact sizes and checked bounds."""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from gputrace.driver.mechanism import Block
+from gputrace.errors import UsageError
+from gputrace.formats.ioctl import AllocFlag
+
+Kind = Literal["vram", "gtt", "userptr"]
+Data = bytes | bytearray | memoryview | npt.NDArray[Any]
+
+_ALWAYS = AllocFlag.WRITABLE | AllocFlag.NO_SUBSTITUTE
+# What tinygrad's ops_amd.py and libhsakmt ask for: device memory cached, host memory coherent.
+FLAGS: dict[Kind, AllocFlag] = {
+    "vram": _ALWAYS | AllocFlag.VRAM | AllocFlag.PUBLIC,
+    "gtt": _ALWAYS | AllocFlag.GTT | AllocFlag.COHERENT | AllocFlag.UNCACHED,
+    "userptr": _ALWAYS | AllocFlag.USERPTR | AllocFlag.COHERENT,
+}
+
+
+class UserMemory:
+    """Anonymous pages of this process for a USERPTR allocation."""
+
+    def __init__(self, size: int) -> None:
+        self._pages = mmap.mmap(-1, size)
+        anchor = ctypes.c_ubyte.from_buffer(self._pages)
+        self.address = ctypes.addressof(anchor)
+        del anchor
+        self.view = memoryview(self._pages)
+
+    def close(self) -> None:
+        """Give the pages back. Raises UsageError while views of them live."""
+        try:
+            self.view.release()
+            self._pages.close()
+        except BufferError:
+            self.view = memoryview(self._pages)
+            raise UsageError("views of user memory are in use") from None
+
+
+class Buffer:
+    """`size` bytes at GPU address `address`; unusable after `free`."""
+
+    def __init__(
+        self,
+        block: Block,
+        size: int,
+        kind: Kind,
+        release: "Callable[[Buffer], None]",
+        wrote: Callable[[], None],
+        user: UserMemory | None = None,
+    ) -> None:
+        self.address, self.size, self.kind = block.address, size, kind
+        self.block, self.user = block, user
+        self._release, self._wrote = release, wrote
+        self._freed = False
+
+    def __repr__(self) -> str:
+        state = ", freed" if self._freed else ""
+        return f"<Buffer {self.kind} {self.address:#x}+{self.size:#x}{state}>"
+
+    @property
+    def end(self) -> int:
+        """The first address after the buffer."""
+        return self.address + self.size
+
+    @property
+    def freed(self) -> bool:
+        """Whether `free` was called."""
+        return self._freed
+
+    def check(self, offset: int, size: int, what: str) -> None:
+        """Raise UsageError unless [offset, offset + size) is inside a live buffer."""
+        if self._freed:
+            raise UsageError(f"{what}: {self!r} was freed")
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise UsageError(
+                f"{what}: bytes {offset} to {offset + size} are not inside {self.size} bytes"
+            )
+
+    def _bytes(self) -> memoryview:
+        return self.user.view if self.user is not None else self.block.view
+
+    def write(self, data: Data, offset: int = 0) -> None:
+        """Copy bytes or an array into the buffer. Raises UsageError when they do not fit."""
+        source = _as_bytes(data)
+        self.check(offset, len(source), "write")
+        self._bytes()[offset : offset + len(source)] = source
+        self._wrote()
+
+    def read(self, size: int | None = None, offset: int = 0) -> bytes:
+        """Return `size` bytes from `offset`, by default all the rest."""
+        count = self.size - offset if size is None else size
+        self.check(offset, count, "read")
+        return bytes(self._bytes()[offset : offset + count])
+
+    def fill(self, value: int = 0, size: int | None = None, offset: int = 0) -> None:
+        """Set bytes to `value` (0 to 255), by default all from `offset` on."""
+        count = self.size - offset if size is None else size
+        self.check(offset, count, "fill")
+        if not 0 <= value <= 255:
+            raise UsageError(f"fill: a byte is 0 to 255, not {value}")
+        np.frombuffer(self._bytes(), np.uint8)[offset : offset + count] = value
+        self._wrote()
+
+    def view(
+        self, dtype: npt.DTypeLike = np.uint8, offset: int = 0, count: int | None = None
+    ) -> npt.NDArray[Any]:
+        """Return an array over the buffer's own bytes; while it lives, `free` is refused."""
+        item = np.dtype(dtype).itemsize
+        number = (self.size - offset) // item if count is None else count
+        self.check(offset, number * item, "view")
+        self._wrote()
+        return np.frombuffer(self._bytes(), dtype, number, offset)
+
+    def free(self) -> None:
+        """Give the memory back. Raises UsageError when it was freed or views of it are in use."""
+        self.check(0, 0, "free")
+        self._release(self)
+        self._freed = True
+
+    def poison(self) -> None:
+        """Make the buffer unusable: its device is closed."""
+        self._freed = True
+
+
+def _as_bytes(data: Data) -> memoryview:
+    if isinstance(data, np.ndarray):
+        data = np.ascontiguousarray(data)
+        return data.reshape(-1).view(np.uint8).data if data.size else memoryview(b"")
+    return memoryview(data).cast("B")

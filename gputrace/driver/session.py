@@ -1,0 +1,275 @@
+"""One open KFD and everything that was made on it: addresses, events, memory, waits."""
+
+import errno
+import threading
+from collections.abc import Callable, Sequence
+
+from gputrace.bits import Record
+from gputrace.driver.arena import (
+    ARENA_BASE,
+    ARENA_COUNT,
+    ARENA_SIZE,
+    HUGE_PAGE,
+    PAGE,
+    Arena,
+    round_up,
+)
+from gputrace.driver.mechanism import Block, Event, Mechanism
+from gputrace.driver.memory import FLAGS, Buffer, Kind, UserMemory
+from gputrace.driver.timeline import TIMELINE_BYTES, Timeline
+from gputrace.driver.waiting import Waiter
+from gputrace.errors import KfdError, UsageError
+from gputrace.formats.ioctl import (
+    EVENT_PAGE_BYTES,
+    AllocFlag,
+    EventType,
+    HwExceptionData,
+    MemoryExceptionData,
+    SignalEventData,
+)
+from gputrace.kfd.port import Fault, Kfd
+from gputrace.kfd.topology import Node
+
+
+class Session:
+    """What the devices of one open KFD share. Everything is released by `close`."""
+
+    def __init__(self, kfd: Kfd) -> None:
+        self.kfd, self.mechanism = kfd, Mechanism(kfd)
+        self.lock = threading.RLock()
+        self.closed = False
+        self.buffers: dict[int, Buffer] = {}
+        self.acquired: dict[int, Node] = {}
+        self.blame: Callable[[], list[str]] = list
+        self._shared: list[Block] = []
+        self._timelines: list[Timeline] = []
+        self._timeline_page: Buffer | None = None
+        self._events: list[Event] = []
+        self._faults: tuple[Event, Event] | None = None
+        self._event_page: Buffer | None = None
+        self.waiter = Waiter(kfd, self.sleep, lambda: self.blame())
+        kfd.open()
+        try:
+            self.arena = self._reserve()
+            self.apertures = self.mechanism.apertures()
+        except BaseException:
+            kfd.close()
+            raise
+
+    def _reserve(self) -> Arena:
+        for slot in range(ARENA_COUNT):
+            base = ARENA_BASE + slot * ARENA_SIZE
+            try:
+                self.kfd.reserve(ARENA_SIZE, base)
+            except KfdError as problem:
+                if problem.errno != errno.EEXIST:
+                    raise
+                continue
+            return Arena(base, ARENA_SIZE)
+        raise UsageError(f"{ARENA_COUNT} devices are open in this process: close one first")
+
+    def acquire(self, node: Node) -> None:
+        """Make a GPU usable; memory that all share is mapped there too."""
+        if node.gpu_id in self.acquired:
+            return
+        self.mechanism.acquire(node)
+        self.acquired[node.gpu_id] = node
+        for block in self._shared:
+            self.mechanism.map_gpu(block, [node.gpu_id])
+        if self._event_page is None:
+            self._event_page = self.allocate(node, EVENT_PAGE_BYTES, "gtt", shared=True)
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def allocate(
+        self,
+        node: Node,
+        size: int,
+        kind: Kind,
+        *,
+        executable: bool = False,
+        visible: bool = True,
+        shared: bool = False,
+        peers: Sequence[int] = (),
+        address: int | None = None,
+        wrote: Callable[[], None] = lambda: None,
+    ) -> Buffer:
+        """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`."""
+        if self.closed:
+            raise UsageError("the device is closed")
+        if kind not in FLAGS:
+            raise UsageError(f"memory kind {kind!r}: expected {', '.join(FLAGS)}")
+        if size <= 0:
+            raise UsageError(f"cannot allocate {size} bytes")
+        whole = round_up(size, PAGE)
+        flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
+        if kind == "vram" and not visible:
+            flags &= ~AllocFlag.PUBLIC
+        with self.lock:
+            at = self._take(whole, address)
+            user = UserMemory(whole) if kind == "userptr" else None
+            try:
+                block = self._make(node, at, whole, flags, user, visible)
+            except BaseException:
+                self.arena.give_back(at)
+                raise
+            gpus = [*self.acquired] if shared else [node.gpu_id, *peers]
+            try:
+                self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
+            except BaseException:
+                self.mechanism.free(block)
+                self.arena.give_back(at)
+                raise
+            if shared:
+                self._shared.append(block)
+            buffer = Buffer(block, size, kind, self._release, wrote, user)
+            self.buffers[at] = buffer
+        return buffer
+
+    def _take(self, size: int, address: int | None) -> int:
+        if address is None:
+            return self.arena.take(size, HUGE_PAGE if size >= HUGE_PAGE else PAGE)
+        self.arena.take_at(address, size)
+        return address
+
+    def _make(
+        self,
+        node: Node,
+        address: int,
+        size: int,
+        flags: AllocFlag,
+        user: UserMemory | None,
+        visible: bool,
+    ) -> Block:
+        where = user.address if user is not None else 0
+        block = self.mechanism.allocate(node.gpu_id, address, size, flags, user_memory=where)
+        if visible and user is None:
+            try:
+                self.mechanism.map_cpu(block, node)
+            except BaseException:
+                self.mechanism.free(block)
+                raise
+        return block
+
+    def map_on(self, buffer: Buffer, gpu_ids: Sequence[int]) -> None:
+        """Map a buffer on more GPUs; those that have it already are left alone."""
+        buffer.check(0, 0, "map")
+        new = [one for one in gpu_ids if one not in buffer.block.mapped_on]
+        if new:
+            self.mechanism.map_gpu(buffer.block, new)
+
+    def _release(self, buffer: Buffer) -> None:
+        with self.lock:
+            self.mechanism.free(buffer.block)
+            if buffer.user is not None:
+                buffer.user.close()
+            if buffer.block in self._shared:
+                self._shared.remove(buffer.block)
+            del self.buffers[buffer.address]
+            self.arena.give_back(buffer.address)
+
+    def locate(self, address: int) -> str:
+        """Say which buffer an address is in, or which lie nearest."""
+        below = max((b for b in self.buffers.values() if b.address <= address),
+                    key=lambda b: b.address, default=None)  # fmt: skip
+        if below is None:
+            return "below every buffer"
+        offset = address - below.address
+        if offset < below.size:
+            return f"byte {offset:#x} of {below!r}"
+        return f"{offset - below.size:#x} bytes after the end of {below!r}"
+
+    # --- events and waits -------------------------------------------------------------------------
+
+    def make_event(self) -> Event:
+        """Make a SIGNAL event; the first one brings the event page and the two fault events."""
+        with self.lock:
+            page = self._event_page
+            if page is None:
+                raise UsageError("no GPU was acquired yet")
+            handle = 0 if self._events else page.block.handle
+            event = self.mechanism.make_event(EventType.SIGNAL, handle)
+            self._events.append(event)
+            if self._faults is None:
+                self._faults = (
+                    self.mechanism.make_event(EventType.MEMORY, auto_reset=False),
+                    self.mechanism.make_event(EventType.HW_EXCEPTION, auto_reset=False),
+                )
+            return event
+
+    def mailbox(self, event: Event) -> int:
+        """Return the address of an event's slot, where the GPU writes the event's id."""
+        assert self._event_page is not None
+        return self._event_page.address + 8 * event.slot
+
+    def sleep(self, nanoseconds: int) -> Fault | None:
+        """Block until an event or for that long; return the fault if that was the reason."""
+        if self._faults is None:
+            self.kfd.idle(self.kfd.clock() + nanoseconds)
+            return None
+        memory, hardware = self._faults
+        records: list[Record] = [
+            MemoryExceptionData(event_id=memory.event_id),
+            HwExceptionData(event_id=hardware.event_id),
+            *(SignalEventData(event_id=one.event_id) for one in self._events),
+        ]
+        answer = self.mechanism.wait(records, max(1, round_up(nanoseconds, 1_000_000) // 1_000_000))
+        known = self.kfd.faults()
+        if known:
+            return known[0]
+        return self._fault(
+            MemoryExceptionData.from_bytes(answer.data[0]),
+            HwExceptionData.from_bytes(answer.data[1]),
+        )
+
+    def _fault(self, memory: MemoryExceptionData, reset: HwExceptionData) -> Fault | None:
+        if memory.gpu_id:
+            access = "x" if memory.NoExecute else "w" if memory.ReadOnly else "r"
+            why = "not mapped" if memory.NotPresent else "not allowed"
+            text = (
+                f"page fault at {memory.va:#x} on GPU {memory.gpu_id:#x}: {why}; "
+                f"{self.locate(memory.va)}"
+            )
+            return Fault("memory", text, memory.gpu_id, -1, -1, 0, memory.va, access)
+        if reset.gpu_id:
+            cause = "uncorrectable memory error" if reset.reset_cause else "hang"
+            lost = ", its memory is lost" if reset.memory_lost else ""
+            text = f"GPU {reset.gpu_id:#x} was reset after a {cause}{lost}"
+            return Fault("packet", text, reset.gpu_id, -1, -1, 0)
+        return None
+
+    def timeline(self, name: str = "") -> Timeline:
+        """Make a timeline in memory that every GPU of the session sees."""
+        with self.lock:
+            index = len(self._timelines) % (PAGE // TIMELINE_BYTES)
+            if index == 0:
+                node = next(iter(self.acquired.values()))
+                self._timeline_page = self.allocate(node, PAGE, "gtt", shared=True)
+            assert self._timeline_page is not None
+            page, at = self._timeline_page, index * TIMELINE_BYTES
+            label = name or f"timeline {len(self._timelines)}"
+            cells = page.block.view[at : at + 16].cast("Q")
+            timeline = Timeline(label, page.address + at, cells, self.waiter.until)
+            self._timelines.append(timeline)
+            return timeline
+
+    def close(self) -> None:
+        """Free all memory and events and close the KFD. Queues must be gone."""
+        if self.closed:
+            return
+        self.closed = True
+        for event in (*(self._faults or ()), *self._events):
+            self.mechanism.destroy_event(event)
+        self._events.clear()
+        for timeline in self._timelines:
+            timeline.detach()
+        for buffer in reversed(list(self.buffers.values())):
+            buffer.poison()
+            self._give_up(buffer)
+        self.mechanism.close()
+        self.kfd.close()
+
+    def _give_up(self, buffer: Buffer) -> None:
+        self.mechanism.free(buffer.block)
+        if buffer.user is not None:
+            buffer.user.close()
