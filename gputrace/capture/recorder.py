@@ -95,6 +95,8 @@ class Recorder:
         with self._hook():
             self._kfd.open()
             self._open = True
+            if self._emulated:
+                self._emulated.written_by_gpu()  # it watches from here on
             self._writer.append(events.Open("kfd", 0, self._step))
 
     def open_render(self, minor: int) -> int:

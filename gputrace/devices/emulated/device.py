@@ -20,7 +20,8 @@ from gputrace.devices.emulated.memory import AccessFault
 from gputrace.devices.emulated.process import Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.devices.emulated.scheduler import Scheduler, Trouble
-from gputrace.errors import KfdError, UsageError
+from gputrace.devices.emulated.writes import GpuWrites
+from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.families import family as find_family
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import (
@@ -42,6 +43,7 @@ from gputrace.kfd.generate import emulated_topology
 from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Fault, Mapping, Progress, Protection, R, Stall
 from gputrace.kfd.topology import Topology
+from gputrace.kfd.tracking import Span
 
 SLICE = 256
 """Steps that one call of `idle` takes at most."""
@@ -105,6 +107,7 @@ class EmulatedKfd:
         self._scheduler = Scheduler(schedule, self._trouble)
         self._family = family
         self._process: Process | None = None
+        self._writes: GpuWrites | None = None
         self._closed = False
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
@@ -149,6 +152,9 @@ class EmulatedKfd:
         """Give all memory back."""
         with self._lock:
             self._closed = True
+            if self._writes is not None:
+                self._writes.close()
+                self._writes = None
             if self._process is not None:
                 self._process.close()
                 self._process = None
@@ -215,6 +221,8 @@ class EmulatedKfd:
                 raise KfdError("mmap", EBADF, {"fd": fd}, "not a descriptor of this device")
             length = -(-size // PAGE) * PAGE
             at = host.map_shared(process.pool.fd, place, length, address, protection)
+            if self._writes is not None:
+                self._writes.mapped(at, place, length)
         readable = bool(protection & Protection.READ)
         view = host.view(at, size if readable else 0, bool(protection & Protection.WRITE))
         return Mapping(at, size, view, offset)
@@ -242,6 +250,8 @@ class EmulatedKfd:
             mapping.view.release()
         except BufferError:
             raise UsageError(f"the mapping at {mapping.address:#x} is still in use") from None
+        if self._writes is not None:
+            self._writes.unmapped(mapping.address)
         host.cover(mapping.address, -(-mapping.size // PAGE) * PAGE)
 
     def reserve(self, size: int, address: int | None = None, alignment: int = PAGE) -> int:
@@ -277,6 +287,30 @@ class EmulatedKfd:
             if until_ns is not None:
                 scheduler.now_ns = max(scheduler.now_ns, until_ns)
             return Progress.BLOCKED
+
+    def advance(self, step: int, clock_ns: int) -> None:
+        """Take steps until `step` have been taken, then move the clock on to `clock_ns`.
+
+        Before `open` there are none to take. Raises Divergence when nothing can go on before.
+        """
+        with self._lock:
+            scheduler = self._scheduler
+            if self._process is not None and scheduler.step < step:
+                scheduler.run(self._process.hardware, step - scheduler.step)
+            if scheduler.step != step:
+                raise Divergence("scheduler step", step, scheduler.step)
+            scheduler.now_ns = max(scheduler.now_ns, clock_ns)
+
+    def written_by_gpu(self) -> list[Span]:
+        """Return what the GPUs wrote since the last call, by addresses of the client's mappings.
+
+        Watching begins with the first call, which must come before anything is mapped.
+        """
+        with self._lock:
+            process = self._opened("written_by_gpu")
+            if self._writes is None:
+                self._writes = GpuWrites(process.pool)
+            return self._writes.written()
 
     def _advance(self, process: Process) -> int:
         taken = self._scheduler.run(process.hardware, SLICE)

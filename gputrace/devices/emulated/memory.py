@@ -65,6 +65,8 @@ class Pool:
 
     def __init__(self, name: str) -> None:
         self.fd = os.memfd_create(name)
+        self.parts: dict[int, tuple[int, int]] = {}
+        """Emulator address of each part in use: its offset in the file and its length."""
         self._end = 0
 
     def take(self, length: int) -> tuple[int, int]:
@@ -72,10 +74,13 @@ class Pool:
         offset = self._end
         os.ftruncate(self.fd, offset + length)
         self._end = offset + length
-        return offset, host.map_shared(self.fd, offset, length, None, 3)
+        address = host.map_shared(self.fd, offset, length, None, 3)
+        self.parts[address] = offset, length
+        return offset, address
 
     def drop(self, offset: int, length: int, address: int) -> None:
         """Give memory back; a client's mapping that is left over reads zeros."""
+        del self.parts[address]
         host.unmap(address, length)
         call = ctypes.CDLL(None, use_errno=True).fallocate
         call(self.fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(length))
