@@ -46,9 +46,9 @@ class More:
 
 @dataclass(slots=True)
 class Pass:
-    """The next packet lies at `place`, outside the ring; let others go first."""
+    """Let others go first; the next packet lies at `place`, or the same one goes on."""
 
-    place: int
+    place: int | None
 
 
 @dataclass(slots=True)

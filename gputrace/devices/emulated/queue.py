@@ -180,7 +180,7 @@ class HardwareQueue:
         self.pending = self._run(self.engine, value)
         if type(self.pending) is Next:
             self._retire(self.pending.consumed)
-        elif type(self.pending) is Pass:
+        elif type(self.pending) is Pass and self.pending.place is not None:
             self.place = self.pending.place
 
     def _run(self, engine: Engine, value: Any) -> Effect:
@@ -205,7 +205,7 @@ class HardwareQueue:
         length = self.available() * self.unit // 4 * 4
         first = min(length, self.size - at)
         words = self._words(Words(self.base + at, first // 4))
-        if first == length:
+        if first == length or self.unit == 1:  # an SDMA packet may not go over the end
             return words
         return [*words, *self._words(Words(self.base, (length - first) // 4))]
 
