@@ -1,0 +1,99 @@
+"""The decoder against llvm-mc-19 on random words: same length and mnemonic where both take them."""
+
+import random
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from gputrace.errors import DecodeError
+from gputrace.isa.decode import decoder
+from gputrace.isa.instruction import Instruction
+
+LLVM_MC = "llvm-mc-19"
+SAMPLES = 20_000
+WAVE = {"gfx942": "+wavefrontsize64", "gfx1100": "+wavefrontsize32"}
+# First bytes (bits 31..24) of the encodings, so that random words are often instructions.
+TOPS = {
+    "gfx942": bytes.fromhex("7c7ebebfc0d0d1d2d3d8d9dcdde0e4e8"),
+    "gfx1100": bytes.fromhex("7c7ebebff4c8caccd4d5d6d7d8d9dcdde0e1e8"),
+}
+SHORT = bytes([*range(0x00, 0x80, 7), *range(0x80, 0xC0, 3)])
+MARK, MARK_WORD = "s_nop 7", 0xBF800007
+
+pytestmark = pytest.mark.skipif(
+    shutil.which(LLVM_MC) is None, reason=f"{LLVM_MC} (Debian package llvm-19) is not installed"
+)
+
+
+def ours(target: str, seed: int) -> Iterator[Instruction]:
+    """Decode random words; most fields are small so that the reserved bits are often zero."""
+    chance = random.Random(seed)
+    for _ in range(SAMPLES):
+        first = chance.choice(SHORT + TOPS[target]) << 24 | chance.getrandbits(24)
+        second = chance.getrandbits(32) & chance.choice((0xFFFFFFFF, 0x03FFFFFF, 0x007F7FFF))
+        words = struct.pack("<3I", first, second, chance.getrandbits(31))
+        try:
+            yield decoder(target).decode(words)
+        except DecodeError:
+            continue
+
+
+def as_line(data: bytes) -> str:
+    # Brackets make LLVM look at these bytes alone; outside them all lines are one stream.
+    return f"[{','.join(f'{byte:#04x}' for byte in data)}]"
+
+
+def llvms(target: str, codes: list[bytes]) -> list[list[str]]:
+    """Let LLVM disassemble each code by itself: the instructions it finds in the bytes, in order.
+
+    None when it refuses the first; "" stands for bytes left over that it refuses. A known
+    instruction before each code tells one from the next.
+    """
+    lines = []
+    for code in codes:
+        lines += [as_line(struct.pack("<I", MARK_WORD)), as_line(code)]
+    ran = subprocess.run(
+        [LLVM_MC, "--disassemble", "--triple=amdgcn-amd-amdhsa", f"--mcpu={target}",
+         f"--mattr={WAVE[target]}"],
+        input="\n".join(lines), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    found: list[list[str]] = []
+    for line in ran.stdout.splitlines():
+        text = line.strip()
+        if text == MARK:
+            found.append([])
+        elif found and text:
+            found[-1].append(text)
+    assert len(found) == len(codes), ran.stderr[-500:]
+    for line, column in re.findall(r"<stdin>:(\d+):(\d+): warning: invalid", ran.stderr):
+        place = int(line) // 2 - 1
+        if column != "2":  # behind the bracket, so the first instruction itself
+            found[place].append("")
+    return found
+
+
+def name_of(text: str) -> str:
+    return text.split(" ")[0]
+
+
+@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+def test_random_words_have_llvms_name_and_length(target: str) -> None:
+    made = [
+        instruction for instruction in ours(target, seed=19) if instruction.words[0] != MARK_WORD
+    ]
+    codes = [struct.pack(f"<{len(each.words)}I", *each.words) for each in made]
+    theirs = llvms(target, codes)
+    agreed, wrong = 0, []
+    for instruction, found in zip(made, theirs, strict=True):
+        if not found or "Invalid" in found[0]:
+            continue  # LLVM refuses combinations of fields that the hardware ignores
+        if len(found) == 1 and name_of(found[0]) == name_of(instruction.text()):
+            agreed += 1
+        else:
+            wrong.append((instruction.text(), found, [hex(word) for word in instruction.words]))
+    assert not wrong
+    assert agreed > SAMPLES // 5
