@@ -177,11 +177,15 @@ class Mechanism:
             missed = ", ".join(f"{one:#x}" for one in gpu_ids[answer.n_success :])
             raise KfdError(record.__name__, 5, {"handle": handle}, f"not done on GPUs {missed}")
 
-    def free(self, block: Block) -> None:
-        """Unmap an allocation everywhere and free it; its addresses stay reserved."""
+    def unmap_cpu(self, block: Block) -> None:
+        """Take an allocation away from the CPU; its addresses stay reserved."""
         if block.mapping is not None:
             self.kfd.unmap(block.mapping)
             block.mapping = None
+
+    def free(self, block: Block) -> None:
+        """Unmap an allocation everywhere and free it; its addresses stay reserved."""
+        self.unmap_cpu(block)
         if block.mapped_on:
             self.unmap_gpu(block, block.mapped_on)
         self.kfd.ioctl(FreeMemoryOfGpu(handle=block.handle))

@@ -263,13 +263,22 @@ class Session:
         self._events.clear()
         for timeline in self._timelines:
             timeline.detach()
-        for buffer in reversed(list(self.buffers.values())):
-            buffer.poison()
-            self._give_up(buffer)
+        free = [self._give_up(buffer) for buffer in reversed(list(self.buffers.values()))]
         self.mechanism.close()
+        if all(free):
+            self.kfd.release(self.arena.base, self.arena.size)
         self.kfd.close()
 
-    def _give_up(self, buffer: Buffer) -> None:
-        self.mechanism.free(buffer.block)
-        if buffer.user is not None:
-            buffer.user.close()
+    def _give_up(self, buffer: Buffer) -> bool:
+        """Free a buffer; False when an array over it lives on, whose addresses must stay."""
+        buffer.poison()
+        try:
+            self.mechanism.unmap_cpu(buffer.block)
+            if buffer.user is not None:
+                buffer.user.close()
+        except UsageError:
+            return False
+        if buffer is not self._event_page or self._faults is None:
+            # The kernel keeps an event page that is in use until the process lets go of KFD.
+            self.mechanism.free(buffer.block)
+        return True

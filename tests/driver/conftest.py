@@ -70,6 +70,7 @@ class FakeKfd:
         self.is_open = False
         self.memory_fault = None
         self.last_ring = {}
+        self.event_page = self.made_events = 0
 
     def open(self):
         self.is_open = True
@@ -78,9 +79,6 @@ class FakeKfd:
         self.is_open = False
         for descriptor in self.descriptors.values():
             os.close(descriptor)
-        for address, size in self.reserved.items():
-            host.unmap(address, size)
-        self.reserved.clear()
         self.descriptors.clear()
 
     def ioctl(self, record, tail=None):
@@ -117,6 +115,8 @@ class FakeKfd:
     def _FreeMemoryOfGpu(self, record):
         if self.mapped.get(record.handle):
             raise KfdError("FREE", errno.EBUSY)
+        if record.handle == self.event_page:
+            raise KfdError("FREE", errno.EPERM)
         del self.live[record.handle]
         os.close(self.descriptors.pop(record.handle))
         return record
@@ -145,7 +145,8 @@ class FakeKfd:
         return record
 
     def _CreateEvent(self, record):
-        number = len(self.events) + 1
+        self.event_page = self.event_page or record.event_page_offset
+        number = self.made_events = self.made_events + 1
         if record.event_type != k.EventType.SIGNAL:
             number += k.FIRST_NONSIGNAL_EVENT
         self.events[number] = record
@@ -198,6 +199,7 @@ class FakeKfd:
         return at
 
     def release(self, address, size):
+        assert self.is_open
         host.unmap(address, size)
         del self.reserved[address]
 

@@ -293,13 +293,26 @@ def test_closing_gives_everything_back(make_fake):
             device.copy_queue()
             late = device.timeline()
         assert late.value == 0
-        assert not fake.live
+        assert list(fake.live) == [fake.event_page]  # goes with the process, as the kernel wants
         assert not fake.events
+        assert not fake.reserved
         assert not fake.is_open
-        assert not any(fake.mapped.values())
+        assert not any(gpus for handle, gpus in fake.mapped.items() if handle != fake.event_page)
         assert all(queue.gone for queue in fake.queues.values())
     assert len(os.listdir("/proc/self/fd")) == before
     assert Path("/proc/self/maps").read_text().count("\n") <= maps + 8
+
+
+def test_an_array_may_outlive_its_device(make_fake):
+    fake = make_fake()
+    with open_kfd(fake) as device:
+        array = device.alloc(4096).view()
+        array[:] = 7
+    assert array.sum() == 7 * 4096
+    assert list(fake.reserved) == [device.session.arena.base]  # nothing else may come there
+    del array
+    fake.is_open = True
+    fake.release(device.session.arena.base, device.session.arena.size)
 
 
 def test_two_sessions_of_one_process_have_arenas_of_their_own(make_fake):
