@@ -70,8 +70,7 @@ class Player:
             case events.Reserve():
                 self._reserve(event.address, event.size, event.alignment)
             case events.Release():
-                self._reserved.pop(event.address, None)
-                self._device.release(event.address, event.size)
+                self._give_back(event.address, event.size)
             case events.Map():
                 self._map(event)
             case events.Unmap():
@@ -97,6 +96,14 @@ class Player:
                 f"address {address:#x}+{size:#x} of the trace is in use in this process"
             ) from error
         self._reserved[address] = size
+
+    def _give_back(self, address: int, size: int) -> None:
+        # With a range go the mappings in it.
+        if self._reserved.pop(address, None) != size:
+            raise UsageError(f"the trace releases {address:#x}+{size:#x}, which it did not reserve")
+        for start in [start for start in self._maps if address <= start < address + size]:
+            self._device.unmap(self._maps.pop(start))
+        self._device.release(address, size)
 
     def _map(self, event: events.Map) -> None:
         if not any(
@@ -206,8 +213,6 @@ class Player:
             self._failure = Verdict(Result.HANG, text, signature=signature, proven=True)
 
     def _release(self) -> None:
-        for mapping in self._maps.values():
-            self._device.unmap(mapping)
-        for address, size in self._reserved.items():
-            self._device.release(address, size)
+        for address, size in list(self._reserved.items()):
+            self._give_back(address, size)
         self._device.close()

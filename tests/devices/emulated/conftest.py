@@ -52,8 +52,8 @@ class Ring:
 class Bench:
     """An open emulated device with its first GPU acquired."""
 
-    def __init__(self, target="gfx1100", count=1, **options):
-        self.kfd = EmulatedKfd(target, count, **options)
+    def __init__(self, target="gfx1100", count=1, *, around=lambda kfd: kfd, **options):
+        self.kfd = around(EmulatedKfd(target, count, **options))
         self.kfd.open()
         self.family = family(target)
         self.nodes = self.kfd.topology.gpus

@@ -1,0 +1,148 @@
+"""Record a client on the emulated KFD, replay the trace on a fresh one, compare to the byte."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gputrace.capture.recorder import Recorder
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.formats import pm4
+from gputrace.formats.operations import Compare
+from gputrace.formats.pm4 import CopyFrom, CopyTo, ReleaseData, ReleaseMemGfx11
+from gputrace.kfd.port import Progress
+from gputrace.replay.player import Player
+from gputrace.replay.verdict import Result, Verdict
+from gputrace.trace import events
+from gputrace.trace.reader import TraceReader
+from gputrace.trace.writer import TraceWriter
+from tests.devices.emulated.conftest import Bench
+
+Work = Callable[[Bench], None]
+
+
+def record(path: Path, work: Work, schedule: int = 0) -> None:
+    with TraceWriter(path, events.Header("test", family="gfx1100")) as writer:
+        bench = Bench(around=lambda kfd: Recorder(kfd, writer), schedule=schedule)
+        work(bench)
+        bench.kfd.close()
+        bench.kfd.release(bench.base, 1 << 30)
+        for mapping in bench.doorbells.values():
+            bench.kfd.release(mapping.address, mapping.size)
+
+
+def replay(path: Path, schedule: int = 0) -> Verdict:
+    with TraceReader(path) as reader:
+        return Player(reader, EmulatedKfd("gfx1100", schedule=schedule)).run()
+
+
+def poll(address: int, reference: int) -> pm4.WaitRegMem:
+    return pm4.WaitRegMem(function=Compare.GE, address=address, reference=reference)
+
+
+def fence(address: int, value: int) -> ReleaseMemGfx11:
+    return ReleaseMemGfx11(address=address, data=value, data_sel=ReleaseData.DATA_64)
+
+
+def copy(target: int, source: int) -> pm4.CopyData:
+    kinds = {"src_sel": CopyFrom.L2, "dst_sel": CopyTo.L2}
+    return pm4.CopyData(**kinds, source=source, destination=target)
+
+
+def two_queues(bench: Bench) -> None:
+    """One queue writes what the other reads, with fences, the clock and CPU stores between."""
+    data = bench.memory(8192)
+    first, second = bench.queue(), bench.queue()
+    at = data.address
+    for turn in range(1, 20):
+        data.view[100] = turn
+        first.put(pm4.WriteData(address=at + 512, data=(turn, turn * 3)), fence(at, turn))
+        second.put(poll(at, turn), copy(at + 1024 + 4 * turn, at + 512), fence(at + 8, turn))
+        clock = ReleaseMemGfx11(address=at + 2048, data=0, data_sel=ReleaseData.GPU_CLOCK)
+        second.put(clock)
+        bench.run()
+
+
+def host_gate(bench: Bench) -> None:
+    """A queue polls a flag that the CPU sets without ringing any doorbell."""
+    data = bench.memory(4096)
+    ring = bench.queue()
+    ring.put(poll(data.address, 7), pm4.WriteData(address=data.address + 64, data=(99,)))
+    bench.run()
+    assert data.view[64] == 0
+    data.view[0] = 7
+    bench.run()
+    assert data.view[64] == 99
+
+
+def deadlock(bench: Bench) -> None:
+    data = bench.memory(4096)
+    ring = bench.queue()
+    ring.put(pm4.WriteData(address=data.address + 64, data=(5,)), poll(data.address, 1))
+    bench.run()
+
+
+def page_fault(bench: Bench) -> None:
+    ring = bench.queue()
+    ring.put(pm4.WriteData(address=0x1234_0000, data=(5,)))
+    bench.run()
+
+
+@pytest.mark.parametrize("work", [two_queues, host_gate])
+@pytest.mark.parametrize("schedule", [0, 1, 2])
+def test_a_passing_run_replays_to_the_same_bytes(
+    tmp_path: Path, work: Work, schedule: int
+) -> None:
+    path = tmp_path / "t.gtrace"
+    record(path, work, schedule)
+    for _ in range(2):
+        verdict = replay(path, schedule)
+        assert verdict.result is Result.SAME, verdict
+        assert verdict.compared == verdict.written > 0
+
+
+def test_a_deadlock_is_a_proven_hang_that_names_queue_and_packet(tmp_path: Path) -> None:
+    record(tmp_path / "t.gtrace", deadlock)
+    verdict = replay(tmp_path / "t.gtrace")
+    assert verdict.result is Result.HANG
+    assert verdict.proven
+    assert verdict.signature is not None
+    assert verdict.signature.packet == 1
+
+
+def test_a_page_fault_comes_again_with_its_address(tmp_path: Path) -> None:
+    record(tmp_path / "t.gtrace", page_fault)
+    verdict = replay(tmp_path / "t.gtrace")
+    assert verdict.result is Result.FAULT
+    assert "0x12340000" in verdict.text
+
+
+def test_each_byte_that_the_gpu_wrote_is_compared(tmp_path: Path) -> None:
+    """A digest of other bytes than those written is found, whichever byte it is."""
+    path, changed = tmp_path / "t.gtrace", tmp_path / "changed.gtrace"
+    record(path, host_gate)
+    with TraceReader(path) as reader, TraceWriter(changed, reader.header) as writer:
+        for event in reader:
+            if isinstance(event, events.Header):
+                continue
+            if isinstance(event, events.Digest):
+                chunk = event.chunks[0]
+                wrong = events.Chunk(bytes(16), chunk.size)
+                event = events.Digest(event.address, event.size, (wrong, *event.chunks[1:]),
+                                      step=event.step)
+            writer.append(event)
+    verdict = replay(changed)
+    assert verdict.result is Result.DIFFERS
+    assert verdict.difference is not None
+
+
+def test_a_run_in_which_the_gpu_wrote_nothing_is_no_pass(tmp_path: Path) -> None:
+    record(tmp_path / "t.gtrace", lambda bench: bench.memory(4096) and None)
+    assert replay(tmp_path / "t.gtrace").result is Result.NOT_COMPARED
+
+
+def test_idle_tells_that_nothing_can_go_on(tmp_path: Path) -> None:
+    kfd = EmulatedKfd("gfx1100")
+    kfd.open()
+    assert kfd.idle() is Progress.BLOCKED
+    kfd.close()
