@@ -44,6 +44,9 @@ def test_decode_then_encode_loses_no_bit(dialect: sdma.SdmaDialect, cls: type[sd
         if issubclass(cls, sdma.WriteLinear):
             words[3] = words[3] & ~0xFFFFF | 1
             words += [5, 6]
+        elif issubclass(cls, sdma.WriteTiled):
+            words[8] = words[8] & ~0xFFFFF | 1
+            words += [5, 6]
         elif issubclass(cls, sdma.Nop):
             words[0] = words[0] & ~0x3FFF0000 | 2 << 16
             words += [5, 6]

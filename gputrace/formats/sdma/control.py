@@ -256,11 +256,17 @@ class PollRegWriteMem(
 ):
     """Poll a register and write what it held."""
 
-    register: int = u32(1, "byte address of the register")
+    register: int = bits(1, 31, 2, "byte address of the register", shift=2)
     destination: int = u64(2, "where to", role=Role(uses="address", length=4, access="w"))
 
 
-class CondExec(Packet, words=5, op=9, dialects=ALL, source=V4 + "SDMA_PKT_COND_EXE"):
+class CondExec(
+    Packet,
+    words=5,
+    op=9,
+    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    source=V4 + "SDMA_PKT_COND_EXE",
+):
     """Skip the following dwords unless a memory dword equals the reference.
 
     Known use: reference 1, memory 1 to run and 0 to skip; other values are not documented.
@@ -269,6 +275,15 @@ class CondExec(Packet, words=5, op=9, dialects=ALL, source=V4 + "SDMA_PKT_COND_E
     address: int = u64(1, "of the dword", role=Role(uses="address", length=4))
     reference: int = u32(3, "value compared with", default=1)
     exec_count: int = bits(4, 13, 0, "dwords skipped or run")
+
+
+class CondExecV6(
+    CondExec, op=9, dialects=(SDMA_6_0,), concept="CondExec", source=V6 + "SDMA_PKT_COND_EXE"
+):
+    """Skip the following dwords unless a memory dword equals the reference."""
+
+    policy: int = bits(0, 26, 24, "cache policy, when cpv", default=0)
+    cpv: bool = bits(0, 28, 28, "cache policy is valid", default=0, kind=bool)
 
 
 class Atomic(Packet, words=8, op=10, dialects=(SDMA_4_4,), source=V4 + "SDMA_PKT_ATOMIC"):
@@ -312,7 +327,12 @@ class TimestampSetLocal(
 
 
 class TimestampGetLocal(
-    Packet, words=3, op=13, sub=1, dialects=ALL, source=V4 + "SDMA_PKT_TIMESTAMP_GET"
+    Packet,
+    words=3,
+    op=13,
+    sub=1,
+    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    source=V4 + "SDMA_PKT_TIMESTAMP_GET",
 ):
     """Write the engine's own counter, 64 bits, to memory."""
 
@@ -327,7 +347,12 @@ class TimestampGetLocal(
 
 
 class TimestampGetGlobal(
-    Packet, words=3, op=13, sub=2, dialects=ALL, source=V4 + "SDMA_PKT_TIMESTAMP_GET_GLOBAL"
+    Packet,
+    words=3,
+    op=13,
+    sub=2,
+    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    source=V4 + "SDMA_PKT_TIMESTAMP_GET_GLOBAL",
 ):
     """Write the system-wide counter that KFD's clock counters show, 64 bits, to memory."""
 
@@ -339,6 +364,36 @@ class TimestampGetGlobal(
         shift=3,
         role=Role(uses="address", length=8, access="w"),
     )
+
+
+class TimestampGetLocalV6(
+    TimestampGetLocal,
+    op=13,
+    sub=1,
+    dialects=(SDMA_6_0,),
+    concept="TimestampGetLocal",
+    source=V6 + "SDMA_PKT_TIMESTAMP_GET",
+):
+    """Write the engine's own counter, 64 bits, to memory."""
+
+    l2_policy: int = bits(0, 25, 24, "L2 policy, when cpv", default=0)
+    llc_policy: int = bits(0, 26, 26, "last level cache policy, when cpv", default=0)
+    cpv: bool = bits(0, 28, 28, "cache policies are valid", default=0, kind=bool)
+
+
+class TimestampGetGlobalV6(
+    TimestampGetGlobal,
+    op=13,
+    sub=2,
+    dialects=(SDMA_6_0,),
+    concept="TimestampGetGlobal",
+    source=V6 + "SDMA_PKT_TIMESTAMP_GET_GLOBAL",
+):
+    """Write the system-wide counter that KFD's clock counters show, 64 bits, to memory."""
+
+    l2_policy: int = bits(0, 25, 24, "L2 policy, when cpv", default=0)
+    llc_policy: int = bits(0, 26, 26, "last level cache policy, when cpv", default=0)
+    cpv: bool = bits(0, 28, 28, "cache policies are valid", default=0, kind=bool)
 
 
 class PreExec(

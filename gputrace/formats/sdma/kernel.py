@@ -4,12 +4,14 @@ from gputrace.bits import Role, bits, u32, u64
 from gputrace.formats.sdma.packet import (
     ALL,
     SDMA_4_4,
+    SDMA_6_0,
     SDMA_7_0,
     UP_TO_V6,
     V4,
     V5,
     V5_UP,
     V5_V6,
+    V6,
     Packet,
 )
 
@@ -239,3 +241,35 @@ class PollMemVerify(
     second_start: int = u64(6, "range", role=Role(uses="address"))
     second_end: int = u64(8, "its end")
     record: int = u64(10, "where the result goes", role=Role(uses="address", access="w"))
+
+
+class RegisterModify(
+    Packet,
+    words=5,
+    op=14,
+    sub=1,
+    dialects=(SDMA_6_0,),
+    source=V6 + "SDMA_PKT_REGISTER_RMW",
+    unsupported=KERNEL,
+):
+    """Change some bits of registers."""
+
+    register: int = bits(1, 19, 0, "dword number")
+    aperture: int = bits(1, 31, 20, "aperture", default=0)
+    mask: int = u32(2, "bits that change")
+    data: int = u32(3, "their value")
+
+
+class VmInvalidate(
+    Packet,
+    words=4,
+    op=8,
+    sub=4,
+    dialects=(SDMA_6_0,),
+    source=V6 + "SDMA_PKT_VM_INVALIDATION",
+    unsupported=KERNEL,
+):
+    """Drop address translations and wait until it is done."""
+
+    request: int = u32(1, "invalidation request")
+    range_low: int = u32(2, "low bits of the address range")

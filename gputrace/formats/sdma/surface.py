@@ -1,9 +1,15 @@
 """SDMA packets that copy rectangles and images."""
 
-from gputrace.bits import Role, bits, u64
-from gputrace.formats.sdma.packet import SDMA_4_4, SDMA_7_0, V4, V5_V6, V6, V7, Packet
+from collections.abc import Sequence
+
+from gputrace.bits import Record, Role, bits, tail, u32, u64
+from gputrace.formats.sdma.packet import SDMA_4_4, SDMA_6_0, SDMA_7_0, V4, V5_V6, V6, V7, Packet
 
 TILED = "images with tiled layouts are not modelled"
+
+
+def _data_count(packet: Record) -> int:
+    return packet.dwords - 10
 
 
 class CopySubWindow(Packet, words=13, op=1, sub=4, source=V4 + "SDMA_PKT_COPY_LINEAR_SUBWIN"):
@@ -265,3 +271,55 @@ class CopyStruct(
     count: int = bits(4, 31, 0, "structures")
     stride: int = bits(5, 10, 0, "bytes of a structure")
     linear: int = u64(6, "linear buffer", role=Role(uses="address", access="rw"))
+
+
+class CopySubWindowLarge(
+    Packet,
+    words=20,
+    op=1,
+    sub=36,
+    dialects=(SDMA_6_0,),
+    source=V6 + "SDMA_PKT_COPY_LINEAR_SUBWIN_LARGE",
+    unsupported="whether its counts are minus one is not documented",
+):
+    """Copy a box out of one linear image into another, with 32-bit coordinates."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    cpv: bool = bits(0, 19, 19, "cache policies are valid", default=0, kind=bool)
+    source: int = u64(1, "image", role=Role(uses="address"))
+    src_x: int = u32(3, "left")
+    src_y: int = u32(4, "top")
+    src_z: int = u32(5, "front")
+    src_pitch: int = u32(6, "row")
+    src_slice_pitch: int = bits(7, 47, 0, "slice")
+    destination: int = u64(9, "image", role=Role(uses="address", access="w"))
+    dst_x: int = u32(11, "left")
+    dst_y: int = u32(12, "top")
+    dst_z: int = u32(13, "front")
+    dst_pitch: int = u32(14, "row")
+    dst_slice_pitch: int = bits(15, 47, 0, "slice")
+    rect_x: int = u32(17, "across")
+    rect_y: int = u32(18, "rows")
+    rect_z: int = u32(19, "slices")
+
+
+class WriteTiled(
+    Packet,
+    words=9,
+    op=2,
+    sub=1,
+    dialects=(SDMA_4_4, *V5_V6),
+    source=V4 + "SDMA_PKT_WRITE_TILED",
+    unsupported=TILED,
+):
+    """Write dwords from the packet to a tiled image."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    destination: int = u64(1, "tiled image", role=Role(uses="address", access="w"))
+    count: int = bits(8, 19, 0, "dwords minus one", default=_data_count)
+    data: tuple[int, ...] = tail("dwords to write, at least one")
+
+    @classmethod
+    def length(cls, words: Sequence[int], at: int) -> int:
+        """Return the dwords of the packet at `at`."""
+        return 9 + (words[at + 8] & 0xFFFFF) + 1

@@ -216,6 +216,7 @@ class ConstantFillV6(
 ):
     """Fill memory with a byte or a dword."""
 
+    swap: int = bits(0, 17, 16, "byte order", default=0)
     policy: int = bits(0, 26, 24, POLICY, default=0)
     cpv: bool = bits(0, 28, 28, "cache policy is valid", default=0, kind=bool)
     count: int = bits(4, 29, 0, "bytes minus one, also when dwords are filled")
