@@ -252,9 +252,9 @@ class Decoder:
     def _short(self, word: Word, encoding: str) -> Instruction:
         first = word.get("src0")
         if any(slot.field == "src0" for slot in word.row.src):
-            if first == _SDWA and not self._generation.halves:
+            if first == _SDWA and self._generation.sdwa:
                 return self._sdwa(word, encoding)
-            if first == _DPP or (first in (_DPP8, _DPP8_FI) and self._generation.halves):
+            if first == _DPP or (first in (_DPP8, _DPP8_FI) and self._generation.dpp8):
                 return self._dpp(word, encoding, ())
         dst = tuple(self._vector(word, slot) for slot in word.row.dst)
         src = tuple(self._vector(word, slot) for slot in word.row.src)
@@ -266,7 +266,11 @@ class Decoder:
         long = word.form.words == 2
         wide = word.get("src0") == _DPP
         extra = word.more()
-        inactive = bool(extra >> 18 & 1) if wide else word.get("src0") == _DPP8_FI
+        inactive = (
+            bool(extra >> 18 & 1) and self._generation.dpp8
+            if wide
+            else word.get("src0") == _DPP8_FI
+        )
         lanes = () if wide else tuple(extra >> 8 + 3 * lane & 7 for lane in range(8))
         dpp = Dpp(fetch_inactive=inactive, lanes=lanes)
         if wide:

@@ -46,6 +46,11 @@ class Generation:
     halves: bool
     """Whether bit 7 of a VGPR number in VOP1, VOP2, VOPC selects the half of a 16-bit operand."""
 
+    sdwa: bool
+    """Whether VOP1, VOP2, VOPC may select parts of registers with an SDWA word."""
+    dpp8: bool
+    """Whether there is the 8-lane DPP, and the bit to read inactive lanes with either DPP."""
+
     def format_of(self, word: int) -> Format | None:
         """Find the encoding of an instruction's first word, the longest prefix first."""
         fitting = [form for form in self.formats if word >> (32 - form.width) == form.prefix]
@@ -183,6 +188,8 @@ GFX940 = Generation(
     no_base=0x7F,
     vop3_literal=False,
     halves=False,
+    sdwa=True,
+    dpp8=False,
 )
 
 GFX11 = Generation(
@@ -222,4 +229,6 @@ GFX11 = Generation(
     no_base=124,
     vop3_literal=True,
     halves=True,
+    sdwa=False,
+    dpp8=True,
 )

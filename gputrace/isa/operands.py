@@ -54,6 +54,11 @@ def type_of(name: str, wave: int) -> Type:
     return Type(name, bits, max(1, bits // 32), width, letter, signed, bool(found[1]))
 
 
+def _alignment(kind: Type) -> int:
+    # SIRegisterInfo.td: pairs begin at even registers, longer tuples at multiples of four.
+    return min(kind.dwords, 2) if kind.dwords < 3 else 4
+
+
 def _float_bits(number: int, letter: str) -> int:
     if number == 248:
         return _INVERSE_TWO_PI[letter]
@@ -121,9 +126,10 @@ class OperandReader:
         if number >= _VGPR:
             return self.register(OperandKind.VGPR, number - _VGPR, kind)
         if number < generation.sgprs:
-            return self.register(OperandKind.SGPR, number, kind)
+            return self.register(OperandKind.SGPR, number & -_alignment(kind), kind)
         if _TTMP <= number < _TTMP + _TTMPS:
-            return self.register(OperandKind.TTMP, number - _TTMP, kind)
+            index = number - _TTMP & -_alignment(kind)
+            return self.register(OperandKind.TTMP, index, kind)
         if 128 <= number <= 208 or 240 <= number <= 248:
             value = inline_value(number, kind)
             return Operand(OperandKind.INLINE, number, 0, kind.name, kind.bits, value)

@@ -52,11 +52,14 @@ def _plain(operand: Operand) -> str:
         return operand.name
     if kind is OperandKind.INLINE:
         if operand.index >= 240:
-            wide = operand.index == 248 and operand.type == "f64"
+            wide = operand.index == 248 and operand.type in ("b64", "f64", "i64", "u64")
             return "0.15915494309189532" if wide else _FLOATS[operand.index - 240]
         return str(operand.index - 128 if operand.index <= 192 else 192 - operand.index)
     if kind is OperandKind.LABEL:
         return str(operand.index)
+    if operand.type == "hwreg":
+        raw = operand.index
+        return f"hwreg({raw & 63}, {raw >> 6 & 31}, {(raw >> 11) + 1})"
     return f"{operand.index:#x}"
 
 
