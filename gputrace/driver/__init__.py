@@ -1,11 +1,12 @@
 """The driver core: what a user scripts against, on steps that replay uses as they are.
 
-`open_kfd` gives a `Device` on any port; from it come buffers, queues and timelines. `mechanism`
+`open` gives a `Device`; from it come buffers, queues and timelines. `mechanism`
 holds the steps without opinion.
 """
 
 from gputrace.driver.device import Device, open_kfd
 from gputrace.driver.memory import Buffer
+from gputrace.driver.opening import open
 from gputrace.driver.pm4 import Pm4Queue
 from gputrace.driver.queue import Queue
 from gputrace.driver.sdma import SdmaQueue
@@ -22,5 +23,6 @@ __all__ = [
     "SdmaQueue",
     "Timeline",
     "WaitTimeout",
+    "open",
     "open_kfd",
 ]

@@ -51,18 +51,22 @@ class Timeline:
         return self._last
 
     def take(self, value: int | None = None) -> int:
-        """Promise a value: the next one, or `value`, which must be greater than all before."""
+        """Promise a value: the next one, or `value`, which must be greater than what is reached.
+
+        Values may be promised out of order where queues wait for one another in between.
+        """
         with self._lock:
             chosen = self._last + 1 if value is None else value
-            if not self._last < chosen <= MAX_VALUE:
-                raise UsageError(f"{self.name}: {chosen} does not come after {self._last}")
+            reached = self.value
+            if not reached < chosen <= MAX_VALUE:
+                raise UsageError(f"{self.name}: {chosen} does not come after {reached}")
             last_of_cell = (self._last + 1) | 0xFFFF_FFFF
             if chosen > last_of_cell:
                 raise UsageError(
                     f"{self.name}: from {self._last} to {chosen} would skip {last_of_cell}, which "
                     "engines need to see: signal that value first"
                 )
-            self._last = chosen
+            self._last = max(self._last, chosen)
             return chosen
 
     def at(self, value: int) -> Point:

@@ -1,0 +1,27 @@
+"""Opening a device by name."""
+
+import sys
+from pathlib import Path
+
+from gputrace.devices.names import parse_name
+from gputrace.devices.opening import make_device
+from gputrace.driver.device import Device, open_kfd
+from gputrace.kfd.port import Kfd
+
+REAL_NODE = Path("/dev/kfd")
+FALLBACK = "emu:gfx942"
+
+
+def open(device: str | Kfd | None = None) -> Device:
+    """Open a device: by name, on a port that the caller made, or the best there is.
+
+    Without a name it is the real GPU when this machine has one, else "emu:gfx942", and the choice
+    is printed. Raises UsageError for a name that means nothing, KfdError when the kernel refuses.
+    """
+    if device is None:
+        device = "kfd:0" if REAL_NODE.exists() else FALLBACK
+        print(f"gputrace: using {device}", file=sys.stderr)
+    if not isinstance(device, str):
+        return open_kfd(device)
+    name = parse_name(device)
+    return open_kfd(make_device(device), name.index if name.scheme == "kfd" else 0)
