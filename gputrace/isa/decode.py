@@ -398,13 +398,16 @@ class Decoder:
             number = _NUMBER[slot.field]
             made = self._vector(word, slot)
             wanted = bool(acc >> number & 1) if number < 2 else both and "smfmac" not in name
-            wanted = wanted or name == "v_accvgpr_read_b32"
+            if name.startswith("v_accvgpr"):
+                wanted = name == "v_accvgpr_read_b32"  # whatever the acc bits say
             if wanted and made.kind is OperandKind.VGPR:
                 made = replace(made, kind=OperandKind.ACC)
             src.append(made)
         if both and not name.startswith("v_accvgpr"):
             dst[0] = replace(dst[0], kind=OperandKind.ACC)
         made_all = word.instruction(encoding, "", tuple(dst), tuple(src))
+        if name.startswith("v_accvgpr"):
+            return made_all
         cbsz, abid, blgp = word.get("cbsz"), word.get("abid"), word.get("blgp")
         return replace(made_all, cbsz=cbsz, abid=abid, blgp=blgp)
 

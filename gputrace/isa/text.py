@@ -21,6 +21,7 @@ _BARE = (
     "s_code_end",
     "s_wait_idle",
 )
+_DECIMAL = ("s_nop", "s_sleep", "s_setprio", "s_sethalt", "s_trap", "s_setkill")
 _QUAD_END = 0x100
 _DPP_ROWS = {
     0x100: "row_shl",
@@ -186,6 +187,7 @@ def instruction_text(instruction: Instruction) -> str:
         mnemonic = mnemonic.replace("v_", "v_dual_", 1)
         operands = [operand for operand in operands if not operand.startswith("vcc")]
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
-        operands = [f"{(instruction.simm or 0) & 0xFFFF:#x}"]
+        value = (instruction.simm or 0) & 0xFFFF
+        operands = [str(value) if instruction.name in _DECIMAL else f"{value:#x}"]
     text = ", ".join(operands)
     return " ".join(filter(None, (mnemonic, text, *_modifiers(instruction))))

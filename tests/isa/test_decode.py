@@ -92,6 +92,13 @@ def test_branch_target_counts_from_the_next_instruction() -> None:
     assert decoder("gfx942").decode(code, 4).src[0].value == 0
 
 
+def test_accumulation_moves_ignore_the_bits_that_choose_a_file() -> None:
+    write = one("gfx942", 0xD3D94020, 0x18000101)  # v_accvgpr_write_b32 a32, v1
+    assert (write.dst[0].kind, write.src[0].kind) == (OperandKind.ACC, OperandKind.VGPR)
+    read = one("gfx942", 0xD3D84000, 0x18000120)  # v_accvgpr_read_b32 v0, a32
+    assert (read.dst[0].kind, read.src[0].kind) == (OperandKind.VGPR, OperandKind.ACC)
+
+
 def test_decode_is_fast_enough_for_kernels() -> None:
     made = decoder("gfx1100")
     code = struct.pack("<2I", 0xD6130005, 0x04120702) * 500
