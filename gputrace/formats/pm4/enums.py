@@ -39,6 +39,8 @@ class CopyFrom(IntEnum):
     PERFCOUNTERS = 4
     IMMEDIATE = 5
     ATOMIC_RETURN = 6
+    GDS_ATOMIC_RETURN_0 = 7
+    GDS_ATOMIC_RETURN_1 = 8
     GPU_CLOCK = 9
     SYSTEM_CLOCK = 10
 
