@@ -15,11 +15,12 @@ from typing import Any, Literal, cast
 
 from gputrace.bits import Record
 from gputrace.devices.emulated import buffers, misc, queues
-from gputrace.devices.emulated.effects import refuse
-from gputrace.devices.emulated.memory import AccessFault
+from gputrace.devices.emulated.effects import EngineStop
+from gputrace.devices.emulated.kernels import KernelRun
 from gputrace.devices.emulated.process import Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
-from gputrace.devices.emulated.scheduler import Scheduler, Trouble
+from gputrace.devices.emulated.scheduler import VERSION, Scheduler, Trouble
+from gputrace.devices.emulated.troubles import report
 from gputrace.devices.emulated.writes import GpuWrites
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.families import family as find_family
@@ -28,16 +29,12 @@ from gputrace.formats.ioctl import (
     BY_RECORD,
     MMAP_BYTES,
     EventData,
-    EventType,
-    HwExceptionData,
-    MemoryExceptionData,
     MmapOffset,
     MmapType,
-    ResetCause,
-    ResetType,
     WaitEvents,
     WaitResult,
 )
+from gputrace.isa.machine import Machine
 from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
 from gputrace.kfd.host import PAGE
@@ -103,11 +100,12 @@ class EmulatedKfd:
         family = find_family(target)
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
         self._topology = emulated_topology(family, count, vram)
-        self.schedule_seed = schedule
+        self.schedule_seed, self.scheduler_version = schedule, VERSION
         self._scheduler = Scheduler(schedule, self._trouble)
         self._family = family
         self._process: Process | None = None
         self._writes: GpuWrites | None = None
+        self._machine: Machine | None = None
         self._closed = False
         self._lock = threading.RLock()
         self._counts: Counter[str] = Counter()
@@ -352,51 +350,15 @@ class EmulatedKfd:
 
     def start(self, dispatch: Any, queue: HardwareQueue) -> Work:
         """Begin a dispatch."""
-        raise refuse("a dispatch")
+        if self._machine is None:
+            try:
+                self._machine = Machine(self._family.name)
+            except UsageError as problem:
+                raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
+        return KernelRun(self._machine, dispatch, queue.space)
 
     def _trouble(self, queue: HardwareQueue, back: bool, problem: Trouble) -> None:
-        process = self._opened("fault")
-        gpu = process.gpus[queue.device]
-        tail = queue.pipe[0] if back and queue.pipe else None
-        packet, place = (tail.packet, tail.place) if tail else (queue.packet, queue.place)
-        where = f"queue {queue.queue_id} of device {queue.device}, packet {packet} at {place:#x}"
-        common = (queue.device, queue.queue_id, packet, place)
-        if isinstance(problem, AccessFault):
-            near = gpu.space.near(problem.address)
-            text = f"{where}: {problem} ({problem.access}); {near}"
-            process.faults.append(
-                Fault("memory", text, *common, problem.address, problem.access, step=self.step)
-            )
-            for other in process.queues.values():
-                if other.gpu is gpu and not other.hardware.stopped:
-                    other.hardware.stopped = f"evicted by the fault of queue {queue.queue_id}"
-            queue.stopped = text
-            data = MemoryExceptionData(
-                NotPresent=int(gpu.space.find(problem.address) is None),
-                ReadOnly=int(problem.access == "w"),
-                va=problem.address // PAGE * PAGE,
-                gpu_id=gpu.gpu_id,
-                event_id=0,
-            )
-            process.events.exception(EventType.MEMORY, data)
-            return
-        refused = getattr(problem, "refused", "")
-        if refused:
-            process.refused[refused] += 1
-        text = f"{where}: {problem}"
-        address = getattr(problem, "address", None)
-        process.faults.append(Fault("packet", text, *common, address, step=self.step))
-        queue.stopped = text
-        process.events.exception(
-            EventType.HW_EXCEPTION,
-            HwExceptionData(
-                reset_type=ResetType.PER_ENGINE,
-                reset_cause=ResetCause.GPU_HANG,
-                memory_lost=0,
-                gpu_id=gpu.gpu_id,
-                event_id=0,
-            ),
-        )
+        report(self._opened("fault"), queue, back, problem, self.step)
 
     # --- waiting for events --------------------------------------------------------------------
 

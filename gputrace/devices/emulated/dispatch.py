@@ -1,26 +1,133 @@
-"""From registers and packets to what the shader engines are told to run."""
+"""From registers to what the shader engines are told to run."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from gputrace.devices.emulated.effects import refuse
-
-_SHADER = range(0x2E00, 0x2E80)
-_SCRATCH_REGISTERS = range(0xC040, 0xC048)
+from gputrace.devices.emulated.effects import EngineStop, refuse
+from gputrace.families import Family
+from gputrace.isa.launch import Dimensions, KernelLaunch
 
 Registers = Mapping[int, int]
+
+_AXES = ("X", "Y", "Z")
+_LOCAL = ("GRBM_GFX_INDEX", "SCRATCH_REG0")
+_KERNEL_ONLY = ("COMPUTE_VMID", "COMPUTE_DISPATCH_END", "COMPUTE_NOWHERE")
+_MUST_BE_ZERO = (
+    "PIPELINESTAT_ENABLE", "PERFCOUNT_ENABLE", "THREAD_TRACE_ENABLE",
+    "RESTART_X", "RESTART_Y", "RESTART_Z",
+)  # fmt: skip
+_INITIATOR = (
+    "compute_shader_en", "partial_tg_en", "force_start_at_000", "use_thread_dimensions",
+    "order_mode", "tunnel_enable", "cs_w32_en", "disable_disp_prempt_en",
+)  # fmt: skip
 
 
 class Dispatcher:
     """Reads a dispatch out of the registers of one queue."""
 
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        table = family.registers
+        named = {table.name(number): number for number in table.addresses.values()}
+        self._known = {
+            number
+            for name, number in named.items()
+            if name in _LOCAL
+            or (name and name.startswith("COMPUTE_") and name not in _KERNEL_ONLY)
+        }
+
     def knows(self, number: int) -> bool:
         """Whether a register, by its dword number, may be written and read by a queue."""
-        return number in _SHADER or number in _SCRATCH_REGISTERS
+        return number in self._known
 
     def from_registers(
-        self, registers: Sequence[Registers], size: tuple[int, int, int], initiator: int
-    ) -> object | None:
-        """Return what DISPATCH_DIRECT launches, None for an empty grid."""
+        self, registers: Sequence[Registers], size: Dimensions, initiator: int
+    ) -> KernelLaunch | None:
+        """Return what DISPATCH_DIRECT launches, None for an empty grid.
+
+        The dies of a node share one grid; where their registers differ, those of the first count.
+        """
+        state = _State(self.family, registers[0])
+        start = self._initiator(state, initiator)
         if 0 in size:
             return None
-        raise refuse(f"a dispatch with initiator {initiator:#x}")
+        for name in _MUST_BE_ZERO:
+            if state[name]:
+                raise refuse(f"a dispatch with COMPUTE_{name} {state[name]:#x}")
+        return self._launch(state, size, start)
+
+    def _initiator(self, state: "_State", value: int) -> dict[str, int]:
+        record = state.decode("DISPATCH_INITIATOR", value)
+        found = {field.name: int(getattr(record, field.name)) for field in record.FIELDS}
+        odd = [name for name, bit in found.items() if bit and name not in _INITIATOR]
+        if odd or record.unknown:
+            raise refuse(f"a dispatch with {', '.join(odd) or 'reserved bits'} in its initiator")
+        if not found["compute_shader_en"]:
+            raise EngineStop(f"initiator {value:#x} does not enable the compute shader")
+        return found
+
+    def _launch(self, state: "_State", size: Dimensions, start: dict[str, int]) -> KernelLaunch:
+        family = self.family
+        names = [f"NUM_THREAD_{axis}" for axis in _AXES]
+        threads = [state.decode(name, state[name]) for name in names]
+        group = [int(one.num_thread_full) for one in threads]
+        if 0 in group or group[0] * group[1] * group[2] > family.max_flat_workgroup:
+            raise EngineStop(f"a work-group of {group[0]} x {group[1]} x {group[2]} work-items")
+        first, counts = [0, 0, 0], list(size)
+        if start["use_thread_dimensions"]:
+            counts = [-(-count // item) for count, item in zip(counts, group, strict=True)]
+        if not start["force_start_at_000"]:
+            # The packet's dimensions are ends, not counts, when a dispatch starts elsewhere.
+            first = [state[f"START_{axis}"] for axis in _AXES]
+            counts = [max(0, end - one) for end, one in zip(counts, first, strict=True)]
+        partial = [0, 0, 0]
+        if start["partial_tg_en"]:
+            partial = [int(one.num_thread_partial) for one in threads]
+        rsrc2 = state.decode("PGM_RSRC2", state["PGM_RSRC2"])
+        waves, wave_bytes = self._scratch(state)
+        return KernelLaunch(
+            target=family.name,
+            entry=state.address("PGM"),
+            rsrc1=state["PGM_RSRC1"],
+            rsrc2=state["PGM_RSRC2"],
+            rsrc3=state["PGM_RSRC3"],
+            wave_size=32 if start.get("cs_w32_en") else max(family.waves),
+            user_data=tuple(state[f"USER_DATA_{n}"] for n in range(int(rsrc2.user_sgpr))),
+            groups=(counts[0], counts[1], counts[2]),
+            group_size=(group[0], group[1], group[2]),
+            partial=(partial[0], partial[1], partial[2]),
+            first_group=(first[0], first[1], first[2]),
+            lds_bytes=int(rsrc2.lds_size) * family.lds_granule,
+            scratch_base=state.address("DISPATCH_SCRATCH_BASE"),
+            scratch_wave_bytes=wave_bytes,
+            scratch_waves=waves,
+            lds_aperture=family.lds_aperture,
+            scratch_aperture=family.scratch_aperture,
+        )
+
+    def _scratch(self, state: "_State") -> tuple[int, int]:
+        ring = state.decode("TMPRING_SIZE", state["TMPRING_SIZE"])
+        waves = int(ring.waves)
+        if self.family.scratch_waves_scope == "engine":
+            waves *= self.family.shape.engines
+        return waves, int(ring.wavesize) * self.family.scratch_wavesize_unit
+
+
+class _State:
+    """Registers by their names, without the COMPUTE_ in front."""
+
+    def __init__(self, family: Family, registers: Registers) -> None:
+        self._table, self._registers = family.registers, registers
+
+    def __getitem__(self, name: str) -> int:
+        return self._registers.get(self._table.address(f"COMPUTE_{name}"), 0)
+
+    def address(self, name: str) -> int:
+        """Return the address in a pair of registers that count 256 bytes."""
+        return (self[f"{name}_LO"] | self[f"{name}_HI"] << 32) << 8
+
+    def decode(self, name: str, value: int) -> Any:
+        """Return the fields of a register's value."""
+        layout = self._table.layout(f"COMPUTE_{name}")
+        assert layout is not None
+        return layout.decode([value])

@@ -16,7 +16,7 @@ def make_engine(family: Family, record: CreateQueue) -> Engine:
     if record.queue_type == QueueType.COMPUTE:
         xccs = family.xccs if family.pm4_queue_spans_xccs else 1
         eop = record.eop_buffer_address != 0
-        return CommandProcessor(family.pm4, Dispatcher(), xccs=xccs, eop=eop).ring()
+        return CommandProcessor(family.pm4, Dispatcher(family), xccs=xccs, eop=eop).ring()
     if record.queue_type != QueueType.COMPUTE_AQL:
         return CopyEngine(family).ring()
     fields = {"queue_type": int(record.queue_type)}

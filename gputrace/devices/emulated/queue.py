@@ -107,6 +107,8 @@ class HardwareQueue:
         self.read, self.packet, self.place = 0, 0, self.base
         self.pending: Effect = next(engine)
         self.pipe: deque[Tail] = deque()
+        self.working: Tail | None = None
+        self._turn = 0
         self.stopped = ""
         self.active = True
         self.cost_ns = 0
@@ -214,17 +216,23 @@ class HardwareQueue:
         return bool(self.pipe) and not self.stopped
 
     def back_step(self) -> None:
-        """Take one step of the oldest thing in the pipe."""
+        """Take one step of what is in the pipe: waves side by side, then the end after them."""
         self.cost_ns = PACKET_NS
-        work = self.pipe[0].work
+        running = 0
+        while running < len(self.pipe) and self.pipe[running].is_work:
+            running += 1
+        self._turn += 1
+        at = self._turn % running if running else 0
+        self.working = self.pipe[at]
+        work = self.working.work
         if isinstance(work, Generator):
             self._finish(work)
-            self.pipe.popleft()
         else:
             ended = work.advance()
             self.cost_ns = work.cost_ns
-            if ended:
-                self.pipe.popleft()
+            if not ended:
+                return
+        del self.pipe[at]
 
     def _finish(self, engine: Engine) -> None:
         value: Any = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gputrace.devices.emulated.effects import EngineStop
+from gputrace.devices.emulated.kernels import KernelStop
 from gputrace.devices.emulated.memory import AccessFault
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.errors import DecodeError, FieldError
@@ -17,7 +18,7 @@ from gputrace.errors import DecodeError, FieldError
 VERSION = 1
 """Changes whenever the same seed gives another order than before; traces record it."""
 
-Trouble = AccessFault | EngineStop | DecodeError | FieldError
+Trouble = AccessFault | EngineStop | KernelStop | DecodeError | FieldError
 
 
 @dataclass(slots=True)
@@ -70,6 +71,6 @@ class Scheduler:
                 queue.back_step()
             else:
                 queue.step()
-        except (AccessFault, EngineStop, DecodeError, FieldError) as problem:
+        except (AccessFault, EngineStop, KernelStop, DecodeError, FieldError) as problem:
             self._trouble(queue, turn.back, problem)
         self.now_ns += queue.cost_ns
