@@ -17,3 +17,24 @@ Layers, top first; imports go down only and siblings do not import one another:
 """
 
 __version__ = "0.1.0"
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gputrace.capture.session import record
+    from gputrace.driver import open
+
+__all__ = ["__version__", "open", "record"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used: looking at a trace needs neither the driver nor a compiler.
+    if name == "open":
+        from gputrace.driver import open
+
+        return open
+    if name == "record":
+        from gputrace.capture.session import record
+
+        return record
+    raise AttributeError(f"module 'gputrace' has no attribute {name!r}")

@@ -63,6 +63,8 @@ class Recorder:
         self._nanoseconds = 0
         self._gpu_wrote: set[Span] = set()
         self._open = False
+        self.last_stalls: tuple[Stall, ...] = ()
+        """What `stalls` gave when it was last asked: why a program gave up waiting."""
 
     # What the port tells, unchanged.
 
@@ -82,7 +84,9 @@ class Recorder:
 
     def stalls(self) -> Sequence[Stall]:
         """Return the queues that cannot go on."""
-        return self._kfd.stalls()
+        found = self._kfd.stalls()
+        self.last_stalls = tuple(found)
+        return found
 
     def faults(self) -> Sequence[Fault]:
         """Return the faults known in detail."""
@@ -184,6 +188,7 @@ class Recorder:
     def unmap(self, mapping: Mapping) -> None:
         """Unmap memory; what the CPU wrote until now has been written down."""
         with self._hook():
+            self.digest(mapping.address, mapping.size)
             self._memory.forget(mapping.address, mapping.size)
             self._kfd.unmap(mapping)
             self._writer.append(events.Unmap(mapping.address, mapping.size, self._step))
@@ -198,6 +203,7 @@ class Recorder:
     def release(self, address: int, size: int) -> None:
         """Give reserved addresses back."""
         with self._hook():
+            self.digest(address, size)
             self._memory.forget(address, size)
             self._kfd.release(address, size)
             self._writer.append(events.Release(address, size))
@@ -225,16 +231,21 @@ class Recorder:
         with self._hook(gate=True), self._outside():
             return self._kfd.idle(until_ns)
 
-    def digest(self) -> None:
-        """Write down what the GPU has written since the last digest, as a replay will compare it.
+    def digest(self, address: int = 0, size: int = 1 << 64) -> None:
+        """Write down what the GPU has written in a range since it was last asked.
 
-        Only an emulated device stands still while this looks; on any other it does nothing.
+        A replay compares it. Only an emulated device stands still while this looks; on any other
+        it does nothing.
         """
         with self._hook():
+            later = set()
             for span in _merged(self._gpu_wrote):
-                for address, view in self._memory.overlaps(span):
-                    self._writer.digest(address, view, step=self._step)
-            self._gpu_wrote.clear()
+                if span.address + span.size <= address or address + size <= span.address:
+                    later.add(span)
+                    continue
+                for start, view in self._memory.overlaps(span):
+                    self._writer.digest(start, view, step=self._step)
+            self._gpu_wrote = later
 
     def close(self) -> None:
         """Close the device; the trace stays open for whoever made it."""

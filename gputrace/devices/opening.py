@@ -1,14 +1,37 @@
 """Make the device that a name asks for."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.kfd import RealKfd
 from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
+Wrapper = Callable[[Kfd], Kfd]
+
+_wrapper: ContextVar[Wrapper | None] = ContextVar("wrapper", default=None)
+
+
+@contextmanager
+def wrapped(wrapper: Wrapper) -> Iterator[None]:
+    """Within this block every device that is made stands inside what `wrapper` returns for it."""
+    token = _wrapper.set(wrapper)
+    try:
+        yield
+    finally:
+        _wrapper.reset(token)
+
 
 def make_device(text: str) -> Kfd:
     """Return the device with this name, not opened yet. Raises UsageError for a wrong name."""
+    device, wrapper = _plain_device(text), _wrapper.get()
+    return wrapper(device) if wrapper else device
+
+
+def _plain_device(text: str) -> Kfd:
     name = parse_name(text)
     if name.scheme == "kfd":
         return RealKfd(name.index)

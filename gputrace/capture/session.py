@@ -1,0 +1,88 @@
+"""Record what happens inside a `with` block."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gputrace import __version__
+from gputrace.bits import Record
+from gputrace.capture.recorder import Recorder
+from gputrace.devices import opening
+from gputrace.errors import DeviceFault, UsageError
+from gputrace.families import by_target_version
+from gputrace.formats.ioctl import BY_RECORD
+from gputrace.kfd.port import Kfd, Stall
+from gputrace.trace.events import Header, Outcome
+from gputrace.trace.writer import TraceWriter
+
+
+@contextmanager
+def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[None]:
+    """Record the device that is opened inside the block into a trace.
+
+    `durable` waits for the disk before each doorbell, so that not even the end of the machine
+    loses one. Raises UsageError for a path without the suffix .gtrace, for a second device and
+    when no device was opened at all.
+    """
+    if Path(path).suffix != ".gtrace":
+        raise UsageError(f"{os.fspath(path)}: expected a name that ends with .gtrace")
+    made: list[tuple[Recorder, TraceWriter]] = []
+
+    def around(kfd: Kfd) -> Kfd:
+        if made:
+            raise UsageError(f"{kfd.name}: this trace records {made[0][0].name} already")
+        writer = TraceWriter(path, _header(kfd), durable=durable)
+        made.append((Recorder(kfd, writer), writer))
+        return made[0][0]
+
+    outcome = Outcome("ended")
+    try:
+        with opening.wrapped(around):
+            yield
+    except BaseException as error:
+        outcome = _outcome(error, made[0][0].last_stalls if made else ())
+        raise
+    finally:
+        for recorder, writer in made:
+            recorder.close()
+            writer.close(outcome)
+    if not made:
+        raise UsageError("nothing was recorded: no device was opened inside the block")
+
+
+def _header(kfd: Kfd) -> Header:
+    nodes = kfd.topology.gpus
+    target = by_target_version(nodes[0]["gfx_target_version"]).name if nodes else ""
+    return Header(
+        tool=f"gputrace {__version__}",
+        family=target,
+        device={"name": kfd.name, "gpus": len(nodes)},
+        topology={str(i): dict(node.properties) for i, node in enumerate(kfd.topology.nodes)},
+        layouts={record.__name__: _layout(record) for record in BY_RECORD},
+        schedule_seed=getattr(kfd, "schedule_seed", 0),
+        scheduler=str(getattr(kfd, "scheduler_version", "")),
+    )
+
+
+def _layout(record: type[Record]) -> list[object]:
+    return [record.WORDS, [[field.name, field.lo, field.width] for field in record.FIELDS]]
+
+
+def _outcome(error: BaseException, stalls: tuple[Stall, ...]) -> Outcome:
+    # The class of a failure is the device's word, not the name of an exception of the program.
+    text = f"{type(error).__name__}: {error}"
+    if isinstance(error, DeviceFault):
+        return Outcome(
+            "fault", text,
+            queue=-1 if error.queue is None else error.queue,
+            packet=-1 if error.packet is None else error.packet,
+            address=-1 if error.address is None else error.address,
+            access=error.access or "", kernel=error.kernel or "",
+            wave=-1 if error.wave is None else error.wave,
+        )  # fmt: skip
+    if stalls:
+        first = stalls[0]
+        address = -1 if first.address is None else first.address
+        return Outcome("hang", text, queue=first.queue, packet=first.packet, address=address)
+    return Outcome("ended", text)
