@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,12 @@ TOPS = {
 }
 SHORT = bytes([*range(0x00, 0x80, 7), *range(0x80, 0xC0, 3)])
 MARK, MARK_WORD = "s_nop 7", 0xBF800007
+
+OBJDUMP = "llvm-objdump-19"
+KERNELS = sorted((Path(__file__).parents[1] / "kernels" / "built").glob("*/*.co"))
+LISTED = re.compile(r"^\t(\S.*?)\s*// [0-9A-F]{12}: ([0-9A-F ]+)")
+# Their operands are numbers to us and words to LLVM.
+SPELLED = ("s_waitcnt", "s_delay_alu", "s_sendmsg")
 
 pytestmark = pytest.mark.skipif(
     shutil.which(LLVM_MC) is None, reason=f"{LLVM_MC} (Debian package llvm-19) is not installed"
@@ -97,3 +104,27 @@ def test_random_words_have_llvms_name_and_length(target: str) -> None:
             wrong.append((instruction.text(), found, [hex(word) for word in instruction.words]))
     assert not wrong
     assert agreed > SAMPLES // 5
+
+
+def test_kernels_read_as_in_llvms_listing() -> None:
+    """Compiled kernels: every instruction has LLVM's text, operands and modifiers included."""
+    assert KERNELS
+    wrong, read = [], 0
+    for path in KERNELS:
+        target = path.parent.name
+        command = [OBJDUMP, "-d", f"--mcpu={target}", str(path)]
+        listing = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        for line in listing.stdout.splitlines():
+            found = LISTED.match(line)
+            if found is None:
+                continue
+            words = [int(word, 16) for word in found[2].split()]
+            made = decoder(target).decode(struct.pack(f"<{len(words)}I", *words))
+            read += 1
+            # An absent SMEM offset is null to LLVM; it writes a literal 0 without 0x.
+            theirs = re.sub(r"null$|\b0$", "0x0", re.sub(r" <.*>", "", found[1]))
+            same = re.sub(r"\b0$", "0x0", made.text()) == theirs
+            if made.size != 4 * len(words) or not (same or made.name in SPELLED):
+                wrong.append((target, made.text(), found[1]))
+    assert not wrong
+    assert read > 1000
