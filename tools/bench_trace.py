@@ -58,23 +58,35 @@ def sample_memory(kind: str, size: int, seed: int) -> bytes:
 
 
 def bench_memory(folder: Path, mib: int) -> list[Figure]:
-    """Write changed memory of several kinds: bytes a second of processor time and of wall time."""
+    """Write changed memory of several kinds; the median of three after a first one."""
     figures = []
     for kind in ("noise", "floats", "integers", "half"):
         blocks = [sample_memory(kind, 1 << 24, seed) for seed in range(max(mib // 16, 1))]
         path = folder / "memory.gtrace"
-        wall, processor = time.perf_counter(), time.process_time()
-        with TraceWriter(path, HEADER) as writer:
-            for number, block in enumerate(blocks):
-                writer.memory(number << 24, block, "cpu")
-        wall, processor = time.perf_counter() - wall, time.process_time() - processor
         total = len(blocks) << 24
+        rates = [write_rates(path, blocks) for _ in range(4)]
+        processor, wall = (sorted(rate)[-2] for rate in zip(*rates[1:], strict=True))
         figures += [
-            Figure(f"write {kind}", total / processor / 1e6, "MB/s of processor", ">= 500"),
-            Figure(f"write {kind}, wall", total / wall / 1e6, "MB/s"),
+            Figure(f"write {kind}", processor, "MB/s of processor", ">= 500"),
+            Figure(f"write {kind}, wall", wall, "MB/s"),
+            # The first file also pays for page cache that the machine has not touched yet.
+            Figure(f"write {kind}, first file", rates[0][0], "MB/s of processor"),
             Figure(f"write {kind}, stored", path.stat().st_size / total, "of its size"),
         ]
+        path.unlink()
     return figures
+
+
+def write_rates(path: Path, blocks: list[bytes]) -> tuple[float, float]:
+    """Write the blocks to a new file: MB/s of processor time and of wall time."""
+    path.unlink(missing_ok=True)
+    wall, processor = time.perf_counter(), time.process_time()
+    with TraceWriter(path, HEADER) as writer:
+        for number, block in enumerate(blocks):
+            writer.memory(number << 24, block, "cpu")
+    wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    total = sum(map(len, blocks)) / 1e6
+    return total / processor, total / wall
 
 
 def bench_events(folder: Path, count: int) -> list[Figure]:
