@@ -114,6 +114,10 @@ class Gate(Generic[C]):
                 self._answers[digest] = self.judge.fails(lambda: self.sample(candidate))
         return self._answers[digest]
 
+    def forget(self, candidate: C) -> None:
+        """Drop the answer for a candidate, so that it is judged by new runs; old runs stay."""
+        self._answers.pop(self.subject.digest(candidate), None)
+
     def confirm(self) -> bool:
         """Check that the best candidate does fail."""
         return self.fails(self.best)
