@@ -17,6 +17,16 @@ NOP = 0x10
 class Pm4Dialect(Dialect["Packet"]):
     """The PM4 packets that the compute micro-engine of one hardware generation accepts."""
 
+    def __init__(self, name: str, engine: str, doc: str) -> None:
+        super().__init__(name, engine, doc)
+        self._fixed: dict[int, tuple[type[Packet], int]] = {}  # by the header's upper 24 bits
+
+    def add(self, key: int, cls: type[Packet]) -> None:
+        """Register a layout under its opcode; raise DefinitionError when the name is taken."""
+        super().add(key, cls)
+        if cls.TAIL is None:
+            self._fixed[3 << 22 | cls.WORDS - 2 << 8 | key] = cls, cls.WORDS
+
     def check_distinct(self, cls: type[Packet], other: type[Packet]) -> None:
         """Raise DefinitionError unless the sizes tell the two layouts apart."""
         if cls.WORDS == other.WORDS or cls.TAIL or other.TAIL:
@@ -25,6 +35,9 @@ class Pm4Dialect(Dialect["Packet"]):
     def layout(self, words: Sequence[int], at: int, end: int) -> tuple[type[Packet], int]:
         """Return the layout of the packet at `at` and its length; raise DecodeError for none."""
         header = words[at]
+        fixed = self._fixed.get(header >> 8)
+        if fixed is not None:
+            return fixed
         where = f"{self.name} dword {at}"
         if header >> 30 != 3:
             return self._filler(header, where)
