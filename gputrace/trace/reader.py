@@ -61,7 +61,8 @@ class BlockReader:
 
     def header(self, offset: int) -> BlockHeader:
         """Give the header of the block at `offset`; its payload lies within the file."""
-        data = self._read(offset, HEADER_SIZE)
+        # Offsets come from the file: they may be larger than the system call takes.
+        data = self._read(offset, HEADER_SIZE) if offset < self.size else b""
         if len(data) < HEADER_SIZE:
             raise TraceError(f"byte {offset}", f"{len(data)} bytes are left, too few for a block")
         header = unpack_header(data, offset)

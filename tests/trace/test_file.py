@@ -11,7 +11,13 @@ import pytest
 from gputrace.errors import TraceError, UsageError
 from gputrace.trace import TraceReader, TraceWriter, check, repair
 from gputrace.trace import events as ev
-from gputrace.trace.blocks import BlockKind, tag_numbers
+from gputrace.trace.blocks import (
+    HEADER_SIZE,
+    BlockKind,
+    number_tag,
+    pack_block,
+    tag_numbers,
+)
 from gputrace.trace.reader import BlockReader, Scan
 from tests.trace.samples import HEADER, OUTCOME, write_small
 
@@ -313,3 +319,18 @@ def test_fuzzed_files_give_only_trace_errors(small: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "300 files" in run.stdout
+
+
+@pytest.mark.parametrize("offset", [0, 3, 2**62, 2**63, 2**64 - 1])
+def test_an_end_block_that_points_nowhere_is_damage(
+    small: Path, tmp_path: Path, offset: int
+) -> None:
+    data = small.read_bytes()[:-HEADER_SIZE]
+    head, _ = pack_block(BlockKind.END, b"", check(small).blocks - 1, number_tag(offset))
+    path = tmp_path / "t.gtrace"
+    path.write_bytes(data + head)
+    with pytest.raises(TraceError):
+        TraceReader(path)
+    assert not check(path).sound
+    assert repair(path).lost == 0
+    assert check(path).sound
