@@ -11,16 +11,16 @@ and DPP words, AGPR bits, addresses of flat and buffer instructions.
 
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 
 from gputrace.errors import DecodeError, UsageError
+from gputrace.isa.decode_memory import MemoryDecoder
 from gputrace.isa.encodings import GFX11, GFX940, Fields, Format, Generation
-from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandKind
-from gputrace.isa.operands import OperandReader, Type, type_of
-
-Code = bytes | memoryview
+from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
+from gputrace.isa.operands import OperandReader, type_of
+from gputrace.isa.word import Code, Row, Slot, Word, signed
 
 _TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
 _VCC, _SDWA, _DPP, _DPP8, _DPP8_FI, _LITERAL = 106, 249, 250, 233, 234, 255
@@ -29,75 +29,8 @@ _UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
 _SEGMENTS = {0: "FLAT", 1: "SCRATCH", 2: "GLOBAL"}
 _SHORT = ("VOP1", "VOP2", "VOPC")
 _NUMBER = {"src0": 0, "src1": 1, "src2": 2}
-_CACHE_BITS = ("glc", "slc", "dlc", "sc0", "sc1", "nt", "tfe", "lds", "offen", "idxen")
-_DATA_FIELDS = ("vdst", "data", "data0", "data1", "vdata")
-_TWO_OFFSETS = ("read2", "write2", "wrxchg2", "_2addr_")
 _BRANCHES = ("s_branch", "s_cbranch")
 _BLANK = Operand(OperandKind.VGPR)  # stands for the source that the DPP word replaces
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One operand of a row: the field that holds it, its type, what register file it means."""
-
-    field: str
-    type: Type
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One instruction of a target's table."""
-
-    name: str
-    dst: tuple[Slot, ...]
-    src: tuple[Slot, ...]
-
-
-class Word:
-    """The instruction being decoded: its bits, the code after it, and its length so far."""
-
-    __slots__ = ("at", "code", "extra", "form", "places", "raw", "row", "size")
-
-    def __init__(self, form: Format, row: Row, raw: int, code: Code, at: int) -> None:
-        self.form, self.row, self.raw, self.code, self.at = form, row, raw, code, at
-        self.size = 4 * form.words
-        self.extra: int | None = None
-        self.places = form.fields
-
-    def get(self, field: str) -> int:
-        """Read a field; 0 when the encoding has none of this name."""
-        place = self.places.get(field)
-        return 0 if place is None else self.raw >> place[0] & (1 << place[1]) - 1
-
-    def bit(self, field: str) -> bool:
-        """Read a flag; False when the encoding has none of this name."""
-        return bool(self.get(field))
-
-    def more(self) -> int:
-        """Give the word after the instruction: literal, DPP or SDWA; there is at most one."""
-        if self.extra is None:
-            end = self.at + self.size + 4
-            if end > len(self.code):
-                raise self.error("the code ends before the instruction's last word")
-            self.extra = int(struct.unpack_from("<I", self.code, end - 4)[0])
-            self.size += 4
-        return self.extra
-
-    def error(self, reason: str) -> DecodeError:
-        """Make the error that names the place."""
-        return DecodeError(f"code offset {self.at:#x}", self.raw, reason)
-
-    def instruction(
-        self,
-        encoding: str,
-        variant: str,
-        dst: tuple[Operand, ...],
-        src: tuple[Operand, ...],
-    ) -> Instruction:
-        """Make the instruction of what all encodings have."""
-        words = struct.unpack_from(f"<{self.size // 4}I", self.code, self.at)
-        return Instruction(self.row.name, encoding, variant, self.at, words, dst, src)
 
 
 def _slot(text: str, wave: int) -> Slot:
@@ -117,10 +50,6 @@ def _rows(text: str, wave: int) -> dict[tuple[str, int], Row]:
     return rows
 
 
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
 class Decoder:
     """Decodes one target's instructions; make it with `decoder`."""
 
@@ -130,6 +59,18 @@ class Decoder:
         self._generation = generation
         self._rows = _rows(table, wave)
         self._operands = OperandReader(generation)
+        memory = MemoryDecoder(generation, self._operands, wave)
+        self._handlers: Mapping[str, Callable[[Word, str], Instruction]] = {
+            **dict.fromkeys(("SOP1", "SOP2", "SOPC", "SOPK", "SOPP"), self._scalar),
+            **dict.fromkeys(_SHORT, self._short),
+            "VOP3": self._vop3,
+            "VOP3P": self._packed,
+            "MAI": self._matrix,
+            "SMEM": memory.scalar,
+            "DS": memory.lds,
+            "FLAT": memory.flat,
+            **dict.fromkeys(("MUBUF", "MTBUF"), memory.buffer),
+        }
         self._forms = [generation.format_of(top << 22) for top in range(1 << 10)]
         # LLVM names the encoding only where an instruction with operands has both.
         named = [(key[0], row.name) for key, row in self._rows.items() if row.dst or row.src]
@@ -175,7 +116,7 @@ class Decoder:
             form = self._matrix_form  # the xf32 ones have opcodes outside the others' range
         word = Word(form, row, raw, code, offset)
         try:
-            return _HANDLERS[form.name](self, word, form.name if form.name == "MAI" else encoding)
+            return self._handlers[form.name](word, form.name if form.name == "MAI" else encoding)
         except DecodeError as error:
             raise word.error(f"{row.name}: {error.reason}") from error
 
@@ -187,14 +128,14 @@ class Decoder:
         made = word.instruction(encoding, "", dst, src)
         if "simm" not in word.places:
             return made
-        simm = _signed(word.get("simm"), 16)
+        simm = signed(word.get("simm"), 16)
         if encoding == "SOPP" and made.name.startswith(_BRANCHES):
             src = (self._label(word),)
         return replace(made, simm=simm, src=src)
 
     def _label(self, word: Word) -> Operand:
         simm = word.get("simm")
-        target = word.at + 4 + 4 * _signed(simm, 16)
+        target = word.at + 4 + 4 * signed(simm, 16)
         return Operand(OperandKind.LABEL, simm, 0, "label", 64, target)
 
     def _scalar_operand(self, word: Word, slot: Slot) -> Operand:
@@ -205,8 +146,8 @@ class Decoder:
         if name == "label":
             return self._label(word)
         if slot.field == "simm":
-            signed = name == "i16" and not word.row.name.endswith("_u32")
-            shown = _signed(value, 16) & 0xFFFFFFFF if signed else value
+            extends = name == "i16" and not word.row.name.endswith("_u32")
+            shown = signed(value, 16) & 0xFFFFFFFF if extends else value
             return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, shown)
         if name.startswith("imm"):
             return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, value)
@@ -345,6 +286,8 @@ class Decoder:
             blank = dpp and number == 0
             made = _BLANK if blank else self._vector(word, slot)
             neg, size, half = (bool(bits >> number & 1) for bits in (signs, sizes, halves))
+            if not (slot.type.is_float or row.name.startswith("v_cndmask")):
+                neg = size = False  # the hardware ignores the signs of integers
             if neg or size or half:
                 made = replace(made, neg=neg, abs=size, op_sel=half)
             src.append(made)
@@ -377,6 +320,8 @@ class Decoder:
         for slot in word.row.src:
             number = _NUMBER[slot.field]
             bits = [bool(part >> number & 1) for part in (low, high, sel, sel_hi)]
+            if not (slot.type.is_float or "_iu" in word.row.name):
+                bits[:2] = (False, False)  # of integers only the mixed-sign dot products have signs
             if mix and bits[3]:
                 slot = Slot(slot.field, type_of("f16", self.wave), slot.file)
             made = _BLANK if dpp and number == 0 else self._vector(word, slot)
@@ -440,126 +385,6 @@ class Decoder:
         # The Y half writes a register of the other parity than the X half.
         return word.get("vdst") << 1 | 1 - (word.raw >> 56 & 1)
 
-    # memory encodings
-
-    def _flags(self, word: Word) -> dict[str, bool]:
-        return {name: True for name in _CACHE_BITS if name in word.places and word.get(name)}
-
-    def _file(self, word: Word) -> OperandKind:
-        return OperandKind.ACC if word.bit("acc") else OperandKind.VGPR
-
-    def _data(self, word: Word, slots: tuple[Slot, ...]) -> tuple[Operand, ...]:
-        kind = self._file(word)
-        return tuple(
-            self._operands.register(kind, word.get(slot.field), slot.type)
-            for slot in slots
-            if slot.field in _DATA_FIELDS
-        )
-
-    def _address(self, word: Word, field: str, dwords: int) -> Operand:
-        kind = type_of(f"b{32 * dwords}", self.wave)
-        return self._operands.register(OperandKind.VGPR, word.get(field), kind)
-
-    def _old_value(self, name: str, data: Operand) -> Operand:
-        # A compare-and-swap has two values and gives back one.
-        if "cmpswap" not in name:
-            return data
-        kind = type_of(f"b{data.bits // 2}", self.wave)
-        return self._operands.register(data.kind, data.index, kind)
-
-    def _smem(self, word: Word, encoding: str) -> Instruction:
-        dst = tuple(self._operands.source(word.get("sdata"), slot.type) for slot in word.row.dst)
-        offset, soffset, base = _signed(word.get("offset"), 21), None, None
-        slots = {slot.field: slot for slot in word.row.src}
-        scalar = type_of("b32", self.wave)
-        if "immediate" in word.places:
-            immediate, register = word.bit("immediate"), word.bit("soffset_on")
-            if register:
-                soffset = self._operands.source(word.get("soffset"), scalar)
-            elif not immediate and "sbase" in slots:
-                soffset = self._operands.source(word.get("offset") & 127, scalar)
-            offset = offset if immediate else 0
-        elif "sbase" in slots:
-            made = self._operands.source(word.get("soffset"), scalar)
-            soffset = None if made.name == "null" else made
-        if "sbase" in slots:
-            base = self._operands.source(word.get("sbase") * 2, slots["sbase"].type)
-        data: tuple[Operand, ...] = ()
-        if "sdata" in slots and slots["sdata"].type.name == "imm7":
-            value = word.get("sdata")
-            data = (Operand(OperandKind.IMMEDIATE, value, 0, "imm7", 32, value),)
-        elif "sdata" in slots:
-            data = (self._operands.source(word.get("sdata"), slots["sdata"].type),)
-            if word.bit("glc") and "atomic" in word.row.name:
-                dst = (replace(data[0]),)
-        memory = Memory(None, base, soffset, data, offset, glc=word.bit("glc"), dlc=word.bit("dlc"))
-        parts = (*data, base, soffset)
-        src = tuple(part for part in parts if part is not None)
-        return replace(word.instruction(encoding, "", dst, src), memory=memory)
-
-    def _lds(self, word: Word, encoding: str) -> Instruction:
-        name = word.row.name
-        dst = self._data(word, word.row.dst)
-        data = self._data(word, word.row.src)
-        wanted = any(slot.field == "addr" for slot in word.row.src)
-        address = self._address(word, "addr", 1) if wanted else None
-        two = any(part in name for part in _TWO_OFFSETS)
-        offset, offset1 = (word.get("offset0"), word.get("offset1")) if two else (0, None)
-        offset = offset if two else word.get("offset")
-        memory = Memory(address, None, None, data, offset, offset1, gds=word.bit("gds"))
-        src = (() if address is None else (address,)) + data
-        return replace(word.instruction(encoding, "", dst, src), memory=memory)
-
-    def _flat(self, word: Word, encoding: str) -> Instruction:
-        name = word.row.name
-        flags = self._flags(word)
-        data = self._data(word, word.row.src)
-        dst = self._data(word, word.row.dst)
-        if "atomic" in name and (flags.get("sc0") or flags.get("glc")):
-            old = self._operands.register(data[0].kind, word.get("vdst"), word.row.src[-1].type)
-            dst = (self._old_value(name, old),)
-        has_base = encoding != "FLAT" and word.get("saddr") != self._generation.no_base
-        address = None
-        if encoding == "SCRATCH":
-            flags.pop("lds", None)  # this bit says that there is a vector address
-            if word.bit("vaddr_on") or ("vaddr_on" not in word.places and word.bit("lds")):
-                address = self._address(word, "addr", 1)
-        elif any(slot.field == "addr" for slot in word.row.src):
-            address = self._address(word, "addr", 1 if has_base else 2)
-        base = None
-        if has_base:
-            kind = type_of("b32" if encoding == "SCRATCH" else "b64", self.wave)
-            base = self._operands.source(word.get("saddr"), kind)
-        offset = word.get("offset")
-        offset = offset & 0xFFF if encoding == "FLAT" else _signed(offset, 13)
-        memory = Memory(address, base, None, data, offset, **flags)
-        parts = (address, *data, base)
-        src = tuple(part for part in parts if part is not None)
-        return replace(word.instruction(encoding, "", dst, src), memory=memory)
-
-    def _buffer(self, word: Word, encoding: str) -> Instruction:
-        name = word.row.name
-        flags = self._flags(word)
-        slots = {slot.field: slot for slot in word.row.src}
-        data = () if flags.get("lds") and "load" in name else self._data(word, word.row.src)
-        dst: tuple[Operand, ...] = ()
-        if "load" in name:
-            dst, data = data, ()
-        elif "atomic" in name and (flags.get("sc0") or flags.get("glc")):
-            dst = (self._old_value(name, data[0]),)
-        address = base = soffset = None
-        dwords = int(word.bit("offen")) + int(word.bit("idxen"))
-        if dwords and "vaddr" in slots:
-            address = self._address(word, "vaddr", dwords)
-        if "srsrc" in slots:
-            base = self._operands.source(word.get("srsrc") * 4, slots["srsrc"].type)
-            soffset = self._operands.source(word.get("soffset"), slots["soffset"].type)
-        form = word.get("format") if "format" in word.places else None
-        memory = Memory(address, base, soffset, data, word.get("offset"), format=form, **flags)
-        parts = (*data, address, base, soffset)
-        src = tuple(part for part in parts if part is not None)
-        return replace(word.instruction(encoding, "", dst, src), memory=memory)
-
 
 @cache
 def _dual_places(fields: tuple[tuple[str, tuple[int, int]], ...], half: str) -> Fields:
@@ -568,20 +393,6 @@ def _dual_places(fields: tuple[tuple[str, tuple[int, int]], ...], half: str) -> 
 
 def _dual_fields(form: Format, half: str) -> Fields:
     return _dual_places(tuple(form.fields.items()), half)
-
-
-_HANDLERS: Mapping[str, Callable[[Decoder, Word, str], Instruction]] = {
-    **dict.fromkeys(("SOP1", "SOP2", "SOPC", "SOPK", "SOPP"), Decoder._scalar),
-    **dict.fromkeys(("VOP1", "VOP2", "VOPC"), Decoder._short),
-    "VOP3": Decoder._vop3,
-    "VOP3P": Decoder._packed,
-    "MAI": Decoder._matrix,
-    "SMEM": Decoder._smem,
-    "DS": Decoder._lds,
-    "FLAT": Decoder._flat,
-    "MUBUF": Decoder._buffer,
-    "MTBUF": Decoder._buffer,
-}
 
 
 @cache

@@ -36,6 +36,11 @@ class Type:
     signed: bool
     packed: bool
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floating point numbers."""
+        return self.name.removeprefix("v2").startswith(("f", "bf"))
+
 
 @cache
 def type_of(name: str, wave: int) -> Type:

@@ -61,7 +61,8 @@ def _plain(operand: Operand) -> str:
     if operand.type == "hwreg":
         raw = operand.index
         return f"hwreg({raw & 63}, {raw >> 6 & 31}, {(raw >> 11) + 1})"
-    return f"{operand.index:#x}"
+    # A 16-bit operand takes the low half of its literal; LLVM shows no more.
+    return f"{operand.index & 0xFFFF if operand.bits == 16 else operand.index:#x}"
 
 
 def operand_text(operand: Operand) -> str:
