@@ -94,6 +94,60 @@ def test_relocated_pointers_point_at_the_global(name: str) -> None:
     assert struct.unpack_from("<I", image, counter) == (7,)
 
 
+def _relocations_at(data: bytes) -> int:
+    section = ELFFile(BytesIO(data)).get_section_by_name(".rela.dyn")
+    return int(section["sh_offset"])
+
+
+def test_a_relocation_may_name_a_symbol_of_another_object() -> None:
+    data = bytearray(stored("gfx942"))
+    at = _relocations_at(data)
+    offset, _, addend = struct.unpack_from("<QQq", data, at)
+    # R_AMDGPU_ABS64 of symbol 0, which is the undefined one without a name.
+    struct.pack_into("<QQq", data, at, offset, 3, 0x10)
+    parsed = CodeObject.parse(bytes(data))
+    with pytest.raises(UsageError, match="needs symbol '', which is missing"):
+        parsed.image(0x1000)
+    image = parsed.image(0x1000, {"": 0x5000})
+    assert struct.unpack_from("<Q", image, offset) == (0x5010,)
+    assert addend != 0x10
+
+
+def test_a_relocation_by_symbol_adds_its_address() -> None:
+    data = bytearray(stored("gfx942"))
+    at = _relocations_at(data)
+    (offset,) = struct.unpack_from("<Q", data, at)
+    names = [s.name for s in ELFFile(BytesIO(data)).get_section_by_name(".dynsym").iter_symbols()]
+    struct.pack_into("<QQq", data, at, offset, names.index("saxpy.kd") << 32 | 3, 4)
+    parsed = CodeObject.parse(bytes(data))
+    expected = 0x1000 + parsed.symbols["saxpy.kd"].address + 4
+    assert struct.unpack_from("<Q", parsed.image(0x1000), offset) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        (8, 10, "kind of relocation is not handled"),
+        (0, 1 << 40, "in no segment"),
+        (8, 3 | 999 << 32, "no such symbol"),
+    ],
+)
+def test_relocations_that_make_no_sense_are_refused(field: int, value: int, text: str) -> None:
+    data = bytearray(stored("gfx942"))
+    struct.pack_into("<Q", data, _relocations_at(data) + field, value)
+    with pytest.raises(DecodeError, match=text):
+        CodeObject.parse(bytes(data))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_an_object_without_section_headers_loads_the_same(name: str) -> None:
+    data = bytearray(stored(name))
+    data[40:48] = bytes(8)  # e_shoff
+    stripped, whole = CodeObject.parse(bytes(data)), CodeObject.parse(stored(name))
+    assert stripped.kernels == whole.kernels
+    assert stripped.image(0x1000)[0x200:] == whole.image(0x1000)[0x200:]
+
+
 def test_what_is_no_usable_code_object_is_refused_by_name() -> None:
     with pytest.raises(DecodeError, match="no ELF file"):
         CodeObject.parse(b"x" * 100)
