@@ -31,6 +31,8 @@ CHUNK_SIZE = 1 << 16
 """Most bytes of memory in one chunk; chunks end at addresses that are multiples of this."""
 COMPRESS_FROM = 128
 """Payloads shorter than this many bytes are stored as they are."""
+MAX_EVENTS = 1 << 62
+"""Bound on event numbers and on every other count that a file states."""
 
 NO_TAG = bytes(16)
 _PAIR = struct.Struct("<QII")
@@ -87,6 +89,14 @@ def tag_numbers(tag: bytes) -> tuple[int, int, int]:
     """Unpack what `number_tag` packed."""
     number, first, second = _PAIR.unpack(tag)
     return number, first, second
+
+
+def event_range(header: BlockHeader) -> tuple[int, int]:
+    """Give the number of the first event of an event block, and how many events it holds."""
+    first, count, _ = tag_numbers(header.tag)
+    if first > MAX_EVENTS:
+        raise TraceError(header.where, f"it begins with event {first}, limit {MAX_EVENTS}")
+    return first, count
 
 
 def pack_preamble(version: int = VERSION) -> bytes:

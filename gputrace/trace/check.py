@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gputrace.errors import TraceError
-from gputrace.trace.blocks import BlockHeader, BlockKind, tag_numbers
+from gputrace.trace.blocks import BlockHeader, BlockKind, event_range, tag_numbers
 from gputrace.trace.chunks import describe
 from gputrace.trace.codec import Skipped, decode
 from gputrace.trace.events import Chunk, Digest, Event, Header, Memory
@@ -107,7 +107,7 @@ class _Checker:
                 self.ended = True
 
     def _events(self, header: BlockHeader, body: bytes) -> None:
-        first, count, _ = tag_numbers(header.tag)
+        first, count = event_range(header)
         self.found.events.extend((header.offset, first))
         if first != self.next_event:
             reason = f"event {self.next_event} expected, it begins with {first}"

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from gputrace.errors import TraceError
-from gputrace.trace.blocks import HEADER_SIZE
+from gputrace.trace.blocks import HEADER_SIZE, MAX_EVENTS
 from gputrace.trace.codec import unpack
 
 CHUNK_ENTRY = struct.Struct("<16sQ")
@@ -115,6 +115,9 @@ class Trailer:
             if type(given.get(name)) is not kind:
                 raise TraceError(where, f"the trailer's {name} is not of type {kind.__name__}")
             values[name] = given[name]
+        counts = [value for value in values.values() if type(value) is int]
+        if not all(0 <= count <= MAX_EVENTS for count in counts):
+            raise TraceError(where, f"the trailer counts up to {max(counts)}, from {min(counts)}")
         if any(type(count) is not int for count in values["kinds"].values()):
             raise TraceError(where, "the trailer counts kinds by something else than numbers")
         return cls(**values)

@@ -15,6 +15,7 @@ from gputrace.trace.blocks import (
     BlockHeader,
     BlockKind,
     check_preamble,
+    event_range,
     pack_preamble,
     tag_numbers,
     unpack_header,
@@ -204,8 +205,7 @@ class TraceReader:
         blocks = self._index.events
         if not blocks:
             return 0
-        first, count, _ = tag_numbers(self.file.header(blocks[-2]).tag)
-        return first + count
+        return sum(event_range(self.file.header(blocks[-2])))
 
     def __iter__(self) -> Iterator[Event]:
         """Yield all events; optional ones of unknown kinds are counted in `skipped`."""
@@ -336,7 +336,10 @@ class TraceReader:
         scan = Scan(self.file, skip=self.skip_damage)
         for header in scan:
             if header.kind is BlockKind.EVENTS:
-                self._index.events.extend((header.offset, tag_numbers(header.tag)[0]))
+                try:
+                    self._index.events.extend((header.offset, event_range(header)[0]))
+                except TraceError as error:
+                    self._skip(error)
             elif header.kind is BlockKind.CHUNK:
                 self._index.chunks += CHUNK_ENTRY.pack(header.tag, header.offset)
             elif header.kind is BlockKind.KEYFRAME and tag_numbers(header.tag)[1] == 0:
@@ -371,7 +374,7 @@ class TraceReader:
             return first, self._block[1]
         try:
             header = self._expect(offset, BlockKind.EVENTS)
-            tagged, count, _ = tag_numbers(header.tag)
+            tagged, count = event_range(header)
             events = self._decode(header)
             if (tagged, count) != (first, len(events)):
                 raise TraceError(header.where, f"{len(events)} events from {first}, not {count}")

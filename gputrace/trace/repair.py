@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 from gputrace.errors import TraceError, UsageError
-from gputrace.trace.blocks import BlockHeader, BlockKind, repack_header, tag_numbers
+from gputrace.trace.blocks import BlockHeader, BlockKind, event_range, repack_header, tag_numbers
 from gputrace.trace.chunks import describe
 from gputrace.trace.codec import Skipped, decode
 from gputrace.trace.events import Header, Memory, Outcome
@@ -100,7 +100,7 @@ class _Repair:
 
     def _events(self, header: BlockHeader, body: bytes) -> None:
         events = list(decode(body, header.where, self.header))
-        first, count, _ = tag_numbers(header.tag)
+        first, count = event_range(header)
         if count != len(events) or first < self.next_event:
             raise TraceError(header.where, f"{len(events)} events from number {first}")
         for event in events:
