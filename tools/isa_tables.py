@@ -115,8 +115,8 @@ def dwords(kind: str, wave: int) -> int:
         return wave // 32
     found = re.fullmatch(r"(v2)?(?:bf|[fbiu])(\d+)(?:x(\d+))?", kind)
     assert found, kind
-    bits = int(found[2]) * (2 if found[1] else 1)
-    return max(1, bits // 32) * int(found[3] or 1)
+    bits = int(found[2]) * (2 if found[1] else 1) * int(found[3] or 1)
+    return max(1, bits // 32)
 
 
 class Disassembler:
@@ -168,6 +168,14 @@ SMALL_IMMEDIATE = {
     "s_sendmsg_rtn_b32": "imm8",
     "s_sendmsg_rtn_b64": "imm8",
 }
+
+
+# word behind the instruction: its mark in the row, the number in src0, an example of the word
+VARIANTS = [
+    ("+dpp", 250, 0xFF015F01),  # row_newbcast or row_share, which f64 needs on gfx942
+    ("+dpp8", 233, 0x00FAC601),
+    ("+sdwa", 249, 0x06060601),
+]
 
 
 def encode(form: Format, opcode: int, fields: dict[str, int]) -> list[int]:
@@ -243,6 +251,7 @@ def row(form: Format, fields: dict[str, int], size: int, text: str, wave: int) -
             kind = f"b{32 * count}"
             if field in ("vdst", "src2") and not sparse:
                 kind = f"{matrix[1]}x{count // 2 if matrix[1] == 'f64' else count}"
+                kind = f"v2{kind}" if matrix[1] in ("f16", "bf16") else kind
                 kind = kind.removesuffix("x1")
         if dwords(kind, wave) != count:
             print(f"{form.name} {text}: {field} has {count} dwords, not {kind}", file=sys.stderr)
@@ -306,7 +315,20 @@ def rows_of(
                 continue
             fields, size, text = result
             found[encoding, opcode] = row(form, fields, size, text, wave)
+            found[encoding, opcode] += variants_of(run, form, opcode, fields)
     return found
+
+
+def variants_of(run: Disassembler, form: Format, opcode: int, fields: dict[str, int]) -> str:
+    """Say with which words behind a vector instruction LLVM takes it."""
+    if not form.name.startswith("VOP") or "src0" not in fields:
+        return ""
+    made = ""
+    for name, number, extra in VARIANTS:
+        size, text = run([*encode(form, opcode, fields | {"src0": number}), extra, 0, 0])
+        if size == 4 * form.words + 4 and "Invalid" not in text and name[1:3] in text:
+            made += f" {name}"
+    return made
 
 
 def dual_rows(run: Disassembler, form: Format) -> dict[tuple[str, int], str]:
