@@ -122,6 +122,7 @@ class Context:
             "store": self._store,
             "atomic": self._atomic,
             "clock": self._clock,
+            "here": self._here,
             "jump": self._jump,
             "branch": self._branch,
             "jump_to": self._jump_to,
@@ -157,15 +158,19 @@ class Context:
     def _lanes(self, value: Array, like: Array) -> Array:
         return np.broadcast_to(value, like.shape)
 
-    def _check(self, node: Node, address: Array, mask: Array) -> None:
+    def _check(self, node: Node, address: Array, mask: Array) -> Array:
         assert isinstance(node.attribute, tuple)
         access, size = node.attribute
         mask = self._lanes(mask, address)
-        bad = mask & ~self._allowed(address, int(size), access != "read")
+        allowed = self._allowed(address, int(size), access != "read")
+        if access == "atomic":
+            allowed = allowed & ((address & np.uint64(int(size) - 1)) == 0)
+        bad = mask & ~allowed
         if bad.any():
             lane = int(np.argmax(bad))
             lanes = int.from_bytes(np.packbits(bad, bitorder="little").tobytes(), "little")
             raise BadAccess(int(address[lane]), access, int(size), lanes)  # type: ignore[arg-type]
+        return address
 
     def _allowed(self, address: Array, size: int, write: bool) -> Array:
         view = self.view
@@ -242,6 +247,9 @@ class Context:
 
     def _clock(self, node: Node) -> Array:
         return np.array([self.now], np.uint64)
+
+    def _here(self, node: Node) -> Array:
+        return np.array([_index(node)], np.uint64)
 
     def _jump(self, node: Node) -> None:
         assert isinstance(node.attribute, int)

@@ -22,11 +22,14 @@ MEMORY = Registry()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where an access goes: a space, the lanes that go there, and the address of a byte offset."""
+    """Where an access goes: a space, the lanes that go there, and the place of a byte offset.
+
+    A place is an address of LDS, or what a check of memory gave.
+    """
 
     space: str
     mask: Node
-    address: Callable[[int], Node]
+    place: Callable[[int], Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ def _private(trace: Trace, offset: Node) -> Callable[[int], Node]:
     return address
 
 
-def _parts(trace: Trace, memory: Memory) -> list[Part]:
+def _parts(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
+    # All checks come first: then either every part takes place or none.
     active = trace.active()
     encoding = trace.instruction.name.split("_")[0]
     if encoding == "ds":
@@ -131,41 +135,40 @@ def _parts(trace: Trace, memory: Memory) -> list[Part]:
         return [Part("lds", active, lambda extra: start + (memory.offset + extra))]
     if encoding == "scratch":
         offset = _scratch_offset(trace, memory)
-        return [Part("scratch", active, _private(trace, offset))]
+        return [_scratch_part(trace, offset, active, access, size)]
     address = _global_address(trace, memory)
     if encoding == "global":
-        return [Part("global", active, lambda extra: address + extra if extra else address)]
+        return [_global_part(trace, address, active, access, size)]
     if encoding == "flat":
-        return _flat_parts(trace, address, active)
+        return _flat_parts(trace, address, active, access, size)
     raise NotModelled(f"{encoding} addressing")
 
 
-def _flat_parts(trace: Trace, address: Node, active: Node) -> list[Part]:
+def _global_part(trace: Trace, address: Node, mask: Node, access: str, size: int) -> Part:
+    found = trace.apply("check", address, mask, attribute=(access, size))
+    return Part("global", mask, lambda extra: found + extra if extra else found)
+
+
+def _scratch_part(trace: Trace, offset: Node, mask: Node, access: str, size: int) -> Part:
+    # Dwords lie apart, so each has its own check.
+    address = _private(trace, offset)
+    found = {
+        at: trace.apply("check", address(at), mask, attribute=(access, min(4, size - at)))
+        for at in range(0, size, 4)
+    }
+    return Part("global", mask, lambda extra: found[extra])
+
+
+def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: int) -> list[Part]:
     high = (address >> 32).zext(U32)
     shared = high.eq(trace.mode.lds_aperture >> 32)
     private = high.eq(trace.mode.scratch_aperture >> 32)
     low = address.zext(U32)
     return [
-        Part("global", active & ~(shared | private), lambda extra: address + extra),
+        _global_part(trace, address, active & ~(shared | private), access, size),
         Part("lds", active & shared, lambda extra: low + extra),
-        Part("scratch", active & private, _private(trace, low)),
+        _scratch_part(trace, low, active & private, access, size),
     ]
-
-
-def _check(trace: Trace, part: Part, access: str, size: int) -> None:
-    # LDS has no page table: what lies outside reads as zero and is not written.
-    if part.space == "lds":
-        return
-    if part.space == "global":
-        trace.apply("check", part.address(0), part.mask, attribute=(access, size))
-        return
-    for at in range(0, size, 4):
-        piece = (access, min(4, size - at))
-        trace.apply("check", part.address(at), part.mask, attribute=piece)
-
-
-def _space(part: Part) -> str:
-    return "lds" if part.space == "lds" else "global"
 
 
 # --- loads and stores
@@ -174,8 +177,8 @@ def _space(part: Part) -> str:
 def _load_part(trace: Trace, part: Part, access: Access) -> list[Node]:
     values = []
     for k in range(access.count):
-        address = part.address(k * access.element.bits // 8)
-        value = trace.apply("load", address, part.mask, type=access.element, attribute=_space(part))
+        place = part.place(k * access.element.bits // 8)
+        value = trace.apply("load", place, part.mask, type=access.element, attribute=part.space)
         values.append(value.sext(U32) if access.signed else value.zext(U32))
     return values
 
@@ -199,9 +202,7 @@ def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
 
 def _load(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        parts = _parts(trace, _memory(trace))
-        for part in parts:
-            _check(trace, part, "read", access.size)
+        parts = _parts(trace, _memory(trace), "read", access.size)
         results = [_load_part(trace, part, access) for part in parts]
         index = _vector_index(trace.instruction.dst[0])
         for k in range(access.count):
@@ -215,8 +216,8 @@ def _load(access: Access) -> Callable[[Trace], None]:
 
 def _store_part(trace: Trace, part: Part, access: Access, values: list[Node]) -> None:
     for k, value in enumerate(values):
-        address = part.address(k * access.element.bits // 8)
-        trace.apply("store", address, value, part.mask, attribute=_space(part))
+        place = part.place(k * access.element.bits // 8)
+        trace.apply("store", place, value, part.mask, attribute=part.space)
 
 
 def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
@@ -230,9 +231,7 @@ def _store(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         memory = _memory(trace)
         values = _data(trace, memory.data[0], access)
-        parts = _parts(trace, memory)
-        for part in parts:
-            _check(trace, part, "write", access.size)
+        parts = _parts(trace, memory, "write", access.size)
         for part in parts:
             _store_part(trace, part, access, values)
 
@@ -309,10 +308,10 @@ def _scalar_load(count: int) -> Callable[[Trace], None]:
             address = address + trace.raw(memory.soffset, 0, 1).zext(U64)
         address = address & ((1 << 64) - 4)
         always = trace.const(I1, 1)
-        trace.apply("check", address, always, attribute=("read", 4 * count))
+        found = trace.apply("check", address, always, attribute=("read", 4 * count))
         first = trace.place(trace.instruction.dst[0])
         for k in range(count):
-            word = trace.apply("load", address + 4 * k, always, type=U32, attribute="global")
+            word = trace.apply("load", found + 4 * k, always, type=U32, attribute="global")
             trace.put_scalar(first + k, word)
 
     return meaning
@@ -337,13 +336,11 @@ def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
         data = [value(trace, memory.data[0], 0)]
         if operation == "cmpswap":  # the new value, then the expected one
             data.append(value(trace, memory.data[0], words))
-        parts = _parts(trace, memory)
-        for part in parts:
-            _check(trace, part, "atomic", type.bits // 8)
+        parts = _parts(trace, memory, "atomic", type.bits // 8)
         olds = [
             trace.apply(
-                "atomic", part.address(0), *data, part.mask, type=type,
-                attribute=(_space(part), operation),
+                "atomic", part.place(0), *data, part.mask, type=type,
+                attribute=(part.space, operation),
             )
             for part in parts
         ]  # fmt: skip
@@ -391,9 +388,9 @@ def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
         memory = _memory(trace)
         values = [trace.splat(trace.raw(o, 0, words)) for o in memory.data]
         new, old = values if first_is_new else reversed(values)
-        part = _parts(trace, memory)[0]
+        part = _parts(trace, memory, "atomic", type.bits // 8)[0]
         found = trace.apply(
-            "atomic", part.address(0), new, old, part.mask, type=type, attribute=("lds", "cmpswap")
+            "atomic", part.place(0), new, old, part.mask, type=type, attribute=("lds", "cmpswap")
         )
         if trace.instruction.dst:
             trace.put_vector(_vector_index(trace.instruction.dst[0]), found)

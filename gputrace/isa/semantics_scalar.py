@@ -351,7 +351,7 @@ for _name, _condition_of in _CONDITIONS.items():
 @SCALAR.meaning("s_getpc_b64")
 def _getpc(trace: Trace) -> None:
     end = trace.instruction.address + trace.instruction.size
-    trace.write(trace.instruction.dst[0], trace.const(U64, end))
+    trace.write(trace.instruction.dst[0], trace.apply("here", attribute=end))
 
 
 @SCALAR.meaning("s_setpc_b64")

@@ -336,7 +336,10 @@ def _in_double(function: Callable[[Node], Node]) -> Callable[[Node], Node]:
     def meaning(a: Node) -> Node:
         wide = a if a.type == F64 else a.trace.apply("fcvt", a, type=F64)
         result = function(wide)
-        return result if a.type == F64 else a.trace.apply("fcvt", result, type=a.type)
+        if a.type == F64:
+            return result
+        single = a.trace.apply("fcvt", result, type=F32)
+        return single if a.type == F32 else a.trace.apply("fcvt", single, type=F16)
 
     return meaning
 
