@@ -84,7 +84,7 @@ class Dispatcher:
         if start["partial_tg_en"]:
             partial = [int(one.num_thread_partial) for one in threads]
         rsrc2 = state.decode("PGM_RSRC2", state["PGM_RSRC2"])
-        waves, wave_bytes = self._scratch(state)
+        waves, wave_bytes = self.scratch(state["TMPRING_SIZE"])
         return KernelLaunch(
             target=family.name,
             entry=state.address("PGM"),
@@ -105,8 +105,11 @@ class Dispatcher:
             scratch_aperture=family.scratch_aperture,
         )
 
-    def _scratch(self, state: "_State") -> tuple[int, int]:
-        ring = state.decode("TMPRING_SIZE", state["TMPRING_SIZE"])
+    def scratch(self, value: int) -> tuple[int, int]:
+        """Return the waves that may own scratch and the bytes of each, from TMPRING_SIZE."""
+        ring: Any = self.family.registers.decode(
+            self.family.registers.address("COMPUTE_TMPRING_SIZE"), value
+        )
         waves = int(ring.waves)
         if self.family.scratch_waves_scope == "engine":
             waves *= self.family.shape.engines

@@ -174,14 +174,17 @@ class Clock:
 
 @dataclass(slots=True)
 class Drain:
-    """Go on when everything that this queue launched has ended."""
+    """Go on when the waves that this queue launched have ended; or everything, signals too."""
+
+    everything: bool = False
 
 
 @dataclass(slots=True)
 class Launch:
-    """Begin a dispatch; it runs beside the packets that follow."""
+    """Begin a dispatch; it runs beside the packets that follow. At its end comes `then`."""
 
     dispatch: Any
+    then: "Engine | None" = None
 
 
 @dataclass(slots=True)

@@ -75,6 +75,7 @@ class Tail:
     packet: int
     place: int
     work: Work | Engine
+    then: Engine | None = None
 
     @property
     def is_work(self) -> bool:
@@ -127,6 +128,8 @@ class HardwareQueue:
         if type(pending) is Wait:
             return self.holds(pending)
         if type(pending) is Drain:
+            if pending.everything:
+                return not self.pipe
             return not any(item.is_work for item in self.pipe)
         return type(pending) is not Never
 
@@ -232,6 +235,8 @@ class HardwareQueue:
             self.cost_ns = work.cost_ns
             if not ended:
                 return
+            if self.working.then is not None:
+                self._finish(self.working.then)
         del self.pipe[at]
 
     def _finish(self, engine: Engine) -> None:
@@ -297,7 +302,7 @@ class HardwareQueue:
 
     def _launch(self, effect: Launch) -> None:
         work = self.host.start(effect.dispatch, self)
-        self.pipe.append(Tail(self.packet, self.place, work))
+        self.pipe.append(Tail(self.packet, self.place, work, effect.then))
 
     def _at_end(self, effect: AtEnd) -> None:
         self.pipe.append(Tail(self.packet, self.place, effect.then))
