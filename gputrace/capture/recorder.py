@@ -19,7 +19,7 @@ from gputrace.formats.ioctl import (
     doorbell_parts,
     request_of,
 )
-from gputrace.kfd.port import Fault, Kfd, Mapping, Progress, Protection, Stall
+from gputrace.kfd.port import Fault, Kfd, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span, WriteTracker
 from gputrace.trace import events
@@ -207,6 +207,12 @@ class Recorder:
             self._memory.forget(address, size)
             self._kfd.release(address, size)
             self._writer.append(events.Release(address, size))
+
+    def label(self, address: int, size: int, what: Labelled, name: str) -> None:
+        """Pass a name on; it is written down for readers of the trace."""
+        with self._hook():
+            self._kfd.label(address, size, what, name)
+            self._writer.append(events.Name(address, size, what, name))
 
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Ring a doorbell: all that it may start is with the operating system before the store."""

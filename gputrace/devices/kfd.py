@@ -19,7 +19,7 @@ from gputrace.bits import Record
 from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import BY_RECORD
 from gputrace.kfd import host
-from gputrace.kfd.port import Fault, Mapping, Progress, Protection, Stall
+from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import SYSFS, Topology, read_topology
 
 R = TypeVar("R", bound=Record)
@@ -193,6 +193,9 @@ class RealKfd:
     def release(self, address: int, size: int) -> None:
         """Give a reserved range back."""
         host.unmap(address, size)
+
+    def label(self, address: int, size: int, what: Labelled, name: str) -> None:
+        """Keep nothing: the kernel has no place for names."""
 
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Store fence, then one store."""

@@ -16,6 +16,9 @@ from gputrace.kfd.topology import Topology
 
 R = TypeVar("R", bound=Record)
 
+Labelled = Literal["buffer", "kernel", "symbol", "ring", "code"]
+"""What a named range of GPU addresses is."""
+
 
 class Protection(IntFlag):
     """What the CPU may do in a mapping; the values of PROT_* in <sys/mman.h>."""
@@ -147,6 +150,12 @@ class Kfd(Protocol):
 
     def release(self, address: int, size: int) -> None:
         """Give a reserved range back, with whatever is mapped in it."""
+
+    def label(self, address: int, size: int, what: Labelled, name: str) -> None:
+        """Tell what lies at a range of GPU addresses, for reports; it changes nothing else.
+
+        An empty name takes away what was said about the range that starts there.
+        """
 
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Store `value` at the CPU address of a doorbell as one store, after a store fence."""

@@ -200,9 +200,9 @@ class EventMap(Event):
 
 @dataclass(frozen=True, slots=True)
 class Name(Event):
-    """A range of GPU addresses has a name; `what` is "buffer", "kernel", "symbol" or "ring".
+    """A range of GPU addresses has a name.
 
-    An empty name takes the name away.
+    `what` is "buffer", "kernel", "symbol", "ring" or "code". An empty name takes the name away.
     """
 
     KIND: ClassVar[int] = 11

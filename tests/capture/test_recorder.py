@@ -85,6 +85,9 @@ class Toy:
     def release(self, address: int, size: int) -> None:
         host.unmap(address, size)
 
+    def label(self, address: int, size: int, what: str, name: str) -> None:
+        self.told = (address, size, what, name)
+
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         with TraceReader(self.path) as reader:  # what the file holds at the moment of the store
             intents = [e for e in reader if isinstance(e, events.DoorbellIntent)]
@@ -120,6 +123,13 @@ def recorder(path: Path) -> Iterator[Recorder]:
 def read(path: Path) -> list[events.Event]:
     with TraceReader(path) as reader:
         return list(reader)
+
+
+def test_a_name_is_passed_on_and_written_down(recorder: Recorder, path: Path) -> None:
+    recorder.label(0x1000, 16, "kernel", "saxpy")
+    recorder.close()
+    assert events.Name(0x1000, 16, "kernel", "saxpy") in read(path)
+    assert recorder._kfd.told == (0x1000, 16, "kernel", "saxpy")
 
 
 def test_doorbells_are_in_the_file_before_they_are_rung_with_the_memory_that_they_need(

@@ -71,6 +71,7 @@ class FakeKfd:
         self.memory_fault = None
         self.last_ring = {}
         self.event_page = self.made_events = 0
+        self.labels = []
 
     def open(self):
         self.is_open = True
@@ -220,6 +221,9 @@ class FakeKfd:
             size.from_address(packet.address).value = packet.data
         if kind == "Fence":
             ctypes.c_uint32.from_address(packet.address).value = packet.data
+
+    def label(self, address, size, what, name):
+        self.labels.append((address, size, what, name))
 
     def clock(self):
         return self.now

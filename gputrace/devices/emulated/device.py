@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from collections.abc import Mapping as MappingOf
+from dataclasses import replace
 from errno import EACCES, EBADF, EBUSY, EDEADLK, EINVAL, EIO, ENODEV, ENOTTY, EPERM
 from types import MappingProxyType
 from typing import Any, Literal, cast
@@ -17,6 +18,7 @@ from gputrace.bits import Record
 from gputrace.devices.emulated import buffers, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.kernels import KernelRun
+from gputrace.devices.emulated.labels import Label
 from gputrace.devices.emulated.process import Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.devices.emulated.scheduler import VERSION, Scheduler, Trouble
@@ -38,7 +40,7 @@ from gputrace.isa.machine import Machine
 from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
 from gputrace.kfd.host import PAGE
-from gputrace.kfd.port import Fault, Mapping, Progress, Protection, R, Stall
+from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, R, Stall
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span
 
@@ -260,6 +262,11 @@ class EmulatedKfd:
         """Give a reserved range back."""
         host.unmap(address, size)
 
+    def label(self, address: int, size: int, what: Labelled, name: str) -> None:
+        """Keep a name for the texts of faults, and of kernels by their entry address."""
+        with self._lock:
+            self._opened("label").labels.put(Label(address, size, what, name))
+
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Store to a doorbell; the queue sees it when the device next advances."""
         host.ring(address, value, bits)
@@ -355,7 +362,8 @@ class EmulatedKfd:
                 self._machine = Machine(self._family.name)
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
-        return KernelRun(self._machine, dispatch, queue.space)
+        name = self._opened("dispatch").labels.kernel(dispatch.entry)
+        return KernelRun(self._machine, replace(dispatch, kernel=name), queue.space)
 
     def _trouble(self, queue: HardwareQueue, back: bool, problem: Trouble) -> None:
         report(self._opened("fault"), queue, back, problem, self.step)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from errno import EFAULT, EINVAL, ENODEV
 
 from gputrace.devices.emulated.events import EventTable
+from gputrace.devices.emulated.labels import Labels
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
@@ -83,6 +84,7 @@ class Process:
         self.render: dict[int, int] = {}
         self.buffers: dict[int, Buffer] = {}
         self.events = EventTable()
+        self.labels = Labels()
         self.event_buffer: Buffer | None = None
         self.event_offset: int | None = None
         self.queues: dict[int, Queue] = {}

@@ -27,9 +27,12 @@ def report(process: Process, queue: HardwareQueue, back: bool, problem: Trouble,
         process.refused[refused] += 1
     address = getattr(problem, "address", None)
     access = getattr(problem, "access", None)
-    text = f"{where}: {problem}"
+    kernel = problem.kernel if isinstance(problem, KernelStop) else ""
+    text = f"{where}: {f'kernel {kernel}, ' if kernel else ''}{problem}"
     if access is not None and address is not None:
         text += f" ({access} of {address:#x}); {gpu.space.near(address)}"
+        named = process.labels.describe(address)
+        text += f": {named}" if named else ""
     kind, wave = "packet", None
     if isinstance(problem, KernelStop):
         kind, wave = "kernel", problem.place
@@ -44,7 +47,7 @@ def report(process: Process, queue: HardwareQueue, back: bool, problem: Trouble,
         place,
         address,
         access,
-        (problem.kernel or None) if isinstance(problem, KernelStop) else None,
+        kernel or None,
         wave.group if wave else None,
         wave.wave if wave else None,
         wave.pc if wave else None,
