@@ -1,0 +1,81 @@
+"""What the workloads share: how one describes itself, how it is run, what came of it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import click
+
+import gputrace
+from gputrace.driver import Device, ProvenHang, WaitTimeout
+from gputrace.errors import DeviceFault, GputraceError, UsageError
+
+Ending = Literal["passes", "hang", "fault", "wrong"]
+
+
+class WrongResult(GputraceError):
+    """The workload ended and what it computed is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A program with one bug.
+
+    `run` drives a device and returns a line on what it verified; `ending` is how it ends with the
+    default device and seed. `minimum` has one line for each packet that the failure needs, in
+    order: the smallest capture that fails in the same way.
+    """
+
+    name: str
+    letter: str
+    bug: str
+    ending: Ending
+    minimum: tuple[str, ...]
+    run: Callable[[Device, int], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How one run of a workload ended: its class, and the message of the error or of success."""
+
+    ending: Ending
+    text: str
+
+
+def perform(workload: Workload, device: str, *, record: str = "", seed: int = 0) -> Run:
+    """Run a workload on a device of this name, recording it where a path is given.
+
+    `seed` varies the data. Raises what the workload's end does not explain.
+    """
+    try:
+        with gputrace.record(record) if record else nullcontext(), gputrace.open(device) as opened:
+            return Run("passes", workload.run(opened, seed))
+    except WrongResult as problem:
+        return Run("wrong", str(problem))
+    except DeviceFault as problem:
+        return Run("fault", str(problem))
+    except (ProvenHang, WaitTimeout) as problem:
+        return Run("hang", str(problem))
+
+
+def main(workload: Workload, arguments: Sequence[str] | None = None) -> None:
+    """Run a workload as a command and exit: 0 when it ended as it says it does, 1 otherwise."""
+
+    @click.command(name=workload.name, help=workload.bug)
+    @click.option("--device", default="emu:gfx942", show_default=True, help="Where to run it.")
+    @click.option("--record", default="", metavar="T.gtrace", help="Record the run.")
+    @click.option("--seed", default=0, show_default=True, help="Vary the data.")
+    def command(device: str, record: str, seed: int) -> int:
+        done = perform(workload, device, record=record, seed=seed)
+        click.echo(f"{workload.name} on {device}: {done.ending}: {done.text}")
+        return 0 if done.ending == workload.ending else 1
+
+    try:
+        sys.exit(command.main(args=arguments, standalone_mode=False))
+    except click.ClickException as problem:
+        problem.show()
+    except UsageError as problem:
+        click.echo(f"{workload.name}: {problem}", err=True)
+    sys.exit(2)
