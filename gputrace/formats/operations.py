@@ -1,5 +1,7 @@
 """Operand values that PM4 and SDMA share: comparisons, atomics, cache policies and actions."""
 
+import operator
+from collections.abc import Callable
 from enum import Enum, IntEnum
 
 
@@ -20,15 +22,18 @@ class Compare(IntEnum):
 
     def holds(self, value: int, reference: int) -> bool:
         """Say whether `value` compares true with `reference`."""
-        return (
-            True,
-            value < reference,
-            value <= reference,
-            value == reference,
-            value != reference,
-            value >= reference,
-            value > reference,
-        )[self]
+        return _TESTS[self](value, reference)
+
+
+_TESTS: tuple[Callable[[int, int], bool], ...] = (
+    lambda value, reference: True,
+    operator.lt,
+    operator.le,
+    operator.eq,
+    operator.ne,
+    operator.ge,
+    operator.gt,
+)
 
 
 class AtomicOperation(IntEnum):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from gputrace.bits import Record
-from gputrace.devices.emulated import buffers, misc, queues
+from gputrace.devices.emulated import buffers, hangs, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.kernels import KernelRun
 from gputrace.devices.emulated.labels import Label
@@ -328,14 +328,7 @@ class EmulatedKfd:
             process = self._opened("stalls")
             if not self._scheduler.blocked(process.hardware):
                 return ()
-            return tuple(
-                Stall(
-                    queue.device, queue.queue_id, queue.packet, queue.place,
-                    queue.address_waited_for, queue.stopped or queue.waiting(),
-                )
-                for queue in process.hardware
-                if queue.stopped or queue.waiting()
-            )  # fmt: skip
+            return tuple(hangs.stalls(process.hardware))
 
     def hang_report(self) -> str:
         """Say what every stalled queue waits for, one line each; empty when none is."""

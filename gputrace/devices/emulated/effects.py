@@ -31,7 +31,8 @@ def refuse(what: str) -> EngineStop:
 class Next:
     """The packet before is done and `consumed` units long; give the units of the ring that follow.
 
-    Returns dwords from the read pointer on, at least one; as many as lie before the write pointer.
+    Returns dwords from the read pointer on, at least one; as many as lie before the write pointer
+    and the end of the ring.
     """
 
     consumed: int
@@ -39,7 +40,10 @@ class Next:
 
 @dataclass(slots=True)
 class More:
-    """Give the same dwords as `Next` did once there are `needed` of them."""
+    """Give dwords from the same place once there are `needed`, over the end of the ring too.
+
+    An SDMA packet may not go over the end: its engine gets no more than lie before it.
+    """
 
     needed: int
 
@@ -120,7 +124,7 @@ class Atomic:
     compare: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Condition:
     """Memory that compares true: (value & mask) `function` reference."""
 

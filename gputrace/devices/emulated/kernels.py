@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gputrace.devices.emulated.memory import Space
+from gputrace.devices.emulated.queue import Loop
 from gputrace.errors import DecodeError, GputraceError
 from gputrace.isa import launch as isa
 from gputrace.isa.machine import Execution, Machine
@@ -54,6 +55,7 @@ class KernelRun:
     def __init__(self, machine: Machine, launch: isa.KernelLaunch, space: Space) -> None:
         self.launch = launch
         self.cost_ns = 0
+        self.loop: Loop | None = None
         self._execution: Execution = machine.start(launch, SpaceMemory(space))
 
     def advance(self) -> bool:

@@ -100,6 +100,8 @@ class Span:
     buffer: Buffer
     host: int
     view: memoryview
+    dwords: memoryview
+    quads: memoryview
     writable: bool
     executable: bool
 
@@ -113,6 +115,7 @@ class Space:
         self._starts: list[int] = []
         self._spans: list[Span] = []
         self._freed: list[tuple[int, int, str]] = []
+        self._last: Span | None = None  # what the last operand lay in
 
     @property
     def spans(self) -> tuple[Span, ...]:
@@ -127,7 +130,8 @@ class Space:
         at = bisect_right(self._starts, start)
         self._starts.insert(at, start)
         may = buffer.writable, buffer.executable
-        self._spans.insert(at, Span(start, end, limit, buffer, buffer.host, view, *may))
+        cells = view, view.cast("I"), view.cast("Q")
+        self._spans.insert(at, Span(start, end, limit, buffer, buffer.host, *cells, *may))
         self.version += 1
 
     def unmap(self, buffer: Buffer) -> None:
@@ -136,6 +140,7 @@ class Space:
         if at < 0 or self._spans[at].buffer is not buffer:
             return
         del self._starts[at], self._spans[at]
+        self._last = None
         self._freed.append((buffer.address, buffer.address + buffer.length, str(buffer)))
         del self._freed[:-4096]
         self.version += 1
@@ -154,14 +159,33 @@ class Space:
 
     def span(self, address: int, size: int, access: str) -> Span:
         """Return the one span that holds an operand, or raise AccessFault as the GPU would."""
-        at = bisect_right(self._starts, address) - 1
-        if at >= 0:
-            span = self._spans[at]
-            if address + size <= span.limit and (access == "r" or span.writable):
-                return span
+        span = self._last
+        if span is None or not span.start <= address < span.end:
+            span = self._last = self.find(address)
+        if span is not None and address + size <= span.limit and (access == "r" or span.writable):
+            return span
         for _ in self.pieces(address, size, access):
             pass  # raises at the first byte that may not be touched
         raise AccessFault(address, access, "operand across two buffers")
+
+    def load(self, address: int, size: int) -> int:
+        """Return an operand of 4 or 8 bytes; an aligned one is read by one load."""
+        span = self.span(address, size, "r")
+        at = address - span.start
+        if not at % size:
+            return span.dwords[at >> 2] if size == 4 else span.quads[at >> 3]
+        return int.from_bytes(span.view[at : at + size], "little")
+
+    def store(self, address: int, size: int, value: int) -> None:
+        """Store an operand of 4 or 8 bytes; an aligned one by one store."""
+        span = self.span(address, size, "w")
+        at = address - span.start
+        if at % size:
+            span.view[at : at + size] = value.to_bytes(size, "little")
+        elif size == 4:
+            span.dwords[at >> 2] = value
+        else:
+            span.quads[at >> 3] = value
 
     def refuse(self, address: int, access: str) -> None:
         """Raise AccessFault unless one byte at `address` may be accessed."""

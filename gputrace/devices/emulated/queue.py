@@ -8,14 +8,15 @@ end of pipe. Everything that decides when a step happens is in the scheduler.
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import takewhile
+from operator import attrgetter
+from typing import Any, Protocol, cast
 
 from gputrace.devices.emulated import operations
 from gputrace.devices.emulated.effects import (
     AtEnd,
     Atomic,
     Clock,
-    Condition,
     Copy,
     Drain,
     Effect,
@@ -27,7 +28,6 @@ from gputrace.devices.emulated.effects import (
     Load,
     LoadBytes,
     More,
-    Never,
     Next,
     Pass,
     Store,
@@ -35,7 +35,7 @@ from gputrace.devices.emulated.effects import (
     Wait,
     Words,
 )
-from gputrace.devices.emulated.memory import Space, Span
+from gputrace.devices.emulated.memory import Space
 from gputrace.formats.ioctl import QueueType
 
 PACKET_NS = 100
@@ -57,6 +57,23 @@ class Host(Protocol):
         """Begin a dispatch."""
 
 
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Waves that can never leave the states they go through, unless memory that they read changes.
+
+    `seen` is that memory, as addresses and bytes. `kernel`, `group`, `wave` and `pc` tell where one
+    of the waves stands. With `proven` unset the waves only used up what they were allowed to take.
+    """
+
+    seen: tuple[tuple[int, bytes], ...]
+    kernel: str
+    group: tuple[int, int, int]
+    wave: int
+    pc: int
+    text: str
+    proven: bool = True
+
+
 class Work(Protocol):
     """A dispatch under way."""
 
@@ -66,6 +83,10 @@ class Work(Protocol):
     @property
     def cost_ns(self) -> int:
         """Virtual time that the last slice took."""
+
+    @property
+    def loop(self) -> Loop | None:
+        """Set while the waves go through the same states for ever unless memory changes."""
 
 
 @dataclass(eq=False, slots=True)
@@ -105,6 +126,9 @@ class HardwareQueue:
         self.write_address, self.read_address = pointers
         self.unit = {QueueType.COMPUTE: 4, QueueType.COMPUTE_AQL: 64}.get(kind, 1)
         self.units = self.size // self.unit
+        span = space.span(self.base, self.size, "r")  # the kernel keeps it mapped
+        at = self.base - span.start
+        self._ring = span.view[at : at + self.size].cast("I")
         self.read, self.packet, self.place = 0, 0, self.base
         self.pending: Effect = next(engine)
         self.pipe: deque[Tail] = deque()
@@ -121,72 +145,86 @@ class HardwareQueue:
         if self.stopped or not self.active:
             return False
         pending = self.pending
-        if type(pending) is Next:
+        kind = type(pending)
+        if kind is Next:
             return self.available() > 0
-        if type(pending) is More:
-            return self.available() * self.unit >= 4 * pending.needed
-        if type(pending) is Wait:
-            return self.holds(pending)
-        if type(pending) is Drain:
-            if pending.everything:
+        return kind is Pass or self._goes_on(pending)
+
+    def _goes_on(self, pending: Effect) -> bool:
+        # Whether the engine has what it stands at a boundary for.
+        kind = type(pending)
+        if kind is Wait:
+            return self.holds(cast(Wait, pending))
+        if kind is More:
+            return self.available() * self.unit >= 4 * cast(More, pending).needed
+        if kind is Drain:
+            if cast(Drain, pending).everything:
                 return not self.pipe
             return not any(item.is_work for item in self.pipe)
-        return type(pending) is not Never
+        return False
 
     def available(self) -> int:
         """Units between read and write pointer. Raises EngineStop when they cannot be."""
-        written = self.doorbell()
-        if not 0 <= written - self.read <= self.units:
-            text = f"write pointer {written:#x}, read pointer {self.read:#x}, ring {self.units:#x}"
-            raise EngineStop(f"the doorbell leaves the ring: {text}")
-        return written - self.read
+        count = self.doorbell() - self.read
+        if 0 <= count <= self.units:
+            return count
+        written = count + self.read
+        text = f"write pointer {written:#x}, read pointer {self.read:#x}, ring {self.units:#x}"
+        raise EngineStop(f"the doorbell leaves the ring: {text}")
 
     def holds(self, wait: Wait) -> bool:
         """Whether what a wait is for has come."""
-        test = any if wait.any else all
-        return test(condition.holds(self._value(condition)) for condition in wait.conditions)
+        load = self.space.load
+        for condition in wait.conditions:
+            if condition.holds(load(condition.address, condition.size)) == wait.any:
+                return wait.any
+        return not wait.any
 
-    def _value(self, condition: Condition) -> int:
-        return self._load(Load(condition.address, condition.size))
+    def back_ready(self) -> bool:
+        """Whether the back end of the pipe can take a step."""
+        if not self.pipe or self.stopped:
+            return False
+        first = self.pipe[0]
+        return not first.is_work or any(self._can_run(tail) for tail in self._side_by_side())
 
-    def waiting(self) -> str:
-        """Say in one line what the queue waits for, or nothing when it has all it was given."""
-        pending = self.pending
-        if isinstance(pending, Wait):
-            texts = [
-                f"{condition}, which is {self._value(condition):#x}"
-                for condition in pending.conditions
-            ]
-            return "waits for " + (" or " if pending.any else " and ").join(texts)
-        if isinstance(pending, More):
-            there = self.available() * self.unit // 4
-            return f"waits for a packet of {pending.needed} dwords, {there} are written"
-        if isinstance(pending, Never):
-            return f"waits for ever: {pending.reason}"
-        if isinstance(pending, Drain):
-            return "waits for its waves"
-        return ""
+    def _side_by_side(self) -> list[Tail]:
+        # Dispatches at the head of the pipe run side by side; an end of pipe waits for them.
+        return list(takewhile(attrgetter("is_work"), self.pipe))
 
-    @property
-    def address_waited_for(self) -> int | None:
-        """The memory that the queue waits for."""
-        pending = self.pending
-        return pending.conditions[0].address if isinstance(pending, Wait) else None
+    def _can_run(self, tail: Tail) -> bool:
+        loop = cast(Work, tail.work).loop
+        return loop is None or self.changed(loop)
+
+    def changed(self, loop: Loop) -> bool:
+        """Whether memory that endless waves look at has changed. Raises AccessFault."""
+        read = self.space.read
+        return any(read(address, len(data)) != data for address, data in loop.seen)
 
     # --- steps ---------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """Take one step of the front end; it is ready."""
+        """Take one step of the front end, which is ready: from one boundary to the next.
+
+        A boundary at which the engine has what it asks for already is none.
+        """
         self.cost_ns = PACKET_NS
         pending = self.pending
-        value: Any = None
-        if type(pending) is Next or type(pending) is More:
-            value = self._ring_words()
-        self.pending = self._run(self.engine, value)
-        if type(self.pending) is Next:
-            self._retire(self.pending.consumed)
-        elif type(self.pending) is Pass and self.pending.place is not None:
-            self.place = self.pending.place
+        while True:
+            value: Any = None
+            if type(pending) is Next:
+                value = self._words_there(0)
+            elif type(pending) is More:
+                value = self._words_there(pending.needed)
+            pending = self.pending = self._run(self.engine, value)
+            if type(pending) is Next:
+                self._retire(pending.consumed)
+                return
+            if type(pending) is Pass:
+                if pending.place is not None:
+                    self.place = pending.place
+                return
+            if not self._goes_on(pending):
+                return
 
     def _run(self, engine: Engine, value: Any) -> Effect:
         effects = self._EFFECTS
@@ -200,34 +238,31 @@ class HardwareQueue:
     def _retire(self, consumed: int) -> None:
         self.read += consumed
         self.packet += 1
-        self.place = self.base + self.read % self.units * self.unit
-        shown = self.read % self.units if self.kind == QueueType.COMPUTE else self.read
-        size = 4 if self.kind == QueueType.COMPUTE else 8
-        self._store(Store(self.read_address, size, shown))
+        position = self.read % self.units
+        self.place = self.base + position * self.unit
+        if self.kind == QueueType.COMPUTE:
+            self.space.store(self.read_address, 4, position)
+        else:
+            self.space.store(self.read_address, 8, self.read)
 
-    def _ring_words(self) -> Sequence[int]:
-        at = self.read % self.units * self.unit
-        length = self.available() * self.unit // 4 * 4
-        first = min(length, self.size - at)
-        words = self._words(Words(self.base + at, first // 4))
-        if first == length or self.unit == 1:  # an SDMA packet may not go over the end
-            return words
-        return [*words, *self._words(Words(self.base, (length - first) // 4))]
-
-    def back_ready(self) -> bool:
-        """Whether the back end of the pipe can take a step."""
-        return bool(self.pipe) and not self.stopped
+    def _words_there(self, needed: int) -> Sequence[int]:
+        # Dwords from the read pointer on: to the end of the ring, or `needed` of them.
+        at = self.read % self.units * self.unit // 4
+        there = self._ring[at : at + self.available() * self.unit // 4]
+        if len(there) >= needed or self.unit == 1:
+            return there
+        return [*there, *self._ring[: needed - len(there)]]
 
     def back_step(self) -> None:
         """Take one step of what is in the pipe: waves side by side, then the end after them."""
         self.cost_ns = PACKET_NS
-        running = 0
-        while running < len(self.pipe) and self.pipe[running].is_work:
-            running += 1
-        self._turn += 1
-        at = self._turn % running if running else 0
-        self.working = self.pipe[at]
-        work = self.working.work
+        at = 0
+        if self.pipe[0].is_work:
+            able = [at for at, tail in enumerate(self._side_by_side()) if self._can_run(tail)]
+            self._turn += 1
+            at = able[self._turn % len(able)]
+        self.working = tail = self.pipe[at]
+        work = tail.work
         if isinstance(work, Generator):
             self._finish(work)
         else:
@@ -235,8 +270,8 @@ class HardwareQueue:
             self.cost_ns = work.cost_ns
             if not ended:
                 return
-            if self.working.then is not None:
-                self._finish(self.working.then)
+            if tail.then is not None:
+                self._finish(tail.then)
         del self.pipe[at]
 
     def _finish(self, engine: Engine) -> None:
@@ -250,9 +285,6 @@ class HardwareQueue:
 
     # --- effects -------------------------------------------------------------------------------
 
-    def _span(self, address: int, size: int, access: str) -> Span:
-        return self.space.span(address, size, access)
-
     def _words(self, effect: Words) -> Sequence[int]:
         if not effect.count:
             return ()
@@ -264,14 +296,10 @@ class HardwareQueue:
         return memoryview(self.space.read(effect.address, size)).cast("I")
 
     def _load(self, effect: Load) -> int:
-        span = self._span(effect.address, effect.size, "r")
-        at = effect.address - span.start
-        return int.from_bytes(span.view[at : at + effect.size], "little")
+        return self.space.load(effect.address, effect.size)
 
     def _store(self, effect: Store) -> None:
-        span = self._span(effect.address, effect.size, "w")
-        at = effect.address - span.start
-        span.view[at : at + effect.size] = effect.value.to_bytes(effect.size, "little")
+        self.space.store(effect.address, effect.size, effect.value)
 
     def _load_bytes(self, effect: LoadBytes) -> bytes:
         return self.space.read(effect.address, effect.size)
@@ -290,7 +318,7 @@ class HardwareQueue:
 
     def _atomic(self, effect: Atomic) -> int:
         size = effect.operation.size
-        span = self._span(effect.address, size, "w")
+        span = self.space.span(effect.address, size, "w")
         place = span.host + effect.address - span.start
         return operations.atomic(place, effect.operation, effect.source, effect.compare)
 

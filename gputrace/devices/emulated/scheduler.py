@@ -6,7 +6,6 @@ and the same calls give the same order, and another seed another one.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
 from gputrace.devices.emulated.effects import EngineStop
@@ -15,25 +14,21 @@ from gputrace.devices.emulated.memory import AccessFault
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.errors import DecodeError, FieldError
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same seed gives another order than before; traces record it."""
+START_NS = 1_000_000_000
+"""Virtual time at which a device starts: no clock of a running machine reads zero."""
 
 Trouble = AccessFault | EngineStop | KernelStop | DecodeError | FieldError
-
-
-@dataclass(slots=True)
-class Turn:
-    """One thing that can go: a queue's front end or its back end."""
-
-    queue: HardwareQueue
-    back: bool
+Turn = tuple[HardwareQueue, bool]
+"""One thing that can go: a queue's front end, or (True) its back end."""
 
 
 class Scheduler:
     """Takes steps. `step` counts them, `now_ns` is the virtual time that they took."""
 
     def __init__(self, seed: int, trouble: Callable[[HardwareQueue, bool, Trouble], None]) -> None:
-        self.seed, self.step, self.now_ns = seed, 0, 0
+        self.seed, self.step, self.now_ns = seed, 0, START_NS
         self._trouble = trouble
         self._random = Random(seed)
 
@@ -52,25 +47,24 @@ class Scheduler:
         return not self._turns(queues)
 
     def _turns(self, queues: Sequence[HardwareQueue]) -> list[Turn]:
-        turns = []
+        turns: list[Turn] = []
         for queue in queues:
-            try:
-                if queue.ready():
-                    turns.append(Turn(queue, False))
-            except (AccessFault, EngineStop) as problem:
-                self._trouble(queue, False, problem)
-            if queue.back_ready():
-                turns.append(Turn(queue, True))
+            for back in (False, True):
+                try:
+                    if queue.back_ready() if back else queue.ready():
+                        turns.append((queue, back))
+                except (AccessFault, EngineStop) as problem:
+                    self._trouble(queue, back, problem)
         return turns
 
     def _take(self, turn: Turn) -> None:
-        queue = turn.queue
+        queue, back = turn
         self.step += 1
         try:
-            if turn.back:
+            if back:
                 queue.back_step()
             else:
                 queue.step()
         except (AccessFault, EngineStop, KernelStop, DecodeError, FieldError) as problem:
-            self._trouble(queue, turn.back, problem)
+            self._trouble(queue, back, problem)
         self.now_ns += queue.cost_ns
