@@ -1,0 +1,149 @@
+"""Memory as the CPU wrote it, put together from a trace without any device."""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import OrderedDict
+from typing import NamedTuple
+
+from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
+from gputrace.trace.events import Chunk, Event, HostStore, Ioctl, Map, Memory
+from gputrace.trace.source import Source
+
+PAGE = 4096
+CACHED = 64
+"""Chunks kept at hand: 4 MiB."""
+
+
+class _Stored(NamedTuple):
+    """A page that is in the trace: a chunk and where in it the page begins."""
+
+    chunk: Chunk
+    offset: int
+
+
+class Image:
+    """Sparse memory by GPU address; what the GPU wrote is not in it.
+
+    Memory that was allocated or mapped reads as zeros until the CPU stores to it, and so does the
+    rest of a page of which some bytes were stored: a recorder leaves out what did not change.
+    Chunks stay in the trace until they are read, so the image of a large trace is small.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._pages: dict[int, bytearray | _Stored] = {}
+        self._starts: list[int] = []  # of the live ranges, ascending
+        self._ends: dict[int, int] = {}
+        self._handles: dict[int, tuple[int, int]] = {}
+        self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def apply(self, event: Event) -> None:
+        """Take an event into account; most kinds change nothing here."""
+        match event:
+            case Memory(data=b""):
+                address = event.address
+                for chunk in event.chunks:
+                    self._store(address, chunk)
+                    address += chunk.size
+            case Memory() | HostStore():
+                self.write(event.address, event.data)
+            case Map() if event.target != "kfd":
+                self._appear(event.address, event.size)
+            case Ioctl(record="AllocMemoryOfGpu", errno=0):
+                made = AllocMemoryOfGpu.from_bytes(event.after)
+                self._handles[made.handle] = (made.va_addr, made.size)
+                self._clear(made.va_addr, made.size)
+                self._appear(made.va_addr, made.size)
+            case Ioctl(record="FreeMemoryOfGpu", errno=0):
+                gone = FreeMemoryOfGpu.from_bytes(event.before)
+                if gone.handle in self._handles:
+                    self._vanish(*self._handles.pop(gone.handle))
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put bytes in place."""
+        done = 0
+        while done < len(data):
+            number, at = divmod(address + done, PAGE)
+            page = self._own(number)
+            part = data[done : done + PAGE - at]
+            page[at : at + len(part)] = part
+            done += len(part)
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """Give `size` bytes, or None when some of them lie where the trace puts no memory."""
+        first, at = divmod(address, PAGE)
+        if at + size <= PAGE:
+            page = self._look(first)
+            return None if page is None else bytes(page[at : at + size])
+        parts = []
+        left = size
+        while left > 0:
+            page = self._look(first)
+            if page is None:
+                return None
+            parts.append(page[at : at + left])
+            left -= len(parts[-1])
+            first, at = first + 1, 0
+        return b"".join(parts)
+
+    # A chunk covers whole pages but for its ends.
+    def _store(self, address: int, chunk: Chunk) -> None:
+        end = address + chunk.size
+        first, last = -(-address // PAGE), end // PAGE
+        for number in range(first, last):
+            self._pages[number] = _Stored(chunk, number * PAGE - address)
+        if first > last:
+            self.write(address, self._bytes(chunk))
+            return
+        if address < first * PAGE:
+            self.write(address, self._bytes(chunk)[: first * PAGE - address])
+        if last * PAGE < end:
+            self.write(last * PAGE, self._bytes(chunk)[last * PAGE - address :])
+
+    def _bytes(self, chunk: Chunk) -> bytes:
+        data = self._cache.get(chunk.digest)
+        if data is None:
+            data = self._cache[chunk.digest] = self._source.chunk(chunk)
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        return data
+
+    def _own(self, number: int) -> bytearray:
+        page = self._pages.get(number)
+        if not isinstance(page, bytearray):
+            page = bytearray(PAGE if page is None else self._load(page))
+            self._pages[number] = page
+        return page
+
+    def _load(self, page: _Stored) -> bytes:
+        return self._bytes(page.chunk)[page.offset : page.offset + PAGE]
+
+    def _look(self, number: int) -> bytes | bytearray | None:
+        page = self._pages.get(number)
+        if page is None:
+            return bytes(PAGE) if self._live(number * PAGE) else None
+        return self._load(page) if isinstance(page, _Stored) else page
+
+    def _live(self, address: int) -> bool:
+        at = bisect_right(self._starts, address) - 1
+        return at >= 0 and address < self._ends[self._starts[at]]
+
+    def _appear(self, address: int, size: int) -> None:
+        if self._live(address):
+            return
+        if address not in self._ends:
+            insort(self._starts, address)
+        self._ends[address] = address + size
+
+    def _vanish(self, address: int, size: int) -> None:
+        first = bisect_left(self._starts, address)
+        last = bisect_left(self._starts, address + size)
+        for start in self._starts[first:last]:
+            del self._ends[start]
+        del self._starts[first:last]
+        self._clear(address, size)
+
+    def _clear(self, address: int, size: int) -> None:
+        pages = range(address // PAGE, -(-(address + size) // PAGE))
+        for number in pages if len(pages) < len(self._pages) else list(self._pages):
+            if number in pages:
+                self._pages.pop(number, None)
