@@ -23,6 +23,10 @@ class Names:
         """Return the live name of a thing."""
         return self._live[kind].get(recorded, recorded)
 
+    def recorded(self, kind: str, live: int) -> int:
+        """Return the recorded name of a thing that is called `live` now."""
+        return next((was for was, now in self._live[kind].items() if now == live), live)
+
     def all(self, kind: str) -> tuple[int, ...]:
         """Return the recorded names of a kind that are alive."""
         return tuple(self._live[kind])

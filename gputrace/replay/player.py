@@ -1,167 +1,169 @@
 """Do the events of a trace again on a device, each when as much has happened as was recorded."""
 
 import ctypes
+import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
+from xxhash import xxh3_128
+
+from gputrace.bits import Record
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import ioctl
-from gputrace.kfd import host
-from gputrace.kfd.port import Kfd, Mapping, Progress, Protection
+from gputrace.formats.ioctl import AllocFlag, WaitResult
+from gputrace.kfd.port import Kfd, Protection
+from gputrace.replay.ending import Ending
 from gputrace.replay.names import Names, check_outputs
-from gputrace.replay.verdict import Difference, Result, Signature, Verdict
+from gputrace.replay.pacing import Clock, OutOfTime, Pacing, Reached
+from gputrace.replay.places import Places
+from gputrace.replay.verdict import Difference, Result, Verdict
 from gputrace.trace import events
 from gputrace.trace.chunks import describe
-from gputrace.trace.reader import TraceReader
+from gputrace.trace.source import Source
 
 RECORDS = {record.__name__: record for record in ioctl.BY_RECORD}
 AFTER_STEPS = 10_000_000
 """Steps that a device may take after the last event, before it counts as going on for ever."""
 
 
-class Steppable(Kfd, Protocol):
-    """A device whose work is counted in steps, as the emulated one's is."""
-
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-
-    def advance(self, step: int, clock_ns: int) -> None:
-        """Take steps until `step` have been taken, then move the clock on to `clock_ns`."""
+def _never() -> bool:
+    return False
 
 
 class Player:
-    """Replays one trace on one device that counts its steps.
+    """Replays one stream of events on one device, which nobody has opened yet.
 
-    `run` returns the verdict; the device is closed then. Raises UsageError when the trace cannot be
-    placed in this process, Divergence when the device answers otherwise than recorded.
+    `pacing` says when an event happens again. "steps": at the very step at which it was recorded,
+    for an unchanged recording on an emulated device with the schedule that it was recorded with.
+    "progress": as soon as everything has happened that the recording had observed by then (its
+    Progress events), or can never happen; for edited streams, other schedules, other devices. An
+    edited source gives read pointers in its Progress events by its own rings or leaves them out.
+
+    `ended` is the class of the recorded outcome, empty when unknown. `expired` is asked now and
+    then and ends the replay when it says True. `run` gives the verdict; the device is closed then.
     """
 
-    def __init__(self, reader: TraceReader, device: Steppable) -> None:
-        self._reader, self._device = reader, device
-        self._names = Names()
-        self._maps: dict[int, Mapping] = {}
-        self._reserved: dict[int, int] = {}
+    def __init__(
+        self,
+        source: Source,
+        device: Kfd,
+        pacing: Pacing = "steps",
+        *,
+        ended: str = "",
+        expired: Callable[[], bool] = _never,
+    ) -> None:
+        self._source, self._device, self._pacing, self._ended = source, device, pacing, ended
+        self.names, self.places = Names(), Places(device)
+        self._clock = Clock(device, expired)
+        self._reached = Reached(self.places.live)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
+        self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
         self._compared = self._written = 0
+        self._hash = xxh3_128()
         self._difference: Difference | None = None
-        self._failure: Verdict | None = None
-        self._queues = 0
+        self._ending = Ending(device, self.names)
 
     def run(self) -> Verdict:
         """Replay every event and say what came of it."""
+        start = time.monotonic()
         try:
-            for number, event in self._reader.numbered():
-                self._apply(number, event)
-            return self._verdict()
+            verdict = self._play()
+            return replace(
+                verdict,
+                compared=self._compared,
+                written=self._written,
+                digest=self._hash.hexdigest(),
+                steps=self._clock.step,
+                seconds=time.monotonic() - start,
+            )
         finally:
-            self._release()
+            self.places.close()
+            self._device.close()
+
+    def _play(self) -> Verdict:
+        try:
+            for number, event in self._source.numbered():
+                self._apply(number, event)
+                if self._ending.final:
+                    break
+            self._ending.look(self._clock, AFTER_STEPS)
+        except Divergence as problem:
+            return Verdict(Result.DIFFERS, f"the device answered otherwise: {problem}")
+        except OutOfTime:
+            return self._ending.out_of_time()
+        return self._ending.failure or self._comparison()
 
     def _apply(self, number: int, event: events.Event) -> None:
-        step = getattr(event, "step", -1)
-        if step >= 0:
-            self._device.advance(step, getattr(event, "time", 0))
+        if self._pacing == "steps":
+            step = getattr(event, "step", -1)
+            if step >= 0:
+                self._clock.advance(step, getattr(event, "time", 0))
+        match event:
+            case events.Progress():
+                self._hold(event)
+            case events.Memory(provenance="cpu") | events.Memory(provenance="unknown"):
+                for address, data in self._source.pieces(event):
+                    self.places.view(address, len(data))[:] = data
+            case events.HostStore():
+                self.places.view(event.address, len(event.data))[:] = event.data
+            case events.DoorbellIntent():
+                live = self.places.inside(event.address, event.bits // 8)
+                self._reached.rang(event.queue, event.value)
+                self._device.doorbell(live, event.value, event.bits)
+            case events.Ioctl():
+                self._ioctl(event)
+            case events.Digest():
+                self._compare(number, event)
+            case events.QueueMap():
+                self._reached.learn(event)
+            case events.Name():
+                self._device.label(event.address, event.size, event.what, event.name)  # type: ignore[arg-type]
+            case _:
+                self._map_or_open(event)
+
+    def _map_or_open(self, event: events.Event) -> None:
         match event:
             case events.Open(target="kfd"):
                 self._device.open()
+                self._ending.opened = True
             case events.Open():
                 minor = int(event.target.removeprefix("render:"))
-                self._names.bind("fd", event.handle, self._device.open_render(minor))
+                self.names.bind("fd", event.handle, self._device.open_render(minor))
             case events.Reserve():
-                self._reserve(event.address, event.size, event.alignment)
+                self.places.reserve(event.address, event.size, event.alignment)
             case events.Release():
-                self._give_back(event.address, event.size)
+                self.places.release(event.address, event.size)
             case events.Map():
                 self._map(event)
             case events.Unmap():
-                self._device.unmap(self._maps.pop(event.address))
-            case events.Ioctl():
-                self._ioctl(event)
-            case events.Memory(provenance="cpu") | events.Memory(provenance="unknown"):
-                for address, data in self._reader.pieces(event):
-                    host.view(*self._inside(address, len(data)))[:] = data
-            case events.HostStore():
-                host.view(*self._inside(event.address, len(event.data)))[:] = event.data
-            case events.DoorbellIntent():
-                self._inside(event.address, event.bits // 8)
-                self._device.doorbell(event.address, event.value, event.bits)
-            case events.Digest():
-                self._compare(number, event)
+                self.places.unmap(event.address)
 
-    def _reserve(self, address: int, size: int, alignment: int) -> None:
-        try:
-            self._device.reserve(size, address, alignment)
-        except KfdError as error:
-            raise UsageError(
-                f"address {address:#x}+{size:#x} of the trace is in use in this process"
-            ) from error
-        self._reserved[address] = size
+    def _hold(self, event: events.Progress) -> None:
+        if self._pacing == "steps":
+            return
+        missing = self._reached.missing(event.values)
+        while missing and self._clock.once():
+            self._clock.check()
+            missing = self._reached.missing(missing)
 
-    def _give_back(self, address: int, size: int) -> None:
-        # With a range go the mappings in it.
-        if self._reserved.pop(address, None) != size:
-            raise UsageError(f"the trace releases {address:#x}+{size:#x}, which it did not reserve")
-        for start in [start for start in self._maps if address <= start < address + size]:
-            self._device.unmap(self._maps.pop(start))
-        self._device.release(address, size)
+    # --- memory --------------------------------------------------------------------------------
 
     def _map(self, event: events.Map) -> None:
-        if not any(
-            start <= event.address and event.address + event.size <= start + size
-            for start, size in self._reserved.items()
-        ):
-            self._reserve(event.address, event.size, host.PAGE)
         on_kfd = event.target == "kfd"
-        handle = 0 if on_kfd else self._names.live("fd", int(event.target.removeprefix("fd:")))
-        self._maps[event.address] = self._device.map(
-            fd="kfd" if on_kfd else handle,
-            offset=self._offsets.get((event.target, event.offset), event.offset),
-            size=event.size,
-            address=event.address,
-            protection=Protection(event.protection),
+        handle = 0 if on_kfd else self.names.live("fd", int(event.target.removeprefix("fd:")))
+        self.places.add(
+            event.address,
+            self._device.map(
+                fd="kfd" if on_kfd else handle,
+                offset=self._offsets.get((event.target, event.offset), event.offset),
+                size=event.size,
+                address=self.places.place(event.address, event.size),
+                protection=Protection(event.protection),
+            ),
         )
 
-    def _inside(self, address: int, size: int) -> tuple[int, int]:
-        # A trace may name any address; only what it mapped here is written.
-        for start, mapping in self._maps.items():
-            if start <= address and address + size <= start + mapping.size:
-                return address, size
-        raise UsageError(f"the trace writes {size} bytes at {address:#x}, where it maps nothing")
-
-    def _ioctl(self, event: events.Ioctl) -> None:
-        layout = RECORDS.get(event.record)
-        if event.target != "kfd" or layout is None:
-            raise UsageError(f"the trace has a call that cannot be replayed: {event.record}")
-        before, after = layout.from_bytes(event.before), layout.from_bytes(event.after)
-        pointed = {
-            payload.field: ctypes.create_string_buffer(
-                payload.before or bytes(len(payload.after)),
-                max(len(payload.before), len(payload.after), 1),
-            )
-            for payload in event.payloads
-        }
-        changes = {name: ctypes.addressof(space) for name, space in pointed.items()}
-        record = self._names.translate(before.replace(**changes))
-        if isinstance(record, ioctl.DestroyQueue):
-            self._look()
-        number = 0
-        try:
-            live = self._device.ioctl(record, bytearray(event.tail) or None)
-        except KfdError as error:
-            number, live = error.errno, record
-        if number != event.errno:
-            raise Divergence(f"{event.record}.errno", event.errno, number)
-        if not number:
-            check_outputs(event.record, after, live)
-            self._names.learn(after, live)
-            self._queues += isinstance(live, ioctl.CreateQueue)
-            self._queues -= isinstance(live, ioctl.DestroyQueue)
-            if isinstance(after, ioctl.AllocMemoryOfGpu):
-                assert isinstance(live, ioctl.AllocMemoryOfGpu)
-                self._remember(after.mmap_offset, live.mmap_offset)
-
     def _remember(self, recorded: int, live: int) -> None:
-        for target in ("kfd", *(f"fd:{fd}" for fd in self._names.all("fd"))):
+        for target in ("kfd", *(f"fd:{fd}" for fd in self.names.all("fd"))):
             self._offsets[target, recorded] = live
 
     def _compare(self, number: int, event: events.Digest) -> None:
@@ -170,20 +172,16 @@ class Player:
             return
         address = event.address
         for chunk in event.chunks:
-            live = bytes(host.view(*self._inside(address, chunk.size), writable=False))
-            if describe(live) != chunk and self._difference is None:
-                recorded = self._reader.chunk(chunk) if event.stored else None
-                self._difference = Difference(number, address, recorded, live)
+            live = bytes(self.places.view(address, chunk.size, writable=False))
+            found = describe(live)
+            self._hash.update(found.digest)
+            if found != chunk and self._difference is None:
+                recorded = self._source.chunk(chunk) if event.stored else None
+                self._difference = _first_difference(number, address, recorded, live)
             self._compared += chunk.size
             address += chunk.size
 
-    def _verdict(self) -> Verdict:
-        return replace(self._outcome(), compared=self._compared, written=self._written)
-
-    def _outcome(self) -> Verdict:
-        self._look()
-        if self._failure is not None:
-            return self._failure
+    def _comparison(self) -> Verdict:
         if self._difference is not None:
             text = f"memory at {self._difference.address:#x} differs from the recording"
             return Verdict(Result.DIFFERS, text, difference=self._difference)
@@ -192,27 +190,83 @@ class Player:
         text = f"{self._compared} of {self._written} bytes that the GPU wrote were compared"
         return Verdict(Result.SAME, text)
 
-    def _look(self) -> None:
-        # See whether the device has failed, as long as its queues are there to tell.
-        device = self._device
-        if self._failure is not None or not self._queues:
-            return
-        limit = device.step + AFTER_STEPS
-        while device.idle(None) is not Progress.BLOCKED and device.step < limit:
-            pass
-        faults, stalls = device.faults(), device.stalls()
-        if faults:
-            first = faults[0]
-            signature = Signature(
-                Result.FAULT, first.queue, first.packet, first.kind, first.kernel or ""
-            )
-            self._failure = Verdict(Result.FAULT, first.text, signature=signature, proven=True)
-        elif stalls:
-            signature = Signature(Result.HANG, stalls[0].queue, stalls[0].packet, "stall")
-            text = "; ".join(f"queue {stall.queue}: {stall.text}" for stall in stalls)
-            self._failure = Verdict(Result.HANG, text, signature=signature, proven=True)
+    # --- calls ---------------------------------------------------------------------------------
 
-    def _release(self) -> None:
-        for address, size in list(self._reserved.items()):
-            self._give_back(address, size)
-        self._device.close()
+    def _ioctl(self, event: events.Ioctl) -> None:
+        layout = RECORDS.get(event.record)
+        if event.target != "kfd" or layout is None:
+            raise UsageError(f"the trace has a call that cannot be replayed: {event.record}")
+        before, after = layout.from_bytes(event.before), layout.from_bytes(event.after)
+        spaces = {
+            payload.field: ctypes.create_string_buffer(
+                payload.before or bytes(len(payload.after)),
+                max(len(payload.before), len(payload.after), 1),
+            )
+            for payload in event.payloads
+        }
+        changes = {name: ctypes.addressof(space) for name, space in spaces.items()}
+        record = self.names.translate(before.replace(**changes))
+        match record:
+            case ioctl.DestroyQueue():
+                self._before_destroy()
+                if self._ending.final:
+                    return
+            case ioctl.WaitEvents():
+                self._wait(event, record)
+                return
+            case ioctl.AllocMemoryOfGpu(flags=flags) if flags & AllocFlag.USERPTR:
+                live_memory = self.places.own(record.mmap_offset, record.size)
+                self._user_memory[getattr(after, "handle", 0)] = record.mmap_offset
+                record = record.replace(mmap_offset=live_memory)
+        self._call(event, record, after)
+
+    def _call(self, event: events.Ioctl, record: Record, after: Record) -> None:
+        number = 0
+        try:
+            live = self._device.ioctl(record, bytearray(event.tail) or None)
+        except KfdError as error:
+            number, live = error.errno, record
+        if number != event.errno:
+            raise Divergence(f"{event.record}.errno", event.errno, number)
+        if number:
+            return
+        match live:
+            case ioctl.AllocMemoryOfGpu(flags=flags) if flags & AllocFlag.USERPTR:
+                pass  # the offset is an address of this process
+            case ioctl.AllocMemoryOfGpu():
+                assert isinstance(after, ioctl.AllocMemoryOfGpu)
+                self._remember(after.mmap_offset, live.mmap_offset)
+            case ioctl.FreeMemoryOfGpu():
+                recorded = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
+                if recorded in self._user_memory:
+                    self.places.unmap(self._user_memory.pop(recorded))
+            case ioctl.CreateQueue() | ioctl.DestroyQueue():
+                self._ending.queue(live)
+        check_outputs(event.record, after, live)
+        self.names.learn(after, live)
+
+    def _before_destroy(self) -> None:
+        # With its queue goes what it can tell. Only a run that did not end well may go on beyond
+        # what was recorded, and an edited one, whose end nobody has recorded.
+        give_up = self._pacing == "progress" or self._ended in ("hang", "fault")
+        self._ending.look(self._clock, AFTER_STEPS if give_up else 0)
+
+    def _wait(self, event: events.Ioctl, record: ioctl.WaitEvents) -> None:
+        # The steps that passed in a recorded wait have passed already when it is replayed.
+        answer = ioctl.WaitEvents.from_bytes(event.after)
+        came = not event.errno and answer.wait_result == WaitResult.COMPLETE
+        poll = self._pacing == "steps" or not came
+        try:
+            live = self._device.ioctl(record.replace(timeout=0) if poll else record)
+        except KfdError:
+            return
+        if self._pacing == "steps" and not event.errno and live.wait_result != answer.wait_result:
+            raise Divergence("WaitEvents.wait_result", answer.wait_result, live.wait_result)
+
+
+def _first_difference(number: int, address: int, recorded: bytes | None, live: bytes) -> Difference:
+    if recorded is None or len(recorded) != len(live):
+        return Difference(number, address, len(live), None, None)
+    at = next(i for i, (was, now) in enumerate(zip(recorded, live, strict=True)) if was != now)
+    shown = slice(at, at + 16)
+    return Difference(number, address + at, 1, recorded[shown], live[shown])

@@ -1,7 +1,9 @@
 """What a replay says at the end, and the exit code that says it to a shell."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
+from typing import Any, Self
 
 
 class Result(Enum):
@@ -36,23 +38,53 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The first byte that came out otherwise; `recorded` is None where the trace holds a hash."""
+    """The first byte that came out otherwise; the two are None where the trace holds a hash only.
+
+    `event` is the Digest that found it, `address` the first differing byte or, when the recorded
+    bytes are not known, the beginning of the `size` bytes among which it is.
+    """
 
     event: int
     address: int
+    size: int
     recorded: bytes | None
-    observed: bytes
+    observed: bytes | None
+    buffer: str = ""
+    offset: int = 0
+    writer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What makes two failures the same one: numbers are -1 and texts empty where unknown."""
+    """What makes two failures the same one: numbers are -1 and texts empty where unknown.
+
+    `queue` is the id that the recording knows the queue by, `ordinal` counts the queues made
+    before it. `packet` counts from the queue's first one.
+    """
 
     result: Result
     queue: int = -1
     packet: int = -1
     kind: str = ""
     kernel: str = ""
+    ordinal: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One queue that hangs or faulted: as `kfd.port.Stall` and `Fault` say, by recorded names."""
+
+    queue: int
+    ordinal: int
+    packet: int
+    place: int
+    text: str
+    address: int | None = None
+    access: str | None = None
+    kernel: str | None = None
+    workgroup: tuple[int, int, int] | None = None
+    wave: int | None = None
+    pc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +92,8 @@ class Verdict:
     """How a replay ended.
 
     `compared` and `written` count bytes that the GPU wrote: those that were checked, and all.
+    `digest` is a hash of all that was compared, as it was here: equal replays have equal ones.
+    `steps` are the device's at the end (0 where it does not count them), `seconds` the time taken.
     """
 
     result: Result
@@ -70,3 +104,56 @@ class Verdict:
     signature: Signature | None = None
     proven: bool = False
     reasons: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    digest: str = ""
+    steps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def outcome(self) -> tuple[object, ...]:
+        """What must be equal for two replays to have had the same outcome."""
+        return self.result, self.signature, self.proven, self.digest
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the verdict as values that JSON knows; bytes as hexadecimal text."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Undo `to_plain`."""
+        values = dict(plain)
+        values["result"] = Result(values["result"])
+        values["reasons"] = tuple(values["reasons"])
+        if values["difference"] is not None:
+            values["difference"] = _difference(values["difference"])
+        if values["signature"] is not None:
+            given = values["signature"]
+            values["signature"] = Signature(**{**given, "result": Result(given["result"])})
+        values["failures"] = tuple(_failure(one) for one in values["failures"])
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Result():
+            return value.value
+        case bytes():
+            return value.hex()
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+        case tuple() | list():
+            return [_plain(item) for item in value]
+    return value
+
+
+def _difference(plain: Mapping[str, Any]) -> Difference:
+    both = {
+        name: None if plain[name] is None else bytes.fromhex(plain[name])
+        for name in ("recorded", "observed")
+    }
+    return Difference(**{**plain, **both})
+
+
+def _failure(plain: Mapping[str, Any]) -> Failure:
+    group = plain["workgroup"]
+    return Failure(**{**plain, "workgroup": None if group is None else tuple(group)})

@@ -1,0 +1,133 @@
+"""Where the recorded addresses of the CPU are in this process, and what is mapped there.
+
+Every range is asked for at its recorded address. Where that is in use it goes elsewhere if it may:
+doorbells and user memory always may, for GPUs do not see these addresses; other memory only on a
+device that keeps the addresses of GPU and CPU apart, as the emulated one does.
+"""
+
+import ctypes
+import mmap
+from bisect import bisect_right, insort
+from dataclasses import dataclass
+
+from gputrace.errors import KfdError, UsageError
+from gputrace.kfd import host
+from gputrace.kfd.port import Kfd, Mapping
+
+
+@dataclass(slots=True)
+class Range:
+    """A reserved range: its recorded address, its size and where it is now."""
+
+    recorded: int
+    size: int
+    live: int
+
+
+@dataclass(slots=True)
+class Mapped:
+    """A mapping that may be written: recorded address, size, address here."""
+
+    recorded: int
+    size: int
+    live: int
+    mapping: Mapping | None = None
+    pages: mmap.mmap | None = None
+
+
+class Places:
+    """Reservations and mappings of one replay."""
+
+    def __init__(self, device: Kfd) -> None:
+        self._device = device
+        self._reserved: dict[int, Range] = {}
+        self._mapped: dict[int, Mapped] = {}
+        self._starts: list[int] = []
+        self.moved: list[tuple[int, int]] = []
+        """Ranges (recorded address, size) that could not be had where they were."""
+
+    # --- reservations --------------------------------------------------------------------------
+
+    def reserve(self, address: int, size: int, alignment: int) -> None:
+        """Reserve a recorded range, elsewhere when its addresses are in use here."""
+        try:
+            live = self._device.reserve(size, address, alignment)
+        except KfdError:
+            live = self._device.reserve(size, None, alignment or host.PAGE)
+            self.moved.append((address, size))
+        self._reserved[address] = Range(address, size, live)
+
+    def release(self, address: int, size: int) -> None:
+        """Give a range back, with the mappings in it. Raises UsageError if it is not one."""
+        known = self._reserved.get(address)
+        if known is None or known.size != size:
+            raise UsageError(f"the trace releases {address:#x}+{size:#x}, which it did not reserve")
+        del self._reserved[address]
+        for start in [start for start in self._mapped if address <= start < address + size]:
+            self.unmap(start)
+        self._device.release(known.live, size)
+
+    def place(self, address: int, size: int) -> int:
+        """Return where a mapping at a recorded address goes, reserving the range if need be."""
+        for known in self._reserved.values():
+            if known.recorded <= address and address + size <= known.recorded + known.size:
+                return known.live + address - known.recorded
+        self.reserve(address, -(-size // host.PAGE) * host.PAGE, host.PAGE)
+        return self._reserved[address].live
+
+    # --- mappings ------------------------------------------------------------------------------
+
+    def add(self, address: int, mapping: Mapping) -> None:
+        """Take note of a mapping that was made for a recorded address."""
+        self._insert(Mapped(address, mapping.size, mapping.address, mapping))
+
+    def own(self, address: int, size: int) -> int:
+        """Make memory that stands for the recorded process's own; return where it is."""
+        pages = mmap.mmap(-1, -(-size // host.PAGE) * host.PAGE)
+        live = ctypes.addressof(ctypes.c_ubyte.from_buffer(pages))
+        self._insert(Mapped(address, len(pages), live, None, pages))
+        return live
+
+    def _insert(self, mapped: Mapped) -> None:
+        if mapped.recorded in self._mapped:
+            raise UsageError(f"the trace maps {mapped.recorded:#x} twice")
+        self._mapped[mapped.recorded] = mapped
+        insort(self._starts, mapped.recorded)
+
+    def unmap(self, address: int) -> None:
+        """Undo what `add` or `own` took note of. Raises UsageError if nothing is there."""
+        known = self._mapped.pop(address, None)
+        if known is None:
+            raise UsageError(f"the trace unmaps {address:#x}, where it maps nothing")
+        self._starts.remove(address)
+        if known.mapping is not None:
+            self._device.unmap(known.mapping)
+
+    def live(self, address: int, size: int) -> int | None:
+        """Return where recorded bytes are, or None when they are not inside one mapping."""
+        at = bisect_right(self._starts, address) - 1
+        if at < 0:
+            return None
+        known = self._mapped[self._starts[at]]
+        if address + size > known.recorded + known.size:
+            return None
+        return known.live + address - known.recorded
+
+    def inside(self, address: int, size: int) -> int:
+        """Like `live`. Raises UsageError: a trace may name any address, it gets only its own."""
+        live = self.live(address, size)
+        if live is None:
+            text = f"the trace touches {size} bytes at {address:#x}, where it maps nothing"
+            raise UsageError(text)
+        return live
+
+    def view(self, address: int, size: int, *, writable: bool = True) -> memoryview:
+        """Return the bytes that a recorded range is now. Raises UsageError."""
+        return host.view(self.inside(address, size), size, writable)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for address, known in list(self._reserved.items()):
+            self.release(address, known.size)
+        for address in list(self._mapped):
+            self.unmap(address)
