@@ -8,7 +8,15 @@ from types import MappingProxyType
 
 from gputrace.errors import UsageError
 from gputrace.families.cdna import GFX90A, GFX942
-from gputrace.families.family import Caches, Card, Copies, Family, RegisterFile, Shape
+from gputrace.families.family import (
+    Caches,
+    Card,
+    Copies,
+    Family,
+    IpVersions,
+    RegisterFile,
+    Shape,
+)
 from gputrace.families.queues import QueueSizes, SaveArea
 from gputrace.families.rdna import GFX1030, GFX1100, GFX1201
 
@@ -18,6 +26,7 @@ __all__ = [
     "Card",
     "Copies",
     "Family",
+    "IpVersions",
     "QueueSizes",
     "RegisterFile",
     "SaveArea",

@@ -4,7 +4,7 @@ Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPU
 AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
 """
 
-from gputrace.families.family import Caches, Card, Copies, Family, RegisterFile, Shape
+from gputrace.families.family import Caches, Card, Copies, Family, IpVersions, RegisterFile, Shape
 from gputrace.families.queues import SaveArea
 from gputrace.formats import registers
 from gputrace.formats.pm4 import PM4_GFX9
@@ -63,6 +63,8 @@ GFX90A = Family(
         cp_queues=24,
         captured=False,
     ),
+    ip_versions=IpVersions(gc=(9, 4, 2), sdma=(4, 4, 0), nbif=(7, 4, 4)),
+    drm_family=141,
     flat_scratch="absolute",
     private_segment_buffer=True,
     work_group_ids="sgpr",
@@ -119,6 +121,8 @@ GFX942 = Family(
         cp_queues=24,
         captured=True,
     ),
+    ip_versions=IpVersions(gc=(9, 4, 3), sdma=(4, 4, 2), nbif=(7, 9, 0)),
+    drm_family=141,
     flat_scratch="architected",
     private_segment_buffer=False,
     work_group_ids="sgpr",

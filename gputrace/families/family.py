@@ -93,6 +93,18 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IpVersions:
+    """Versions of the hardware blocks, as major, minor, revision, that ip_discovery shows.
+
+    Source: Linux drivers/gpu/drm/amd/amdgpu/amdgpu_discovery.c.
+    """
+
+    gc: tuple[int, int, int]
+    sdma: tuple[int, int, int]
+    nbif: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caches:
     """Bytes of the caches and of their lines; 0 where there is none."""
 
@@ -161,6 +173,9 @@ class Family:
     register_file: RegisterFile
     save_area: SaveArea
     card: Card
+    ip_versions: IpVersions
+    drm_family: int
+    """AMDGPU_FAMILY_* of amdgpu_drm.h, which render nodes tell."""
     flat_scratch: FlatScratch
     private_segment_buffer: bool
     """Kernels may want a buffer descriptor of their scratch in s[0:3]."""

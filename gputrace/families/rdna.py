@@ -4,7 +4,7 @@ Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPU
 AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
 """
 
-from gputrace.families.family import Caches, Card, Copies, Family, RegisterFile, Shape
+from gputrace.families.family import Caches, Card, Copies, Family, IpVersions, RegisterFile, Shape
 from gputrace.families.queues import SaveArea
 from gputrace.formats import registers
 from gputrace.formats.pm4 import PM4_GFX10, PM4_GFX11, PM4_GFX12
@@ -75,6 +75,8 @@ GFX1030 = Family(
         cp_queues=8,
         captured=False,
     ),
+    ip_versions=IpVersions(gc=(10, 3, 0), sdma=(5, 2, 0), nbif=(3, 3, 0)),
+    drm_family=143,
     flat_scratch="absolute",
     private_segment_buffer=True,
     work_group_ids="sgpr",
@@ -129,6 +131,8 @@ GFX1100 = Family(
         cp_queues=8,
         captured=True,
     ),
+    ip_versions=IpVersions(gc=(11, 0, 0), sdma=(6, 0, 0), nbif=(4, 3, 0)),
+    drm_family=145,
     flat_scratch="architected",
     private_segment_buffer=False,
     work_group_ids="sgpr",
@@ -184,6 +188,8 @@ GFX1201 = Family(
         cp_queues=8,
         captured=False,
     ),
+    ip_versions=IpVersions(gc=(12, 0, 1), sdma=(7, 0, 1), nbif=(6, 3, 1)),
+    drm_family=152,
     flat_scratch="architected",
     private_segment_buffer=False,
     work_group_ids="ttmp",

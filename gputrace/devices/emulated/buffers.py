@@ -99,7 +99,7 @@ def _back(
     if kind in (AllocFlag.VRAM, AllocFlag.GTT):
         offset, place = process.pool.take(length)
     elif kind == AllocFlag.USERPTR:
-        offset, place = 0, record.mmap_offset
+        offset, place = process.client.share(process.pool, record.mmap_offset, length)
     elif kind == AllocFlag.DOORBELL:
         offset, place = gpu.doorbell_offset, gpu.doorbell_host
     else:
@@ -134,6 +134,8 @@ def free(process: Process, record: FreeMemoryOfGpu) -> FreeMemoryOfGpu:
     del process.buffers[record.handle]
     if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
         process.pool.drop(buffer.offset, buffer.length, buffer.host)
+    if buffer.flags & AllocFlag.USERPTR:
+        process.client.detach(process.pool, buffer.host)
     if buffer.flags & AllocFlag.VRAM:
         gpu.vram_used -= buffer.length
     return record

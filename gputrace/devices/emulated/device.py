@@ -19,8 +19,9 @@ from gputrace.devices.emulated import buffers, hangs, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.kernels import KernelRun
 from gputrace.devices.emulated.labels import Label
-from gputrace.devices.emulated.process import Process
+from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
+from gputrace.devices.emulated.render import render_ioctl
 from gputrace.devices.emulated.scheduler import VERSION, Scheduler, Trouble
 from gputrace.devices.emulated.troubles import report
 from gputrace.devices.emulated.writes import GpuWrites
@@ -88,7 +89,11 @@ _REFUSALS: MappingOf[type[Record], int] = MappingProxyType(
 
 
 class EmulatedKfd:
-    """One to eight emulated GPUs of one family, peers of one another."""
+    """One to eight emulated GPUs of one family, peers of one another.
+
+    With a `client` the program is another process: then the clock follows the machine's, and
+    whoever made the device calls `pump` beside the program's calls.
+    """
 
     def __init__(
         self,
@@ -98,8 +103,10 @@ class EmulatedKfd:
         vram: int | None = None,
         schedule: int = 0,
         name: str = "",
+        client: Client | None = None,
     ) -> None:
         family = find_family(target)
+        self._client = client
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
         self._topology = emulated_topology(family, count, vram)
         self.schedule_seed, self.scheduler_version = schedule, VERSION
@@ -110,6 +117,7 @@ class EmulatedKfd:
         self._machine: Machine | None = None
         self._closed = False
         self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._counts: Counter[str] = Counter()
 
     # --- identity ------------------------------------------------------------------------------
@@ -146,7 +154,9 @@ class EmulatedKfd:
         with self._lock:
             if self._process is not None or self._closed:
                 raise KfdError("open", EBUSY, {"device": self.name}, "opened before")
-            self._process = Process(self._family, self._topology, self._scheduler)
+            self._process = Process(
+                self._family, self._topology, self._scheduler, self._client
+            )
 
     def close(self) -> None:
         """Give all memory back."""
@@ -174,9 +184,12 @@ class EmulatedKfd:
         with self._lock:
             process = self._opened(name)
             self._counts[name] += 1
+            self._follow_host()
             handler = _HANDLERS.get(kind)
             if handler is not None:
-                return cast(R, handler(process, record))
+                answer = handler(process, record)
+                self._changed.notify_all()
+                return cast(R, answer)
             if isinstance(record, ioctl.CreateQueue):
                 return cast(R, queues.create_queue(process, record, self))
             if isinstance(record, WaitEvents):
@@ -185,11 +198,9 @@ class EmulatedKfd:
             raise KfdError(name, _REFUSALS.get(kind, ENOTTY), {}, "not modelled")
 
     def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
-        """Refuse: nothing that the driver core uses goes through a render node."""
-        process = self._opened("render ioctl")
-        name = f"DRM ioctl {request & 0xFF:#x}"
-        process.refused[name] += 1
-        raise KfdError(name, ENOTTY, {"minor": minor}, "not modelled")
+        """Answer what runtimes ask a render node; the rest is refused by name."""
+        with self._lock:
+            render_ioctl(self._opened("render ioctl"), minor, request, data)
 
     # --- descriptors and mappings --------------------------------------------------------------
 
@@ -226,6 +237,16 @@ class EmulatedKfd:
         readable = bool(protection & Protection.READ)
         view = host.view(at, size if readable else 0, bool(protection & Protection.WRITE))
         return Mapping(at, size, view, offset)
+
+    @property
+    def memory_file(self) -> int:
+        """The descriptor of the file that all memory of the device lies in."""
+        return self._opened("memory file").pool.fd
+
+    def file_offset(self, offset: int, size: int) -> int:
+        """Return where in the memory file that lies which /dev/kfd has at `offset`."""
+        with self._lock:
+            return self._kfd_offset(self._opened("mmap"), offset, size)
 
     def _kfd_offset(self, process: Process, offset: int, size: int) -> int:
         where = MmapOffset.decode(offset)
@@ -292,6 +313,21 @@ class EmulatedKfd:
             if until_ns is not None:
                 scheduler.now_ns = max(scheduler.now_ns, until_ns)
             return Progress.BLOCKED
+
+    def pump(self) -> bool:
+        """Let the engines work for a client in another process; return whether they did."""
+        with self._lock:
+            if self._process is None:
+                return False
+            self._follow_host()
+            taken = self._advance(self._process)
+            if taken:
+                self._changed.notify_all()
+            return taken > 0
+
+    def _follow_host(self) -> None:
+        if self._client is not None:
+            self._scheduler.now_ns = max(self._scheduler.now_ns, time.monotonic_ns())
 
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps until `step` have been taken, then move the clock on to `clock_ns`.
@@ -379,7 +415,9 @@ class EmulatedKfd:
             deadline = self._scheduler.now_ns + record.timeout * 1_000_000
         try:
             while wait.result is None and (deadline is None or self._scheduler.now_ns < deadline):
-                if not self._advance(process):
+                if self._client is not None:
+                    self._await_pump(deadline)
+                elif not self._advance(process):
                     self._blocked(deadline)
             result = wait.result
         finally:
@@ -398,6 +436,11 @@ class EmulatedKfd:
                 age = waiter.event.age.to_bytes(8, "little")
                 process.client.write(record.events_ptr + at * size, age, "WAIT_EVENTS")
         return record.replace(wait_result=WaitResult.COMPLETE)
+
+    def _await_pump(self, deadline: int | None) -> None:
+        left = None if deadline is None else (deadline - self._scheduler.now_ns) / 1e9
+        self._changed.wait(left)
+        self._follow_host()
 
     def _blocked(self, deadline: int | None) -> None:
         # Nothing can happen on the device. Other threads of the client may still free it.

@@ -55,7 +55,7 @@ class Queue:
 
 
 class Client:
-    """The memory of the client, which is this process."""
+    """The memory of the client, which is this process. One in another process has its own class."""
 
     def read(self, address: int, size: int, ioctl: str) -> bytes:
         """Return bytes behind a pointer of an ioctl. Raises EFAULT for a null pointer."""
@@ -69,14 +69,27 @@ class Client:
             raise KfdError(ioctl, EFAULT, {"pointer": address}, "null pointer")
         ctypes.memmove(address, data, len(data))
 
+    def share(self, pool: Pool, address: int, length: int) -> tuple[int, int]:
+        """Make the client's own pages reachable; return their offset in the pool and where."""
+        return 0, address
+
+    def detach(self, pool: Pool, place: int) -> None:
+        """Undo `share`, by the place that it gave."""
+
 
 class Process:
     """Everything that belongs to one opener of /dev/kfd."""
 
-    def __init__(self, family: Family, topology: Topology, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        family: Family,
+        topology: Topology,
+        scheduler: Scheduler,
+        client: Client | None = None,
+    ) -> None:
         self.family, self.topology, self.scheduler = family, topology, scheduler
         self.pool = Pool("gputrace-emulated")
-        self.client = Client()
+        self.client = client or Client()
         self.gpus = tuple(
             Gpu(index, node, self.pool) for index, node in enumerate(topology.gpus)
         )
