@@ -18,7 +18,6 @@ from gputrace.bits import Record
 from gputrace.devices.emulated import buffers, hangs, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.kernels import KernelRun
-from gputrace.devices.emulated.labels import Label
 from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.devices.emulated.render import render_ioctl
@@ -41,6 +40,7 @@ from gputrace.isa.machine import Machine
 from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
 from gputrace.kfd.host import PAGE
+from gputrace.kfd.labels import Label
 from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, R, Stall
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from errno import EFAULT, EINVAL, ENODEV
 
 from gputrace.devices.emulated.events import EventTable
-from gputrace.devices.emulated.labels import Labels
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
@@ -17,6 +16,7 @@ from gputrace.families import Family
 from gputrace.formats.ioctl import EVENT_PAGE_BYTES, PROCESS_DOORBELL_BYTES, AllocFlag
 from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
+from gputrace.kfd.labels import Labels
 from gputrace.kfd.port import Fault
 from gputrace.kfd.topology import Node, Topology
 

@@ -1,6 +1,10 @@
 """Names of address ranges: the innermost counts, and what is gone is remembered."""
 
-from gputrace.devices.emulated.labels import Label, Labels
+import random
+
+import pytest
+
+from gputrace.kfd.labels import Label, Labels
 
 
 def made():
@@ -30,3 +34,23 @@ def test_a_name_taken_away_is_remembered_until_something_else_lies_there():
     assert labels.describe(0x4010) == "buffer 'x' + 0x10, which is gone"
     labels.put(Label(0x4000, 0x20, "buffer", "y"))
     assert labels.describe(0x4010) == "buffer 'y' + 0x10"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_range_found_is_one_that_holds_the_address_and_begins_last(seed):
+    rng = random.Random(seed)
+    labels, model = Labels(), {}
+    for number in range(60):
+        start, size = rng.randrange(400), rng.choice((1, 8, 40, 300))
+        name = "" if rng.random() < 0.2 else f"n{number}"
+        labels.put(Label(start, size, "buffer", name))
+        model.pop(start, None)
+        if name:
+            model[start] = Label(start, size, "buffer", name)
+        for address in range(0, 720, 7):
+            around = [one for one in model.values() if one.holds(address)]
+            expected = max(around, key=lambda one: one.address, default=None)
+            assert labels.at(address) == expected
+            if expected is not None and address == expected.address:
+                assert labels.short(address) == expected.name
+    assert labels.short(5000) == "0x1388"
