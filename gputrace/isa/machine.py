@@ -5,20 +5,16 @@ advances by a budget of wave-instructions at a time. Nothing here looks at a clo
 random source: the same launch and memory give the same result in the same order.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice, product
+from itertools import islice
 from typing import Literal
 
-import numpy as np
-
-from gputrace.errors import UsageError
+from gputrace.errors import DecodeError, UsageError
 from gputrace.families import Family, family
-from gputrace.isa import state
 from gputrace.isa.decode import Decoder, decoder
 from gputrace.isa.graph import Graph
+from gputrace.isa.initial import Initial
 from gputrace.isa.launch import (
-    Dimensions,
     Done,
     Endless,
     Fault,
@@ -34,9 +30,18 @@ from gputrace.isa.launch import (
     View,
 )
 from gputrace.isa.meanings import MEANINGS
-from gputrace.isa.numpy_engine import BadAccess, NoMeaning, NumpyEngine, Stop, Wave, new_wave
+from gputrace.isa.numpy_engine import (
+    BadAccess,
+    Context,
+    NoMeaning,
+    NumpyEngine,
+    Program,
+    Stop,
+    prepare,
+)
 from gputrace.isa.semantics import trace_instruction
 from gputrace.isa.trace import Mode, NotModelled
+from gputrace.isa.waves import ENDED, RUNNING, WAITING, Group, Wave
 
 __all__ = [
     "Done",
@@ -57,8 +62,9 @@ __all__ = [
 
 _LONGEST = 20  # bytes of the longest instruction
 _SLICE = 4096  # wave-instructions until the next wave of the group has its turn
-_PATIENCE = 1 << 20  # wave-instructions that a group may take before another joins it
-_RESIDENT = 64  # groups that may run side by side
+_PATIENCE = 1 << 16  # wave-instructions that a group may take before another joins it
+_RESIDENT = 1024  # groups that may run side by side
+_REMEMBERED = 1 << 16  # prepared instructions that a machine keeps
 
 
 class Machine:
@@ -71,6 +77,7 @@ class Machine:
         self.family: Family = family(target)
         self.engine = engine
         self._decoders: dict[int, Decoder] = {}
+        self._programs: dict[tuple[Mode, int, bytes], Program] = {}
 
     def decoder(self, wave_size: int) -> Decoder:
         """Return the decoder for waves of this size."""
@@ -80,44 +87,48 @@ class Machine:
             self._decoders[wave_size] = decoder(self.family.name, wave_size)
         return self._decoders[wave_size]
 
+    def graph(self, mode: Mode, pc: int, code: bytes) -> Graph:
+        """Return what the instruction at the start of some code does; raises NoMeaning."""
+        try:
+            instruction = replace(self.decoder(mode.wave_size).decode(code, 0), address=pc)
+        except DecodeError as error:
+            raw = error.raw if isinstance(error.raw, int) else int.from_bytes(error.raw, "little")
+            raise NoMeaning("", (raw & 0xFFFFFFFF,), error.reason) from error
+        try:
+            return trace_instruction(instruction, mode, MEANINGS)
+        except NotModelled as error:
+            raise NoMeaning(instruction.mnemonic, instruction.words, str(error)) from error
+
+    def program(self, mode: Mode, pc: int, code: bytes, context: Context) -> Program:
+        """Return an instruction made ready for the numpy engine."""
+        key = mode, pc, code
+        found = self._programs.get(key)
+        if found is None:
+            found = prepare(self.graph(mode, pc, code), context)
+            if len(self._programs) >= _REMEMBERED:
+                self._programs.clear()
+            self._programs[key] = found
+        return found
+
     def start(self, launch: KernelLaunch, memory: Memory) -> "Execution":
         """Begin a dispatch; nothing runs before `Execution.run`."""
         if launch.target != self.family.name:
             raise UsageError(f"a launch for {launch.target} on a machine for {self.family.name}")
+        self.decoder(launch.wave_size)
         return Execution(self, launch, memory)
 
 
-class Group:
-    """One work-group that has been started: its waves and its LDS."""
-
-    def __init__(self, place: Dimensions, waves: list[Wave], lds_bytes: int) -> None:
-        self.place = place
-        self.waves = waves
-        self.lds = np.zeros(lds_bytes, np.uint8)
-        self.executed = 0
-
-    def release(self) -> None:
-        """Let all waves go on when each that lives has come to the barrier."""
-        living = [wave for wave in self.waves if not wave.ended]
-        if all(wave.waiting for wave in living):
-            for wave in living:
-                wave.waiting = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether no wave is left."""
-        return all(wave.ended for wave in self.waves)
-
-
 class Execution:
-    """One dispatch on its way: advance it with `run` until the outcome is not `Paused`."""
+    """One dispatch on its way: advance it with `run` until the outcome is not `Paused`.
+
+    The order does not depend on the engine. Groups run one after another; each wave of a group has
+    its turn until it ends, waits at a barrier, or has taken its share of instructions and jumps
+    backwards (or to an address in a register). A group that takes long is joined by the next.
+    """
 
     def __init__(self, machine: Machine, launch: KernelLaunch, memory: Memory) -> None:
         self.launch = launch
-        self.instructions = 0
-        """Wave-instructions executed so far."""
-        self._family = machine.family
-        self._decoder = machine.decoder(launch.wave_size)
+        self._machine = machine
         self._view = View(memory)
         self._mode = Mode(
             wave_size=launch.wave_size,
@@ -126,65 +137,95 @@ class Execution:
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
         )
-        self._engine = NumpyEngine(self._view, launch.wave_size, self._graph_at)
-        self._pending = self._places()
+        self._context = Context(self._view, launch.wave_size)
+        self._numpy = NumpyEngine(self._context, self._program_at)
+        self._initial = Initial(launch, machine.family)
+        self._pending = self._initial.places()
         self._groups: list[Group] = []
         self._outcome: Outcome | None = None
         self._turn = 0
+        self._in_round = False
+        self._stop_at = 0
+
+    @property
+    def instructions(self) -> int:
+        """Wave-instructions executed so far."""
+        return self._context.now
 
     def run(self, budget: int) -> Outcome:
-        """Execute about `budget` wave-instructions more; a final outcome is returned again."""
+        """Execute about `budget` wave-instructions more; a final outcome is returned again.
+
+        A pause comes before the turn of a wave or where a turn could end, so the count may go
+        beyond the budget by the longest way through the code without a jump backwards.
+        """
         if self._outcome is not None:
             return self._outcome
         self._refresh()
-        end = self.instructions + budget
-        while self.instructions < end:
-            group = self._next_group()
-            if group is None:
+        self._stop_at = self.instructions + budget
+        while True:
+            if not self._in_round and not self._next_group():
                 self._outcome = Done()
                 return self._outcome
-            bad = self._advance(group, min(_SLICE, end - self.instructions))
-            if bad is not None:
-                self._outcome = bad
-                return bad
-        return Paused()
+            outcome = self._round(self._groups[self._turn])
+            if outcome is not None:
+                if not isinstance(outcome, Paused):
+                    self._outcome = outcome
+                return outcome
+            self._in_round = False
 
     def _refresh(self) -> None:
         if self._view.version is not None and self._view.version != self._view.memory.version:
-            self._engine.forget()
+            self._numpy.forget()
         self._view.refresh()
 
-    # --- order: groups one after another; a group that takes long is joined by the next
+    # --- order
 
-    def _next_group(self) -> Group | None:
+    def _next_group(self) -> bool:
         self._groups = [group for group in self._groups if not group.ended]
         slow = all(group.executed > _PATIENCE for group in self._groups)
-        if slow and len(self._groups) < _RESIDENT:
-            self._groups += [self._new_group(place) for place in islice(self._pending, 1)]
+        if slow and len(self._groups) < self._most_groups():
+            self._groups += [self._start_group(place) for place in islice(self._pending, 1)]
         if not self._groups:
-            return None
+            return False
         self._turn = (self._turn + 1) % len(self._groups)
-        return self._groups[self._turn]
+        self._in_round = True
+        return True
 
-    def _advance(self, group: Group, budget: int) -> Outcome | None:
-        # Each wave of the group that can run has a turn.
-        for wave in group.waves:
-            if wave.ended or wave.waiting:
-                continue
-            before = wave.executed
-            try:
-                stop = self._engine.run(wave, group.lds, budget)
-            except BadAccess as error:
-                return self._fault(group, wave, error)
-            except NoMeaning as error:
-                place = Place(group.place, wave.number, wave.pc)
-                return Unsupported(place, error.name, error.words, error.reason)
-            finally:
-                self.instructions += wave.executed - before
-                group.executed += wave.executed - before
-            wave.ended = stop is Stop.END
-            wave.waiting = stop is Stop.BARRIER
+    def _round(self, group: Group) -> Outcome | None:
+        # Each wave of the group that can run has a turn; None when the round is over.
+        while group.turn < len(group.waves):
+            wave = group.waves[group.turn]
+            if wave.status == RUNNING:
+                if self.instructions >= self._stop_at:
+                    return Paused()
+                if group.turn_end is None:
+                    group.turn_end = self.instructions + _SLICE
+                outcome = self._run_wave(group, wave, group.turn_end)
+                if outcome is not None:
+                    return outcome
+            group.turn += 1
+            group.turn_end = None
+        group.turn = 0
         group.release()
+        return None
+
+    def _run_wave(self, group: Group, wave: Wave, turn_end: int) -> Outcome | None:
+        before = self.instructions
+        try:
+            stop = self._numpy.run(wave, group.lds, min(turn_end, self._stop_at))
+        except BadAccess as error:
+            return self._fault(group, wave, error)
+        except NoMeaning as error:
+            place = Place(group.place, wave.number, wave.pc)
+            return Unsupported(place, error.name, error.words, error.reason)
+        finally:
+            group.executed += self.instructions - before
+        if stop is Stop.END:
+            wave.status = ENDED
+        elif stop is Stop.BARRIER:
+            wave.status = WAITING
+        elif self.instructions < turn_end:
+            return Paused()
         return None
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:
@@ -192,94 +233,27 @@ class Execution:
         image = RegisterImage(wave.scalars.copy(), wave.vectors.copy())
         return Fault(error.address, error.access, error.size, error.lanes, place, image)
 
+    # --- groups side by side have scratch of their own
+
+    def _waves_of_one(self) -> int:
+        return self._initial.waves_of(self.launch.group_size)
+
+    def _most_groups(self) -> int:
+        if not self.launch.scratch_wave_bytes:
+            return _RESIDENT
+        return max(1, min(_RESIDENT, self.launch.scratch_waves // self._waves_of_one()))
+
+    def _start_group(self, place: tuple[int, int, int]) -> Group:
+        taken = {group.slot for group in self._groups}
+        slot = next(n for n in range(len(taken) + 1) if n not in taken)
+        group = self._initial.group(place, slot * self._waves_of_one())
+        group.slot = slot
+        return group
+
     # --- code
 
-    def _graph_at(self, pc: int) -> Graph:
+    def _program_at(self, pc: int) -> Program:
         code = self._view.fetch(pc, _LONGEST)
         if code is None:
             raise BadAccess(pc, "execute", 4, 0)
-        instruction = replace(self._decoder.decode(code, 0), address=pc)
-        try:
-            return trace_instruction(instruction, self._mode, MEANINGS)
-        except NotModelled as error:
-            raise NoMeaning(instruction.mnemonic, instruction.words, str(error)) from error
-
-    # --- the state in which waves begin
-
-    def _places(self) -> Iterator[Dimensions]:
-        first, count = self.launch.first_group, self.launch.groups
-        axes = [range(first[axis], first[axis] + count[axis]) for axis in (2, 1, 0)]
-        return ((x, y, z) for z, y, x in product(*axes))
-
-    def _size_of(self, place: Dimensions) -> Dimensions:
-        launch = self.launch
-        sizes = [
-            launch.partial[axis]
-            if launch.partial[axis] and place[axis] == launch.first_group[axis] + count - 1
-            else launch.group_size[axis]
-            for axis, count in enumerate(launch.groups)
-        ]
-        return sizes[0], sizes[1], sizes[2]
-
-    def _new_group(self, place: Dimensions) -> Group:
-        size = self._size_of(place)
-        items = size[0] * size[1] * size[2]
-        lanes = self.launch.wave_size
-        count = -(-items // lanes)
-        waves = [self._new_wave(place, size, number, count) for number in range(count)]
-        return Group(place, waves, self.launch.lds_bytes)
-
-    def _new_wave(self, place: Dimensions, size: Dimensions, number: int, count: int) -> Wave:
-        launch = self.launch
-        wave = new_wave(number, launch.wave_size, launch.entry)
-        ids = np.arange(launch.wave_size, dtype=np.uint32) + np.uint32(number * launch.wave_size)
-        active = ids < size[0] * size[1] * size[2]
-        mask = int.from_bytes(np.packbits(active, bitorder="little").tobytes(), "little")
-        wave.scalars[state.EXEC] = mask & 0xFFFFFFFF
-        wave.scalars[state.EXEC + 1] = mask >> 32
-        self._place_ids(wave, ids, size)
-        at = len(launch.user_data)
-        wave.scalars[:at] = launch.user_data
-        self._place_system(wave, at, place, number, count)
-        return wave
-
-    def _place_ids(
-        self, wave: Wave, ids: "np.ndarray[tuple[int], np.dtype[np.uint32]]", size: Dimensions
-    ) -> None:
-        wanted = self.launch.rsrc2 >> 11 & 3
-        x, y = ids % size[0], ids // size[0] % size[1]
-        z = ids // (size[0] * size[1])
-        if self._family.packed_work_item_ids:
-            wave.vectors[0] = x | (y << 10 if wanted > 0 else 0) | (z << 20 if wanted > 1 else 0)
-            return
-        wave.vectors[0] = x
-        if wanted > 0:
-            wave.vectors[1] = y
-        if wanted > 1:
-            wave.vectors[2] = z
-
-    def _place_system(
-        self, wave: Wave, at: int, place: Dimensions, number: int, count: int
-    ) -> None:
-        rsrc2, scalars = self.launch.rsrc2, wave.scalars
-        if self._family.work_group_ids == "ttmp":
-            scalars[state.TTMP + 9] = place[0]
-            scalars[state.TTMP + 7] = place[1] | place[2] << 16
-            scalars[state.TTMP + 8] = number << 25
-        else:
-            for axis in range(3):
-                if rsrc2 >> (7 + axis) & 1:
-                    scalars[at] = place[axis]
-                    at += 1
-        if rsrc2 >> 10 & 1:
-            scalars[at] = count | (1 << 31 if number == 0 else 0)
-            at += 1
-        slot = number % max(1, self.launch.scratch_waves)
-        offset = slot * self.launch.scratch_wave_bytes
-        if self._family.flat_scratch == "absolute":
-            if rsrc2 & 1:
-                scalars[at] = offset
-            return
-        base = self.launch.scratch_base + offset
-        scalars[state.FLAT_SCRATCH] = base & 0xFFFFFFFF
-        scalars[state.FLAT_SCRATCH + 1] = base >> 32
+        return self._machine.program(self._mode, pc, code, self._context)

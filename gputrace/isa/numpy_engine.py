@@ -4,7 +4,7 @@ It is the cold path of the machine and the yardstick that compiled code is held 
 of a wave are one array; atomics and stores to one place take effect in the order of the lanes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gputrace.errors import DecodeError
-from gputrace.isa import state
 from gputrace.isa.graph import Graph, Node
 from gputrace.isa.launch import Access, View
 from gputrace.isa.primitives import PRIMS, Array
+from gputrace.isa.waves import Wave
 
 
 class Stop(Enum):
@@ -24,7 +23,8 @@ class Stop(Enum):
 
     END = "end"
     BARRIER = "barrier"
-    BUDGET = "budget"
+    TURN = "turn"
+    COMPILED = "compiled"
 
 
 class BadAccess(Exception):
@@ -41,35 +41,6 @@ class NoMeaning(Exception):
     def __init__(self, name: str, words: tuple[int, ...], reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name, self.words, self.reason = name, words, reason
-
-
-@dataclass(slots=True)
-class Wave:
-    """The registers of one wave and where it stands."""
-
-    number: int
-    words: NDArray[np.uint32]
-    wave_size: int
-    pc: int
-    ended: bool = False
-    waiting: bool = False
-    executed: int = 0
-
-    @property
-    def scalars(self) -> NDArray[np.uint32]:
-        """Return the scalar words."""
-        return self.words[: state.SCALARS]
-
-    @property
-    def vectors(self) -> NDArray[np.uint32]:
-        """Return the vector registers as (register, lane)."""
-        return self.words[state.SCALARS :].reshape(state.VECTORS, self.wave_size)
-
-
-def new_wave(number: int, wave_size: int, pc: int) -> Wave:
-    """Return a wave with all registers zero."""
-    words = np.zeros(state.SCALARS + state.VECTORS * wave_size, np.uint32)
-    return Wave(number, words, wave_size, pc)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +81,12 @@ class Context:
         self.wave_size = wave_size
         self.lds: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.now = 0
+        """Wave-instructions of the dispatch so far: what clocks show."""
+        self.changes = 0
+        """Stores and atomics that changed memory, and clocks read: what no state repeats with."""
         self.next_pc = 0
         self.stop: Stop | None = None
+        self.jumped = False
         self._effects: dict[str, Callable[..., Any]] = {
             "get_scalar": self._get_scalar,
             "put_scalar": self._put_scalar,
@@ -223,7 +198,10 @@ class Context:
         raw = np.array(self._lanes(value, address)).view(np.uint8).reshape(len(address), size)
         span = np.arange(size)
         for data, offset, lanes in self._where(node.attribute, address, mask, size):
-            data[offset[:, None] + span] = raw[lanes]
+            places = offset[:, None] + span
+            if node.attribute != "lds" and not np.array_equal(data[places], raw[lanes]):
+                self.changes += 1
+            data[places] = raw[lanes]
 
     def _atomic(self, node: Node, address: Array, *args: Array) -> Array:
         *data, mask = args
@@ -240,12 +218,15 @@ class Context:
             old = np.frombuffer(cell.tobytes(), kind)
             new = ATOMICS[str(operation)](old, *(d[lane : lane + 1] for d in data))
             result[lane] = old[0]
-            cell[:] = np.frombuffer(new.astype(kind).tobytes(), np.uint8)
+            bytes_of = np.frombuffer(new.astype(kind).tobytes(), np.uint8)
+            self.changes += space != "lds" and not np.array_equal(bytes_of, cell)
+            cell[:] = bytes_of
         return result
 
     # --- control
 
     def _clock(self, node: Node) -> Array:
+        self.changes += 1
         return np.array([self.now], np.uint64)
 
     def _here(self, node: Node) -> Array:
@@ -261,6 +242,7 @@ class Context:
 
     def _jump_to(self, node: Node, target: Array) -> None:
         self.next_pc = int(target[0])
+        self.jumped = True
 
     def _barrier(self, node: Node) -> None:
         self._jump(node)
@@ -291,6 +273,15 @@ def _one(old: Array) -> Any:
     return old.dtype.type(1)
 
 
+def _float_extreme(old: Array, data: Array, least: bool) -> Array:
+    # A NaN gives the other operand; -0 is less than +0.
+    if np.isnan(old[0]) or np.isnan(data[0]):
+        return data if np.isnan(old[0]) else old
+    if old[0] == data[0]:
+        return old if bool(np.signbit(old[0])) == least else data
+    return old if bool(old[0] < data[0]) == least else data
+
+
 ATOMICS: dict[str, Callable[..., Array]] = {
     "add": lambda old, data: old + data,
     "sub": lambda old, data: old - data,
@@ -306,6 +297,8 @@ ATOMICS: dict[str, Callable[..., Array]] = {
     "inc": lambda old, data: np.where(old >= data, 0 * old, old + _one(old)),
     "dec": lambda old, data: np.where((old == 0) | (old > data), data, old - _one(old)),
     "fadd": lambda old, data: old + data,
+    "fmin": lambda old, data: _float_extreme(old, data, least=True),
+    "fmax": lambda old, data: _float_extreme(old, data, least=False),
 }
 """The new value of each atomic, from the old one, the data and, to compare, the expected value."""
 
@@ -313,35 +306,44 @@ ATOMICS: dict[str, Callable[..., Array]] = {
 class NumpyEngine:
     """Runs waves by evaluating one instruction after another."""
 
-    def __init__(self, view: View, wave_size: int, graph_at: Callable[[int], Graph]) -> None:
-        self.context = Context(view, wave_size)
-        self._graph_at = graph_at
+    def __init__(self, context: Context, program_at: Callable[[int], Program]) -> None:
+        self.context = context
+        self._program_at = program_at
         self._programs: dict[int, Program] = {}
 
     def forget(self) -> None:
         """Drop what was prepared: the code may have changed."""
         self._programs.clear()
 
-    def run(self, wave: Wave, lds: NDArray[np.uint8], budget: int) -> Stop:
-        """Run a wave until it stops or has executed `budget` instructions.
+    def run(
+        self, wave: Wave, lds: NDArray[np.uint8], limit: int, compiled: Container[int] = ()
+    ) -> Stop:
+        """Run a wave until it stops, comes to compiled code, or jumps with `limit` reached.
 
-        Raises BadAccess and NoMeaning with the wave still at the instruction concerned.
+        A wave may be interrupted after a jump backwards or to an address in a register, when the
+        dispatch has executed `limit` instructions or more: places that do not depend on the
+        engine. Raises BadAccess and NoMeaning with the wave still at the instruction concerned.
         """
         context = self.context
         context.enter(wave, lds)
         context.stop = None
         with np.errstate(all="ignore"):
-            for _ in range(budget):
-                self._step(wave)
+            while True:
+                pc = wave.pc
+                self._step(wave, pc)
                 if context.stop is not None:
                     return context.stop
-        return Stop.BUDGET
+                if (context.jumped or context.next_pc <= pc) and context.now >= limit:
+                    return Stop.TURN
+                if context.next_pc in compiled:
+                    return Stop.COMPILED
 
-    def _step(self, wave: Wave) -> None:
-        program = self._programs.get(wave.pc)
+    def _step(self, wave: Wave, pc: int) -> None:
+        program = self._programs.get(pc)
         if program is None:
-            program = self._programs[wave.pc] = self._prepare(wave.pc)
+            program = self._programs[pc] = self._program_at(pc)
         context = self.context
+        context.jumped = False
         values: list[Any] = [None] * program.length
         for index, value in program.constants:
             values[index] = value
@@ -350,10 +352,3 @@ class NumpyEngine:
         context.now += 1
         wave.executed += 1
         wave.pc = context.next_pc
-
-    def _prepare(self, pc: int) -> Program:
-        try:
-            return prepare(self._graph_at(pc), self.context)
-        except DecodeError as error:
-            raw = error.raw if isinstance(error.raw, int) else int.from_bytes(error.raw, "little")
-            raise NoMeaning("", (raw & 0xFFFFFFFF,), error.reason) from error

@@ -1,0 +1,158 @@
+"""The state in which the waves of a dispatch begin: which groups, which registers.
+
+Source: LLVM, AMDGPUUsage.rst, "Initial Kernel Execution State"; the order of user and system SGPRs
+is that of its tables.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gputrace.families import Family
+from gputrace.isa import state
+from gputrace.isa.launch import Dimensions, KernelLaunch, Words
+from gputrace.isa.waves import Group, Wave, aligned
+
+INITIAL_VECTORS = 3
+"""Vector registers that may hold something when a wave begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceWords:
+    """Which scalar words hold a group's place: -1 for none; y and z may share one."""
+
+    x: int
+    y: int
+    z: int
+
+
+class Initial:
+    """Makes the groups of one launch."""
+
+    def __init__(self, launch: KernelLaunch, family: Family) -> None:
+        self.launch = launch
+        self._family = family
+        self._templates: dict[Dimensions, Words] = {}
+        self.place_words = self._find_place_words()
+
+    def places(self) -> Iterator[Dimensions]:
+        """Yield the groups in the order in which they start: x runs fastest."""
+        first, count = self.launch.first_group, self.launch.groups
+        axes = [range(first[axis], first[axis] + count[axis]) for axis in (2, 1, 0)]
+        return ((x, y, z) for z, y, x in product(*axes))
+
+    def size_of(self, place: Dimensions) -> Dimensions:
+        """Return the work-items of a group on each axis."""
+        launch = self.launch
+        sizes = [
+            launch.partial[axis]
+            if launch.partial[axis] and place[axis] == launch.first_group[axis] + count - 1
+            else launch.group_size[axis]
+            for axis, count in enumerate(launch.groups)
+        ]
+        return sizes[0], sizes[1], sizes[2]
+
+    def waves_of(self, size: Dimensions) -> int:
+        """Return the number of waves of a group of this size."""
+        return -(-size[0] * size[1] * size[2] // self.launch.wave_size)
+
+    def group(self, place: Dimensions, slot: int = 0) -> Group:
+        """Start a group whose waves use scratch from wave slot `slot` on."""
+        size = self.size_of(place)
+        template = self.template(size)
+        group = Group(place, len(template), self.launch.wave_size, self.launch.lds_bytes)
+        used = state.SCALARS + INITIAL_VECTORS * self.launch.wave_size
+        group.words[:, :used] = template[:, :used]
+        self.put_place(group.words, place)
+        if slot:
+            for wave in group.waves:
+                self._put_scratch(wave, slot + wave.number)
+        group.records[:, 1] = self.launch.entry
+        return group
+
+    def put_place(self, words: Words, place: Dimensions) -> None:
+        """Write a group's place into the registers of its waves."""
+        at = self.place_words
+        if at.x >= 0:
+            words[:, at.x] = place[0]
+        if at.y == at.z:
+            if at.y >= 0:
+                words[:, at.y] = place[1] | place[2] << 16
+            return
+        if at.y >= 0:
+            words[:, at.y] = place[1]
+        if at.z >= 0:
+            words[:, at.z] = place[2]
+
+    def template(self, size: Dimensions) -> Words:
+        """Return the registers of all waves of a group of this size, its place left out."""
+        if size not in self._templates:
+            count, lanes = self.waves_of(size), self.launch.wave_size
+            row = state.SCALARS + state.VECTORS * lanes
+            words: Words = aligned(count * row, np.uint32).reshape(count, row)
+            for number in range(count):
+                self._begin(Wave(number, words[number], np.zeros(4, np.uint64)), size, count)
+            self._templates[size] = words
+        return self._templates[size]
+
+    def _begin(self, wave: Wave, size: Dimensions, count: int) -> None:
+        launch, lanes = self.launch, self.launch.wave_size
+        ids = np.arange(lanes, dtype=np.uint32) + np.uint32(wave.number * lanes)
+        active = ids < size[0] * size[1] * size[2]
+        mask = int.from_bytes(np.packbits(active, bitorder="little").tobytes(), "little")
+        wave.scalars[state.EXEC] = mask & 0xFFFFFFFF
+        wave.scalars[state.EXEC + 1] = mask >> 32
+        self._put_item_ids(wave, ids, size)
+        wave.scalars[: len(launch.user_data)] = launch.user_data
+        self._put_system(wave, count)
+
+    def _put_item_ids(self, wave: Wave, ids: NDArray[np.uint32], size: Dimensions) -> None:
+        wanted = self.launch.rsrc2 >> 11 & 3
+        x, y = ids % size[0], ids // size[0] % size[1]
+        z = ids // (size[0] * size[1])
+        if self._family.packed_work_item_ids:
+            wave.vectors[0] = x | (y << 10 if wanted > 0 else 0) | (z << 20 if wanted > 1 else 0)
+            return
+        wave.vectors[0] = x
+        if wanted > 0:
+            wave.vectors[1] = y
+        if wanted > 1:
+            wave.vectors[2] = z
+
+    def _find_place_words(self) -> PlaceWords:
+        if self._family.work_group_ids == "ttmp":
+            return PlaceWords(state.TTMP + 9, state.TTMP + 7, state.TTMP + 7)
+        at, words = len(self.launch.user_data), []
+        for axis in range(3):
+            wanted = self.launch.rsrc2 >> (7 + axis) & 1
+            words.append(at if wanted else -1)
+            at += wanted
+        return PlaceWords(*words)
+
+    def _put_system(self, wave: Wave, count: int) -> None:
+        launch, scalars = self.launch, wave.scalars
+        at = len(launch.user_data)
+        if self._family.work_group_ids == "ttmp":
+            scalars[state.TTMP + 8] = wave.number << 25
+        else:
+            at += (launch.rsrc2 >> 7 & 7).bit_count()
+        if launch.rsrc2 >> 10 & 1:
+            scalars[at] = count | (1 << 31 if wave.number == 0 else 0)
+        self._put_scratch(wave, wave.number)
+
+    def _put_scratch(self, wave: Wave, slot: int) -> None:
+        launch, scalars = self.launch, wave.scalars
+        offset = slot % max(1, launch.scratch_waves) * launch.scratch_wave_bytes
+        if self._family.flat_scratch == "absolute":
+            if launch.rsrc2 & 1:
+                at = len(launch.user_data) + (launch.rsrc2 >> 10 & 1)
+                if self._family.work_group_ids != "ttmp":
+                    at += (launch.rsrc2 >> 7 & 7).bit_count()
+                scalars[at] = offset
+            return
+        base = launch.scratch_base + offset
+        scalars[state.FLAT_SCRATCH] = base & 0xFFFFFFFF
+        scalars[state.FLAT_SCRATCH + 1] = base >> 32

@@ -1,0 +1,99 @@
+"""The waves of a work-group in memory: what both engines read and write.
+
+A group is one block of registers, one row for each wave in the layout of `gputrace.isa.state`, a
+record of four 64-bit words for each wave (address of its registers, program counter, status,
+instructions executed), and the LDS. Compiled code works on the same memory.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gputrace.isa import state
+from gputrace.isa.launch import Dimensions, Words
+
+RUNNING: Final = 0
+WAITING: Final = 1
+ENDED: Final = 2
+
+RECORD_WORDS: Final = 4
+_ALIGNMENT = 64
+
+
+def aligned(count: int, kind: type[np.generic]) -> NDArray[Any]:
+    """Return `count` zeros that begin at a multiple of 64 bytes."""
+    size = count * np.dtype(kind).itemsize
+    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    skip = -raw.ctypes.data % _ALIGNMENT
+    return raw[skip : skip + size].view(kind)
+
+
+class Wave:
+    """One wave of a group: its registers, and where it stands."""
+
+    def __init__(self, number: int, words: Words, record: NDArray[np.uint64]) -> None:
+        self.number = number
+        self.scalars = words[: state.SCALARS]
+        """The scalar words."""
+        self.vectors = words[state.SCALARS :].reshape(state.VECTORS, -1)
+        """The vector registers as (register, lane)."""
+        self._record = record
+
+    @property
+    def pc(self) -> int:
+        """Address of the next instruction."""
+        return int(self._record[1])
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self._record[1] = value
+
+    @property
+    def status(self) -> int:
+        """One of RUNNING, WAITING (at a barrier) and ENDED."""
+        return int(self._record[2])
+
+    @status.setter
+    def status(self, value: int) -> None:
+        self._record[2] = value
+
+    @property
+    def executed(self) -> int:
+        """Instructions that the wave has executed."""
+        return int(self._record[3])
+
+    @executed.setter
+    def executed(self, value: int) -> None:
+        self._record[3] = value
+
+
+class Group:
+    """One work-group that has been started."""
+
+    def __init__(self, place: Dimensions, count: int, wave_size: int, lds_bytes: int) -> None:
+        self.place = place
+        self.row = state.SCALARS + state.VECTORS * wave_size
+        self.words = aligned(count * self.row, np.uint32).reshape(count, self.row)
+        self.records = aligned(count * RECORD_WORDS, np.uint64).reshape(count, RECORD_WORDS)
+        self.lds: NDArray[np.uint8] = aligned(lds_bytes, np.uint8)
+        self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
+        self.waves = [Wave(n, self.words[n], self.records[n]) for n in range(count)]
+        self.executed = 0
+        self.slot = 0
+        """Which part of the scratch memory the group has."""
+        self.turn = 0
+        """Number of the wave whose turn it is in the round."""
+        self.turn_end: int | None = None
+        """Count of instructions at which that turn ends; None when it has not begun."""
+
+    def release(self) -> None:
+        """Let all waves go on when each that lives has come to the barrier."""
+        status = self.records[:, 2]
+        if not (status == RUNNING).any():
+            status[status == WAITING] = RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """Whether no wave is left."""
+        return bool((self.records[:, 2] == ENDED).all())
