@@ -9,7 +9,8 @@ does.
 from collections.abc import Callable
 from typing import Any
 
-from gputrace.devices.emulated.command import CommandProcessor, aligned
+from gputrace.devices.emulated.checks import aligned
+from gputrace.devices.emulated.command import CommandProcessor
 from gputrace.devices.emulated.dispatch import Dispatcher
 from gputrace.devices.emulated.effects import (
     AtEnd,

@@ -4,9 +4,11 @@ It decodes with the declarations in `gputrace.formats.pm4` and yields effects. W
 for and the emulation does not do stops the engine by name; it is never passed over.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from struct import pack
 from typing import Any
 
+from gputrace.devices.emulated.checks import aligned, check, known, shown
 from gputrace.devices.emulated.dispatch import Dispatcher
 from gputrace.devices.emulated.effects import (
     AtEnd,
@@ -15,7 +17,6 @@ from gputrace.devices.emulated.effects import (
     Condition,
     Copy,
     Drain,
-    Effect,
     Engine,
     EngineStop,
     Fill,
@@ -41,33 +42,36 @@ from gputrace.formats.pm4 import (
     DmaFrom,
     DmaTo,
     Event,
+    EventIndex,
     Pm4Dialect,
     ReleaseData,
     ReleaseInterrupt,
     ReleaseTo,
     WaitOperation,
+    WaitSpace,
     WriteTo,
 )
 
 HDP_FLUSH_REQUEST, HDP_FLUSH_DONE = 0xE26, 0xE27
 """Dword numbers of GPU_HDP_FLUSH_REQ and _DONE; the flush is always done (nbio_7_9_0_offset.h)."""
 
-_QUIET_EVENTS = {Event.CACHE_FLUSH_AND_INV_EVENT, Event.CS_CONTEXT_DONE}
-_END_EVENTS = {
-    Event.CACHE_FLUSH_TS,
-    Event.CACHE_FLUSH_AND_INV_TS_EVENT,
-    Event.BOTTOM_OF_PIPE_TS,
-    Event.CS_DONE,
+_EVENTS = {
+    Event.CS_PARTIAL_FLUSH: EventIndex.CS_PARTIAL_FLUSH,
+    Event.CACHE_FLUSH_AND_INV_EVENT: EventIndex.OTHER,
+    Event.CS_CONTEXT_DONE: EventIndex.OTHER,
 }
+_END_EVENTS = {
+    Event.CACHE_FLUSH_TS: EventIndex.END_OF_PIPE,
+    Event.CACHE_FLUSH_AND_INV_TS_EVENT: EventIndex.END_OF_PIPE,
+    Event.BOTTOM_OF_PIPE_TS: EventIndex.END_OF_PIPE,
+    Event.CS_DONE: EventIndex.SHADER_DONE,
+}
+_MEMORY = (WriteTo.MEMORY, WriteTo.L2, WriteTo.MEMORY_SYNC)
+_RELEASE_TO = (ReleaseTo.MEMORY, ReleaseTo.L2)
+_CONDITIONAL = (ReleaseInterrupt.CONDITIONAL_32, ReleaseInterrupt.CONDITIONAL_64)
+_SILENT = (ReleaseInterrupt.NONE, ReleaseInterrupt.WRITE_CONFIRM_ONLY)
 _CAS = (AtomicOperation.CMPSWAP_32, AtomicOperation.CMPSWAP_64,
         AtomicOperation.CMPSWAP_RTN_32, AtomicOperation.CMPSWAP_RTN_64)  # fmt: skip
-
-
-def aligned(address: int, size: int, packet: str) -> int:
-    """Return the address, or stop: the hardware would drop its low bits and hit something else."""
-    if address % size:
-        raise EngineStop(f"{packet}: {address:#x} is not a multiple of {size}", address)
-    return address
 
 
 class CommandProcessor:
@@ -83,22 +87,28 @@ class CommandProcessor:
 
     def ring(self) -> Engine:
         """Execute a ring of packets, for ever."""
-        consumed = 0
+        layout_of, quiet, handlers = self.dialect.layout, self._QUIET, self._EXECUTE
+        done = Next(0)
         while True:
-            words = yield Next(consumed)
-            layout, size = self.dialect.layout(words, 0, len(words))
-            while size > len(words):
+            words = yield done
+            layout, size = layout_of(words, 0, len(words))
+            if size > len(words):
                 words = yield More(size)
             packet = layout.decode(words, 0, size)
-            execute = self._EXECUTE.get(type(packet))
+            kind = type(packet)
+            if kind is not pm4.Nop:
+                check(packet)
+            done.consumed = size
+            if kind in quiet:
+                quiet[kind](self, packet)
+                continue
+            execute = handlers.get(kind)
             if execute is None:
                 raise refuse(packet.VENDOR_NAME)
-            if packet.unknown:
-                raise refuse(f"{packet.VENDOR_NAME} with reserved bits {packet.unknown:#x}")
             skip = yield from execute(self, packet)
-            while skip and len(words) < size + skip:
-                words = yield More(size + skip)
-            consumed = size + (skip or 0)
+            if skip:
+                yield More(size + skip)
+                done.consumed = size + skip
 
     def buffer(self, address: int, count: int, depth: int = 0) -> Engine:
         """Execute an indirect buffer of `count` dwords."""
@@ -111,56 +121,56 @@ class CommandProcessor:
 
     def _stream(self, base: int, words: Sequence[int], depth: int) -> Any:
         at, end = 0, len(words)
+        everywhere = (1 << len(self.registers)) - 1
         narrowed = -1
         while at < end:
-            yield Pass(base + 4 * at)
+            place = base + 4 * at
+            yield Pass(place)
             layout, size = self.dialect.layout(words, at, end)
             if at + size > end:
                 reason = f"{layout.VENDOR_NAME} of {size} dwords, {end - at} are left in the buffer"
-                raise EngineStop(f"truncated packet: {reason}", base + 4 * at)
+                raise EngineStop(f"truncated packet: {reason}", place)
             packet = layout.decode(words, at, size)
             if at >= narrowed >= 0:
-                self._selected, narrowed = (1 << len(self.registers)) - 1, -1
+                self._selected, narrowed = everywhere, -1
             at += size
             if isinstance(packet, pm4.PredExec):
-                self._selected = packet.xcc_select & ((1 << len(self.registers)) - 1)
+                self._selected = packet.xcc_select & everywhere
                 narrowed = at + packet.exec_count
             elif isinstance(packet, pm4.IndirectBuffer) and packet.chain:
                 self._checked(packet)
                 return packet
             elif self._selected:
-                if packet.unknown:
-                    raise refuse(f"{packet.VENDOR_NAME} with reserved bits {packet.unknown:#x}")
                 at += (yield from self._execute(packet, depth)) or 0
-        self._selected = (1 << len(self.registers)) - 1
+        self._selected = everywhere
         return None
 
     def _execute(self, packet: pm4.Packet, depth: int) -> Any:
+        kind = type(packet)
+        if kind is not pm4.Nop:
+            check(packet)
+        if kind in self._QUIET:
+            self._QUIET[kind](self, packet)
+            return 0
         if isinstance(packet, pm4.IndirectBuffer):
             if depth:
                 raise refuse("INDIRECT_BUFFER in a nested indirect buffer")
             return (yield from self._indirect(packet, depth + 1))
-        execute = self._EXECUTE.get(type(packet))
+        execute = self._EXECUTE.get(kind)
         if execute is None:
             raise refuse(packet.VENDOR_NAME)
         return (yield from execute(self, packet))
 
     # --- flow ----------------------------------------------------------------------------------
 
-    def _nothing(self, packet: pm4.Packet) -> Any:
-        return 0
-        yield
-
-    def _acquire(self, packet: pm4.Packet) -> Any:
-        # Memory is coherent here: invalidation has nothing to do, and it waits for no wave.
-        return 0
-        yield
+    def _nothing(self, packet: pm4.Packet) -> None:
+        # Padding; and caches, since memory is coherent here: an action waits for no wave.
+        pass
 
     def _checked(self, packet: pm4.IndirectBuffer) -> None:
         if not packet.valid:
             raise EngineStop("INDIRECT_BUFFER without its valid bit", packet.address)
-        if packet.vmid or packet.privileged or packet.inherit_vmid:
-            raise refuse("INDIRECT_BUFFER with a VMID or privilege")
+        check(packet)
 
     def _indirect(self, packet: pm4.IndirectBuffer, depth: int = 0) -> Any:
         self._checked(packet)
@@ -171,26 +181,29 @@ class CommandProcessor:
         value = yield Load(aligned(packet.address, 4, "COND_EXEC"), 4)
         return 0 if value else packet.exec_count
 
-    def _wait(self, packet: pm4.WaitRegMem) -> Any:
-        if packet.mes_action:
-            raise refuse("WAIT_REG_MEM with a scheduler action")
-        if not packet.polls_memory:
-            self._wait_register(packet)
-            value = self._poll(packet.poll_register) & packet.mask
-            if not Compare(packet.function).holds(value, packet.reference):
-                text = f"register {packet.poll_register:#x} is {value:#x} and nobody will write it"
-                yield Never(text)
+    def _wait(self, packet: pm4.WaitRegMem | pm4.WaitRegMem64) -> Any:
+        size = 8 if isinstance(packet, pm4.WaitRegMem64) else 4
+        known(WaitOperation, packet.operation, "WAIT_REG_MEM operation")
+        known(WaitSpace, packet.space, "WAIT_REG_MEM space")
+        function = known(Compare, packet.function, "WAIT_REG_MEM function")
+        if packet.polls_memory:
+            address = aligned(packet.address, size, "WAIT_REG_MEM")
+            yield Wait((Condition(address, size, function, packet.reference, packet.mask),))
             return 0
-        address = aligned(packet.address, 4, "WAIT_REG_MEM")
-        function = _known(Compare, packet.function, "WAIT_REG_MEM function")
-        yield Wait((Condition(address, 4, function, packet.reference, packet.mask),))
+        register = self._written_first(packet)
+        value = self._poll(register) & packet.mask
+        if not function.holds(value, packet.reference):
+            yield Never(f"register {register:#x} is {value:#x} and nobody will write it")
         return 0
 
-    def _wait_register(self, packet: pm4.WaitRegMem) -> None:
-        _known(Compare, packet.function, "WAIT_REG_MEM function")
+    def _written_first(self, packet: pm4.WaitRegMem | pm4.WaitRegMem64) -> int:
+        # The register that is polled, after the write that some forms of the packet make.
+        if isinstance(packet, pm4.WaitRegMem64):
+            raise refuse("WAIT_REG_MEM64 of registers")
         writes = packet.operation == WaitOperation.WR_WAIT_WR_REG
         if writes and packet.write_register != HDP_FLUSH_REQUEST:
             raise refuse(f"WAIT_REG_MEM writing register {packet.write_register:#x}")
+        return packet.poll_register
 
     def _poll(self, register: int) -> int:
         if register == HDP_FLUSH_DONE:
@@ -207,12 +220,23 @@ class CommandProcessor:
             raise refuse(f"register {number:#x}")
         return self._chosen()[0].get(number, 0)
 
-    def _set_registers(self, packet: pm4.SetShReg | pm4.SetUconfigReg) -> Any:
-        if isinstance(packet, pm4.SetShReg) and (packet.index or packet.vmid_shift):
-            raise refuse("SET_SH_REG with an index or VMID")
+    def _set_registers(self, packet: pm4.SetShReg | pm4.SetUconfigReg) -> None:
+        if isinstance(packet, pm4.SetShReg) and packet.index:
+            raise refuse(f"SET_SH_REG with index {packet.index}")
         self._write_registers(packet.register, packet.values)
-        return 0
-        yield
+
+    def _set_masked(self, packet: pm4.SetShRegIndex) -> None:
+        # Index 3 keeps compute units that the kernel masked off: here it masks none off.
+        for number in range(packet.register, packet.register + len(packet.values)):
+            if packet.index != 3 or not self.dispatcher.is_unit_mask(number):
+                raise refuse(f"SET_SH_REG_INDEX {packet.index} of register {number:#x}")
+        self._write_registers(packet.register, packet.values)
+
+    def _set_pairs(self, packet: pm4.SetShRegPairs) -> None:
+        if len(packet.pairs) % 2:
+            raise EngineStop("SET_SH_REG_PAIRS with half a pair")
+        for offset, value in zip(packet.pairs[::2], packet.pairs[1::2], strict=True):
+            self._write_registers(pm4.SH_BASE + (offset & 0xFFFF), (value,))
 
     def _write_registers(self, first: int, values: Sequence[int]) -> None:
         for number, value in enumerate(values, first):
@@ -242,18 +266,35 @@ class CommandProcessor:
     # --- memory --------------------------------------------------------------------------------
 
     def _write_data(self, packet: pm4.WriteData | pm4.WriteDataGfx12) -> Any:
-        to = packet.dst_sel
-        if to == WriteTo.REGISTER:
-            self._write_registers(packet.address, packet.data)
-        elif to in (WriteTo.MEMORY_SYNC, WriteTo.L2, WriteTo.MEMORY):
+        to, data = packet.dst_sel, packet.data
+        if to in _MEMORY:
             address = aligned(packet.address, 4, "WRITE_DATA")
-            data = packet.data[-1:] if packet.one_address else packet.data
+            if packet.one_address:
+                data = data[-1:]
             if len(data) == 1:
                 yield Store(address, 4, data[0])
             elif data:
-                yield StoreBytes(address, b"".join(v.to_bytes(4, "little") for v in data))
+                yield StoreBytes(address, pack(f"<{len(data)}I", *data))
+        elif to == WriteTo.REGISTER:
+            self._write_registers(packet.address, data)
         else:
-            raise refuse(f"WRITE_DATA to {_name(to)}")
+            raise refuse(f"WRITE_DATA to {shown(to)}")
+        return 0
+
+    def _cond_write(self, packet: pm4.CondWrite) -> Any:
+        function = known(Compare, packet.function, "COND_WRITE function")
+        if packet.polled:
+            value = yield Load(aligned(packet.poll_address, 4, "COND_WRITE"), 4)
+        else:
+            value = self._poll(packet.poll_address)
+        if not function.holds(value & packet.mask, packet.reference):
+            return 0
+        if packet.written:
+            yield Store(aligned(packet.write_address, 4, "COND_WRITE"), 4, packet.data)
+        elif packet.write_space == 0:
+            self._write_registers(packet.write_address, (packet.data,))
+        else:
+            raise refuse(f"COND_WRITE to space {packet.write_space}")
         return 0
 
     def _copy_data(self, packet: pm4.CopyData | pm4.CopyDataGfx12) -> Any:
@@ -269,7 +310,7 @@ class CommandProcessor:
         elif kind == CopyFrom.REGISTER and size == 4:
             value = self._register(packet.source)
         else:
-            raise refuse(f"COPY_DATA of {size} bytes from {_name(kind)}")
+            raise refuse(f"COPY_DATA of {size} bytes from {shown(kind)}")
         value &= (1 << 8 * size) - 1
         to = packet.dst_sel
         if to in (CopyTo.L2, CopyTo.MEMORY):
@@ -277,7 +318,7 @@ class CommandProcessor:
         elif to == CopyTo.REGISTER and size == 4:
             self._write_registers(packet.destination, (value,))
         else:
-            raise refuse(f"COPY_DATA of {size} bytes to {_name(to)}")
+            raise refuse(f"COPY_DATA of {size} bytes to {shown(to)}")
         return 0
 
     def _dma(self, packet: pm4.DmaData) -> Any:
@@ -286,19 +327,19 @@ class CommandProcessor:
         if packet.dst_sel == DmaTo.NOWHERE:
             return 0
         if packet.dst_sel not in (DmaTo.ADDRESS, DmaTo.L2):
-            raise refuse(f"DMA_DATA to {_name(packet.dst_sel)}")
+            raise refuse(f"DMA_DATA to {shown(packet.dst_sel)}")
         if packet.src_sel == DmaFrom.DATA:
             pattern = (packet.source & 0xFFFF_FFFF).to_bytes(4, "little")
             yield Fill(packet.destination, packet.byte_count, pattern)
         elif packet.src_sel in (DmaFrom.ADDRESS, DmaFrom.L2):
             yield Copy(packet.source, packet.destination, packet.byte_count)
         else:
-            raise refuse(f"DMA_DATA from {_name(packet.src_sel)}")
+            raise refuse(f"DMA_DATA from {shown(packet.src_sel)}")
         return 0
 
     def _atomic(self, packet: pm4.AtomicMem) -> Any:
-        operation = _known(AtomicOperation, packet.atomic, "ATOMIC_MEM operation")
-        command = _known(AtomicCommand, packet.command, "ATOMIC_MEM command")
+        operation = known(AtomicOperation, packet.atomic, "ATOMIC_MEM operation")
+        command = known(AtomicCommand, packet.command, "ATOMIC_MEM command")
         address = aligned(packet.address, operation.size, "ATOMIC_MEM")
         if command == AtomicCommand.LOOP_UNTIL_COMPARE_SATISFIED:
             if operation not in _CAS:
@@ -313,21 +354,19 @@ class CommandProcessor:
     # --- ends of the pipe ----------------------------------------------------------------------
 
     def _event(self, packet: pm4.EventWrite) -> Any:
+        _check_event("EVENT_WRITE", packet, _EVENTS)
         if packet.event_type == Event.CS_PARTIAL_FLUSH:
             yield Drain()
-        elif packet.event_type not in _QUIET_EVENTS:
-            raise refuse(f"EVENT_WRITE of {_name(packet.event_type)}")
         return 0
 
     def _release(self, packet: Any) -> Any:
-        if packet.event_type not in _END_EVENTS:
-            raise refuse(f"RELEASE_MEM of {_name(packet.event_type)}")
-        if packet.dst_sel not in (ReleaseTo.MEMORY, ReleaseTo.L2):
-            raise refuse(f"RELEASE_MEM to {_name(packet.dst_sel)}")
-        interrupt = _known(ReleaseInterrupt, packet.int_sel, "RELEASE_MEM interrupt")
-        if interrupt in (ReleaseInterrupt.CONDITIONAL_32, ReleaseInterrupt.CONDITIONAL_64):
+        _check_event("RELEASE_MEM", packet, _END_EVENTS)
+        if packet.dst_sel not in _RELEASE_TO:
+            raise refuse(f"RELEASE_MEM to {shown(packet.dst_sel)}")
+        interrupt = known(ReleaseInterrupt, packet.int_sel, "RELEASE_MEM interrupt")
+        if interrupt in _CONDITIONAL:
             raise refuse("RELEASE_MEM with a conditional interrupt")
-        data = _known(ReleaseData, packet.data_sel, "RELEASE_MEM data")
+        data = known(ReleaseData, packet.data_sel, "RELEASE_MEM data")
         if data == ReleaseData.GDS:
             raise refuse("RELEASE_MEM of GDS data")
         size = 0 if interrupt == ReleaseInterrupt.INTERRUPT_ONLY else data.size
@@ -335,6 +374,18 @@ class CommandProcessor:
             aligned(packet.address, size, "RELEASE_MEM")
         yield AtEnd(self._released(packet, data, size, interrupt))
         return 0
+
+    def _timestamp(self, packet: pm4.Timestamp) -> Any:
+        if packet.top:
+            now = yield Clock()
+            yield Store(aligned(packet.top_address, 8, "TIMESTAMP"), 8, now)
+        if packet.bottom:
+            yield AtEnd(self._clock_to(aligned(packet.bottom_address, 8, "TIMESTAMP")))
+        return 0
+
+    def _clock_to(self, address: int) -> Engine:
+        now = yield Clock()
+        yield Store(address, 8, now)
 
     def _released(
         self, packet: Any, data: ReleaseData, size: int, interrupt: ReleaseInterrupt
@@ -345,25 +396,34 @@ class CommandProcessor:
         if data in (ReleaseData.GPU_CLOCK, ReleaseData.SYSTEM_CLOCK):
             value = yield Clock()
         if size:
-            yield Store(packet.address, size, value & ((1 << 8 * size) - 1))
-        if interrupt not in (ReleaseInterrupt.NONE, ReleaseInterrupt.WRITE_CONFIRM_ONLY):
+            yield Store(packet.address, size, value & (0xFFFF_FFFF if size == 4 else value))
+        if interrupt not in _SILENT:
             yield Interrupt(packet.int_ctxid)
 
-    _EXECUTE: dict[type[pm4.Packet], Callable[..., Any]] = {  # noqa: RUF012
+    _QUIET: dict[type[pm4.Packet], Callable[..., None]] = {  # noqa: RUF012
         pm4.Filler: _nothing,
         pm4.Nop: _nothing,
         pm4.PredExec: _nothing,  # in the ring itself it narrows nothing
-        pm4.AcquireMem: _acquire,
-        pm4.AcquireMemGfx9: _acquire,
+        pm4.AcquireMem: _nothing,
+        pm4.AcquireMemGfx9: _nothing,
+        pm4.HdpFlush: _nothing,
+        pm4.PrimeUtcl2: _nothing,
+        pm4.SetShReg: _set_registers,
+        pm4.SetShRegIndex: _set_masked,
+        pm4.SetShRegPairs: _set_pairs,
+        pm4.SetUconfigReg: _set_registers,
+    }
+    """Packets that touch nothing outside the command processor."""
+    _EXECUTE: dict[type[pm4.Packet], Callable[..., Any]] = {  # noqa: RUF012
         pm4.IndirectBuffer: _indirect,
         pm4.CondExec: _conditional,
         pm4.WaitRegMem: _wait,
-        pm4.SetShReg: _set_registers,
-        pm4.SetUconfigReg: _set_registers,
+        pm4.WaitRegMem64: _wait,
         pm4.DispatchDirect: _dispatch,
         pm4.DispatchIndirect: _dispatch_indirect,
         pm4.WriteData: _write_data,
         pm4.WriteDataGfx12: _write_data,
+        pm4.CondWrite: _cond_write,
         pm4.CopyData: _copy_data,
         pm4.CopyDataGfx12: _copy_data,
         pm4.DmaData: _dma,
@@ -373,18 +433,13 @@ class CommandProcessor:
         pm4.ReleaseMemGfx10: _release,
         pm4.ReleaseMemGfx11: _release,
         pm4.ReleaseMemGfx12: _release,
+        pm4.Timestamp: _timestamp,
     }
 
 
-def _name(value: int) -> str:
-    return getattr(value, "name", None) or f"{int(value):#x}"
-
-
-def _known(kind: Any, value: int, what: str) -> Any:
-    # A decoded field keeps values that its enumeration lacks as plain integers.
-    if not isinstance(value, kind):
-        raise refuse(f"{what} {int(value):#x}")
-    return value
-
-
-__all__ = ["CommandProcessor", "Effect", "aligned"]
+def _check_event(packet: str, asked: Any, modelled: Mapping[Event, EventIndex]) -> None:
+    index = modelled.get(asked.event_type)
+    if index is None:
+        raise refuse(f"{packet} of {shown(asked.event_type)}")
+    if asked.event_index != index:
+        raise refuse(f"{packet} of {shown(asked.event_type)} with index {shown(asked.event_index)}")

@@ -8,7 +8,7 @@ order.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gputrace.devices.emulated.command import aligned
+from gputrace.devices.emulated.checks import aligned, check
 from gputrace.devices.emulated.effects import (
     Atomic,
     Clock,
@@ -36,10 +36,6 @@ PIECE = 256 << 10
 """Bytes of a copy or fill between two points where other engines run."""
 _FOREVER = 0xFFF
 _BLOCK = 8  # an indirect buffer packet ends at a multiple of so many dwords of the ring
-_UNMODELLED = (
-    "tmz", "encrypt", "src_swap", "dst_swap", "dst1_swap", "dst2_swap", "swap", "priv", "vmid",
-    "gpa", "die", "domain", "bridge", "data_format", "read_compression", "write_compression",
-)  # fmt: skip
 
 
 class CopyEngine:
@@ -80,7 +76,7 @@ class CopyEngine:
             raise EngineStop(f"INDIRECT_BUFFER ends at {where}, not at a multiple of {_BLOCK}")
 
     def _indirect(self, packet: sdma.IndirectBuffer) -> Any:
-        self._check(packet)
+        check(packet)
         words: Sequence[int] = yield Words(packet.address, packet.dwords_there)
         at = 0
         while at < len(words):
@@ -94,20 +90,12 @@ class CopyEngine:
             at += yield from self._execute(layout.decode(words, at - size, size))
 
     def _execute(self, packet: sdma.Packet) -> Any:
-        execute = next(
-            (self._EXECUTE[kind] for kind in type(packet).__mro__ if kind in self._EXECUTE), None
-        )
+        execute = _HANDLERS[type(packet)]
         if execute is None:
             raise refuse(f"SDMA {packet.VENDOR_NAME}")
-        self._check(packet)
+        if not isinstance(packet, sdma.Nop):
+            check(packet)
         return (yield from execute(self, packet)) or 0
-
-    def _check(self, packet: sdma.Packet) -> None:
-        if packet.unknown and not isinstance(packet, sdma.Nop):
-            raise refuse(f"SDMA {packet.VENDOR_NAME} with reserved bits {packet.unknown:#x}")
-        for name in _UNMODELLED:
-            if getattr(packet, name, 0):
-                raise refuse(f"SDMA {packet.VENDOR_NAME} with {name}")
 
     # --- moving data -----------------------------------------------------------------------------
 
@@ -215,3 +203,12 @@ class CopyEngine:
         sdma.TimestampGetGlobal: _timestamp,
         sdma.CondExec: _conditional,
     }
+
+
+def _handler(kind: type[sdma.Packet]) -> Callable[..., Any] | None:
+    # Layouts of later versions derive from the plain one.
+    handlers = CopyEngine._EXECUTE
+    return next((handlers[base] for base in kind.__mro__ if base in handlers), None)
+
+
+_HANDLERS = {kind: _handler(kind) for dialect in sdma.DIALECTS for kind in dialect.all}

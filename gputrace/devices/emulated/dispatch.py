@@ -40,6 +40,11 @@ class Dispatcher:
         """Whether a register, by its dword number, may be written and read by a queue."""
         return number in self._known
 
+    def is_unit_mask(self, number: int) -> bool:
+        """Whether a register, by its dword number, masks compute units of a shader engine."""
+        name = self.family.registers.name(number) or ""
+        return name.startswith("COMPUTE_STATIC_THREAD_MGMT_SE")
+
     def from_registers(
         self, registers: Sequence[Registers], size: Dimensions, initiator: int
     ) -> KernelLaunch | None:
