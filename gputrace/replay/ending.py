@@ -11,7 +11,7 @@ from gputrace.replay.verdict import Failure, Result, Signature, Verdict
 class Ending:
     """Keeps the first failure of a run, by the names that the recording uses.
 
-    `final` is True when the device was let go beyond what was recorded: nothing may follow.
+    `beyond` is True when the device was let go further than was recorded.
     """
 
     def __init__(self, device: Kfd, names: Names) -> None:
@@ -20,7 +20,7 @@ class Ending:
         self._queues: set[int] = set()
         self._made = 0
         self.failure: Verdict | None = None
-        self.final = False
+        self.beyond = False
         self.opened = False
 
     def queue(self, live: Record) -> None:
@@ -39,7 +39,7 @@ class Ending:
             return
         before = clock.step
         ended = clock.finish(steps) if steps else True
-        self.final = clock.step > before
+        self.beyond = clock.step > before
         faults, stalls = self._device.faults(), self._device.stalls()
         if faults:
             self.failure = self._fault(tuple(faults))

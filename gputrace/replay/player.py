@@ -84,7 +84,7 @@ class Player:
         try:
             for number, event in self._source.numbered():
                 self._apply(number, event)
-                if self._ending.final:
+                if self._ending.failure is not None:
                     break
             self._ending.look(self._clock, AFTER_STEPS)
         except Divergence as problem:
@@ -209,7 +209,7 @@ class Player:
         match record:
             case ioctl.DestroyQueue():
                 self._before_destroy()
-                if self._ending.final:
+                if self._ending.failure is not None:
                     return
             case ioctl.WaitEvents():
                 self._wait(event, record)
@@ -250,6 +250,8 @@ class Player:
         # what was recorded, and an edited one, whose end nobody has recorded.
         give_up = self._pacing == "progress" or self._ended in ("hang", "fault")
         self._ending.look(self._clock, AFTER_STEPS if give_up else 0)
+        if self._ending.beyond:
+            self._pacing = "progress"
 
     def _wait(self, event: events.Ioctl, record: ioctl.WaitEvents) -> None:
         # The steps that passed in a recorded wait have passed already when it is replayed.

@@ -1,0 +1,78 @@
+"""Replay a trace file on a device by name: choose the device and the pacing, play, judge."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.names import DeviceName, parse_name
+from gputrace.devices.opening import make_device
+from gputrace.errors import UsageError
+from gputrace.families import by_target_version
+from gputrace.replay.child import run
+from gputrace.replay.pacing import Pacing
+from gputrace.replay.player import Player
+from gputrace.replay.sandbox import Limits
+from gputrace.replay.verdict import Verdict
+from gputrace.trace.events import Header
+from gputrace.trace.reader import TraceReader
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to replay and where; `device` and `seed` of None are those of the recording."""
+
+    trace: str
+    device: str | None = None
+    seed: int | None = None
+
+
+def device_name(header: Header, request: Request) -> str:
+    """Return the name of the device that a replay runs on, schedule included.
+
+    Raises UsageError for a wrong name and for a trace that does not say where it was recorded.
+    """
+    recorded = header.device.get("name", "")
+    text = request.device or (recorded if isinstance(recorded, str) else "")
+    if not text:
+        raise UsageError("the trace does not say on which device it was recorded: use --device")
+    name = parse_name(text)
+    if name.scheme != "emu":
+        return text
+    seed = request.seed
+    if seed is None and "schedule" not in name.options:
+        seed = header.schedule_seed
+    return text if seed is None else str(_scheduled(name, seed))
+
+
+def _scheduled(name: DeviceName, seed: int) -> DeviceName:
+    return replace(name, options=MappingProxyType({**name.options, "schedule": seed}))
+
+
+def pacing_for(header: Header, device: object) -> Pacing:
+    """Return "steps" when a device does the very same as the recorded one did, else "progress"."""
+    if not isinstance(device, EmulatedKfd) or not header.scheduler:
+        return "progress"
+    target = by_target_version(device.topology.gpus[0]["gfx_target_version"]).name
+    here = (str(device.scheduler_version), device.schedule_seed, target, len(device.topology.gpus))
+    gpus = header.device.get("gpus", len(device.topology.gpus))
+    recorded = (header.scheduler, header.schedule_seed, header.family, gpus)
+    return "steps" if recorded == here else "progress"
+
+
+def play(request: Request, expired: Callable[[], bool]) -> Verdict:
+    """Replay in this process. Raises UsageError and TraceError."""
+    with TraceReader(request.trace) as reader:
+        name = device_name(reader.header, request)
+        device = make_device(name)
+        trailer = reader.trailer
+        ended = str(trailer.outcome.get("result", "")) if trailer is not None else ""
+        pacing = pacing_for(reader.header, device)
+        return Player(reader, device, pacing, ended=ended, expired=expired).run()
+
+
+def replay(request: Request, limits: Limits | None = None) -> Verdict:
+    """Replay in a child process: also what would end this one is a verdict."""
+    os.stat(request.trace)
+    return run(lambda expired: play(request, expired), limits)
