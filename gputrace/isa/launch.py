@@ -125,11 +125,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Endless:
-    """A proven endless loop: no wave can ever leave the states that it goes through."""
+    """A proven endless loop: no wave can ever leave the states that it goes through.
+
+    It holds while nobody else changes `seen`: the memory that the waves read in one period, as
+    GPU addresses and bytes, without their instructions. So this outcome is not final: once `seen`
+    has changed, `run` goes on from where the waves stand.
+    """
 
     place: Place
     period: int
     registers: RegisterImage = field(repr=False)
+    seen: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
