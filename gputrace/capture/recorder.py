@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from gputrace.bits import Record
 from gputrace.capture.memory import WatchedMemory
+from gputrace.capture.observing import Observations
 from gputrace.capture.pointers import payloads, read_pointed
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import (
@@ -55,6 +56,7 @@ class Recorder:
         self._emulated = kfd if isinstance(kfd, Emulated) else None
         self._tracker = WriteTracker()
         self._memory = WatchedMemory(self._tracker)
+        self._observations = Observations(self._memory.word)
         self._lock = threading.RLock()
         self._doorbells: dict[int, int] = {}  # CPU address -> queue
         self._frames: dict[int, int] = {}  # doorbell pages: mmap offset -> CPU address
@@ -226,6 +228,7 @@ class Recorder:
                 )
             )
             self._writer.flush(intent=True)
+            self._observations.rang(queue, value)
             with self._outside():
                 self._kfd.doorbell(address, value, bits)
             self._writer.append(
@@ -282,6 +285,8 @@ class Recorder:
         with self._lock:
             start = time.monotonic_ns()
             if self._open:
+                if not gate:
+                    self._write_progress()
                 self._write_stores(gate)
             try:
                 yield
@@ -291,11 +296,18 @@ class Recorder:
     def _write_stores(self, gate: bool) -> None:
         provenance = "cpu" if self._emulated else "unknown"
         for address, data in self._memory.stores():
+            self._write_progress()
             if gate and len(data) <= HOST_STORE_LIMIT:
                 now = self._kfd.clock()
                 self._writer.append(events.HostStore(address, data, self._step, now))
             else:
                 self._writer.memory(address, data, provenance, self._step)
+
+    def _write_progress(self) -> None:
+        # What the GPU had done when the CPU did what is written next.
+        values = self._observations.take()
+        if values:
+            self._writer.append(events.Progress(values, self._step))
 
     @contextmanager
     def _outside(self) -> Iterator[None]:
@@ -307,7 +319,7 @@ class Recorder:
             self._nanoseconds -= time.monotonic_ns() - start
             if self._emulated:
                 spans = self._emulated.written_by_gpu()
-                self._memory.absorb(spans)
+                self._observations.add(self._memory.absorb(spans))
                 self._gpu_wrote.update(spans)
 
     def _learn(self, answer: Record) -> None:
@@ -317,7 +329,12 @@ class Recorder:
                 self._queue_doorbells[answer.queue_id] = answer.doorbell_offset
                 self._name_doorbells()
                 self._writer.append(_queue_map(answer))
+                self._observations.queue(
+                    answer.queue_id, answer.queue_type, answer.ring_size,
+                    answer.read_pointer_address,
+                )  # fmt: skip
             case DestroyQueue():
+                self._observations.forget(answer.queue_id)
                 offset = self._queue_doorbells.pop(answer.queue_id)
                 page, byte = doorbell_parts(offset)
                 self._doorbells.pop(self._frames.get(page, 0) + byte, None)

@@ -101,6 +101,51 @@ def test_a_passing_run_replays_to_the_same_bytes(
         assert verdict.compared == verdict.written > 0
 
 
+def reuse(bench: Bench) -> None:
+    """The CPU gives the GPU one value after the other in the same place."""
+    data, copier = bench.memory(4096), bench.queue()
+    for turn in range(1, 9):
+        data.view[0] = turn
+        copier.put(copy(data.address + 16 * turn, data.address), fence(data.address + 2048, turn))
+        bench.run()
+
+
+def edited(path: Path, keep: Callable[[events.Event], bool]) -> Path:
+    changed = path.with_name("edited.gtrace")
+    with TraceReader(path) as reader, TraceWriter(changed, reader.header) as writer:
+        for event in reader:
+            if not isinstance(event, events.Header) and keep(event):
+                writer.append(event)
+    return changed
+
+
+@pytest.mark.parametrize("schedule", [0, 3, 4])
+def test_paced_by_progress_the_cpu_is_never_too_early(tmp_path: Path, schedule: int) -> None:
+    record(tmp_path / "t.gtrace", reuse)
+
+    def paced(path: Path) -> Verdict:
+        with TraceReader(path) as reader:
+            return Player(reader, EmulatedKfd("gfx1100", schedule=schedule), "progress").run()
+
+    assert paced(tmp_path / "t.gtrace").result is Result.SAME
+    blind = edited(tmp_path / "t.gtrace", lambda event: not isinstance(event, events.Progress))
+    assert paced(blind).result is Result.DIFFERS
+
+
+def test_what_can_never_happen_is_not_waited_for(tmp_path: Path) -> None:
+    record(tmp_path / "t.gtrace", deadlock)
+    changed = tmp_path / "changed.gtrace"
+    with TraceReader(tmp_path / "t.gtrace") as reader, TraceWriter(changed, reader.header) as out:
+        for event in reader:
+            if isinstance(event, events.DoorbellIntent):
+                out.append(events.Progress((events.Observed("read", event.queue, 1 << 40),)))
+            if not isinstance(event, events.Header):
+                out.append(event)
+    with TraceReader(changed) as reader:
+        verdict = Player(reader, EmulatedKfd("gfx1100"), "progress").run()
+    assert verdict.result is Result.HANG
+
+
 def test_a_deadlock_is_a_proven_hang_that_names_queue_and_packet(tmp_path: Path) -> None:
     record(tmp_path / "t.gtrace", deadlock)
     verdict = replay(tmp_path / "t.gtrace")
