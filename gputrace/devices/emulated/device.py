@@ -143,6 +143,12 @@ class EmulatedKfd:
         return MappingProxyType({**self._counts, "steps": self.step})
 
     @property
+    def progress(self) -> MappingOf[int, int]:
+        """How many packets of its ring each queue has left behind, by queue id."""
+        hardware = self._opened("progress").hardware
+        return MappingProxyType({queue.queue_id: queue.packet for queue in hardware})
+
+    @property
     def refused(self) -> MappingOf[str, int]:
         """What was asked for and is not modelled, by name, with how often."""
         return MappingProxyType(dict(self._opened("refused").refused))
