@@ -20,6 +20,7 @@ FOLDERS = (
 TARGETS = ("gfx942", "gfx1100")
 COMPILER = (
     "clang-19 -x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -nogpulib -ffp-contract=off -fno-ident"
+    " -cl-fp32-correctly-rounded-divide-sqrt -Wall -Werror -Wl,--strip-all"
 )
 
 

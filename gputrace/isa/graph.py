@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-Attribute = None | int | str | tuple[int | str, ...]
+Attribute = None | int | str | tuple[int, ...] | tuple[int | str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,13 @@ def _permute(state: NumpyState, node: Node, x: Array, index: Array) -> Array:
     return lanes[index.astype(np.int64) % state.wave_size]
 
 
+def _scatter(state: NumpyState, node: Node, x: Array, index: Array, mask: Array) -> Array:
+    result = np.zeros(state.wave_size, x.dtype)
+    for lane in np.flatnonzero(mask):
+        result[int(index[lane]) % state.wave_size] = x[lane]
+    return result
+
+
 def _read_lane(state: NumpyState, node: Node, x: Array, index: Array) -> Array:
     at = int(index[0]) % state.wave_size
     return np.broadcast_to(x, (state.wave_size,))[at : at + 1]
@@ -345,6 +352,24 @@ def _lane_mask_llvm(b: Emitter, n: Node, x: str) -> str:
 
 def _lane_id_llvm(b: Emitter, n: Node) -> str:
     return "<" + ", ".join(f"i32 {lane}" for lane in range(b.wave_size)) + ">"
+
+
+def _lane_values_llvm(b: Emitter, n: Node) -> str:
+    assert isinstance(n.attribute, tuple)
+    return "<" + ", ".join(f"{n.type.llvm} {int(value)}" for value in n.attribute) + ">"
+
+
+def _scatter_llvm(b: Emitter, n: Node, x: str, index: str, mask: str) -> str:
+    # Lane by lane, so that the last one that names a place counts.
+    many, one = b.type(n), n.type.llvm
+    result = "zeroinitializer"
+    for lane in range(b.wave_size):
+        at = b.inst(f"extractelement {b.type(n.args[1])} {index}, i32 {lane}")
+        value = b.inst(f"extractelement {many} {x}, i32 {lane}")
+        goes = b.inst(f"extractelement {b.type(n.args[2])} {mask}, i32 {lane}")
+        changed = b.inst(f"insertelement {many} {result}, {one} {value}, i32 {_lane_index(b, at)}")
+        result = b.inst(f"select i1 {goes}, {many} {changed}, {many} {result}")
+    return result
 
 
 def _lane_index(b: Emitter, index: str) -> str:
@@ -454,6 +479,10 @@ PRIMS: dict[str, Prim] = {
     "permute": Prim(
         lambda args, given: args[0].type, _permute, lambda b, n, x, i: b.effect(n, x, i), "lanes"
     ),
+    "lane_values": Prim(
+        stated, lambda s, n: np.array(n.attribute, n.type.dtype), _lane_values_llvm, "lanes"
+    ),
+    "scatter": Prim(lambda args, given: args[0].type, _scatter, _scatter_llvm, "lanes"),
     "read_lane": Prim(lambda args, given: args[0].type, _read_lane, _read_lane_llvm, "uniform"),
     "write_lane": Prim(lambda args, given: args[0].type, _write_lane, _write_lane_llvm, "lanes"),
     # effects: registers (attribute: number), memory (attribute: space, bytes), control

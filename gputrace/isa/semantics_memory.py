@@ -78,7 +78,8 @@ STORES = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
 }  # fmt: skip
 
 
-def _memory(trace: Trace) -> Memory:
+def memory_of(trace: Trace) -> Memory:
+    """Return how the instruction finds its bytes; forms that are not modelled are refused."""
     memory = trace.instruction.memory
     if memory is None:
         raise NotModelled("no memory operands")
@@ -183,7 +184,8 @@ def _load_part(trace: Trace, part: Part, access: Access) -> list[Node]:
     return values
 
 
-def _vector_index(operand: Operand) -> int:
+def vector_index(operand: Operand) -> int:
+    """Return the number of a data register in the state, of either file."""
     if operand.kind is OperandKind.ACC:
         return state.FIRST_ACCUMULATOR + operand.index
     if operand.kind is OperandKind.VGPR:
@@ -202,9 +204,9 @@ def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
 
 def _load(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        parts = _parts(trace, _memory(trace), "read", access.size)
+        parts = _parts(trace, memory_of(trace), "read", access.size)
         results = [_load_part(trace, part, access) for part in parts]
-        index = _vector_index(trace.instruction.dst[0])
+        index = vector_index(trace.instruction.dst[0])
         for k in range(access.count):
             value = results[0][k]
             for part, other in zip(parts[1:], results[1:], strict=True):
@@ -229,7 +231,7 @@ def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
 
 def _store(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
+        memory = memory_of(trace)
         values = _data(trace, memory.data[0], access)
         parts = _parts(trace, memory, "write", access.size)
         for part in parts:
@@ -255,7 +257,7 @@ for _name, _access in STORES.items():
 
 
 def _two_parts(trace: Trace, words: int, scale: int) -> list[Part]:
-    memory = _memory(trace)
+    memory = memory_of(trace)
     if memory.address is None:
         raise NotModelled("no address")
     start, active = trace.raw(memory.address, 0, 1), trace.active()
@@ -269,7 +271,7 @@ def _two_parts(trace: Trace, words: int, scale: int) -> list[Part]:
 
 def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        index = _vector_index(trace.instruction.dst[0])
+        index = vector_index(trace.instruction.dst[0])
         for part in _two_parts(trace, words, scale):
             for value in _load_part(trace, part, Access(U32, words)):
                 trace.put_vector(index, value)
@@ -281,7 +283,7 @@ def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
 def _store_two(words: int, scale: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         access = Access(U32, words)
-        data = [_data(trace, operand, access) for operand in _memory(trace).data]
+        data = [_data(trace, operand, access) for operand in memory_of(trace).data]
         for part, values in zip(_two_parts(trace, words, scale), data, strict=True):
             _store_part(trace, part, access, values)
 
@@ -300,7 +302,7 @@ for _bits, _words in ((32, 1), (64, 2)):
 
 def _scalar_load(count: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
+        memory = memory_of(trace)
         if memory.base is None:
             raise NotModelled("no base")
         address = trace.raw(memory.base, 0, 2) + memory.offset
@@ -332,7 +334,7 @@ def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
         return trace.splat(trace.raw(operand, at, words)).bits_as(type)
 
     def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
+        memory = memory_of(trace)
         data = [value(trace, memory.data[0], 0)]
         if operation == "cmpswap":  # the new value, then the expected one
             data.append(value(trace, memory.data[0], words))
@@ -348,7 +350,7 @@ def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
         for part, other in zip(parts[1:], olds[1:], strict=True):
             old = where(part.mask, other, old)
         if trace.instruction.dst:
-            trace.put_vector(_vector_index(trace.instruction.dst[0]), old.bits_as(kind))
+            trace.put_vector(vector_index(trace.instruction.dst[0]), old.bits_as(kind))
 
     return meaning
 
@@ -366,8 +368,9 @@ for _operation, _suffix in _U32_NAMES.items():
         MEMORY.add(f"{_stem}_{_operation} {_stem}_{_suffix}", _atomic(_operation, U32))
         MEMORY.add(f"{_stem}_{_operation}_x2 {_stem}_{_wide_suffix}", _atomic(_operation, U64))
 for _space_name in ("global", "flat"):
-    MEMORY.add(f"{_space_name}_atomic_add_f32", _atomic("fadd", F32))
-    MEMORY.add(f"{_space_name}_atomic_add_f64", _atomic("fadd", F64))
+    for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
+        for _type in (F32, F64):
+            MEMORY.add(f"{_space_name}_atomic_{_names}_{_type}", _atomic(_operation, _type))
 
 _DS_NAMES = {k: v for k, v in _U32_NAMES.items() if k not in ("swap", "cmpswap")}
 for _operation, _suffix in _DS_NAMES.items():
@@ -376,8 +379,9 @@ for _operation, _suffix in _DS_NAMES.items():
         MEMORY.add(f"ds_{_name} ds_{_stem}_rtn_{_name.split('_')[1]}", _atomic(_operation, _type))
 for _bits, _type in ((32, U32), (64, U64)):
     MEMORY.add(f"ds_wrxchg_rtn_b{_bits} ds_storexchg_rtn_b{_bits}", _atomic("swap", _type))
-MEMORY.add("ds_add_f32 ds_add_rtn_f32", _atomic("fadd", F32))
-MEMORY.add("ds_add_f64 ds_add_rtn_f64", _atomic("fadd", F64))
+for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
+    for _type in (F32, F64):
+        MEMORY.add(f"ds_{_names}_{_type} ds_{_names}_rtn_{_type}", _atomic(_operation, _type))
 
 
 def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
@@ -385,7 +389,7 @@ def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
     words = type.bits // 32
 
     def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
+        memory = memory_of(trace)
         values = [trace.splat(trace.raw(o, 0, words)) for o in memory.data]
         new, old = values if first_is_new else reversed(values)
         part = _parts(trace, memory, "atomic", type.bits // 8)[0]
@@ -393,7 +397,7 @@ def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
             "atomic", part.place(0), new, old, part.mask, type=type, attribute=("lds", "cmpswap")
         )
         if trace.instruction.dst:
-            trace.put_vector(_vector_index(trace.instruction.dst[0]), found)
+            trace.put_vector(vector_index(trace.instruction.dst[0]), found)
 
     return meaning
 
@@ -401,17 +405,3 @@ def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
 for _bits, _type in ((32, U32), (64, U64)):
     MEMORY.add(f"ds_cmpst_b{_bits} ds_cmpst_rtn_b{_bits}", _compare_store(False, _type))
     MEMORY.add(f"ds_cmpstore_b{_bits} ds_cmpstore_rtn_b{_bits}", _compare_store(True, _type))
-
-
-# --- cross-lane moves through the LDS crossbar
-
-
-@MEMORY.meaning("ds_bpermute_b32")
-def _bpermute(trace: Trace) -> None:
-    memory = _memory(trace)
-    if memory.address is None:
-        raise NotModelled("no address")
-    index = ((trace.raw(memory.address, 0, 1) + memory.offset) >> 2) & (trace.mode.wave_size - 1)
-    source = where(trace.active(), trace.splat(trace.raw(memory.data[0], 0, 1)), 0)
-    value = trace.apply("permute", source, index)
-    trace.put_vector(_vector_index(trace.instruction.dst[0]), value)

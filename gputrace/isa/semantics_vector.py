@@ -1,4 +1,4 @@
-"""Vector instructions that compute: VOP1, VOP2, VOP3, VOP3P, VOPC and VOPD.
+"""Vector instructions that compute with bits and integers: VOP1, VOP2, VOP3 and VOPD.
 
 Witness: AMD's ISA manuals (MI300 and RDNA3, chapter on vector ALU operations), and the results of
 compiled kernels in the tests.
@@ -7,8 +7,7 @@ compiled kernels in the tests.
 from collections.abc import Callable
 from dataclasses import replace
 
-from gputrace.isa import state
-from gputrace.isa.graph import F16, F32, F64, I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import U8, U32, U64, Node, Type, where
 from gputrace.isa.instruction import OperandKind
 from gputrace.isa.semantics import Registry
 from gputrace.isa.trace import NotModelled, Trace
@@ -221,7 +220,7 @@ _pure("v_mul_hi_u32_u24", _product(signed=False, high=True, bits=24))
 _pure("v_mul_hi_i32_i24", _product(signed=True, high=True, bits=24))
 _pure("v_mad_u32_u24", lambda a, b, c: _product(False, False, 24)(a, b) + c)
 _pure("v_mad_i32_i24", lambda a, b, c: _product(True, False, 24)(a, b) + c)
-_pure("v_mad_u16", lambda a, b, c: a * b + c)
+_pure("v_mad_u16 v_mad_i16 v_mad_legacy_u16 v_mad_legacy_i16", lambda a, b, c: a * b + c)
 _pure("v_mad_u32_u16", lambda a, b, c: a.zext(U32) * b.zext(U32) + c)
 
 
@@ -261,188 +260,45 @@ for _sign, _letter in (("ult", "u"), ("slt", "i")):
     _pure(f"v_max_{_letter}32 v_max_{_letter}16 v_max3_{_letter}32", _extreme(_sign, least=False))
     _pure(f"v_med3_{_letter}32", _median(_sign))
 
-_pure("v_sad_u32", lambda a, b, c: _extreme("ult", False)(a, b) - _extreme("ult", True)(a, b) + c)
-
-# --- floats: f16, f32 and f64 by the operands' types
 
 
-def _fma(a: Node, b: Node, c: Node) -> Node:
-    return a.trace.apply("fma", a, b, c)
+def _parts_of(value: Node, bits: int) -> list[Node]:
+    return [(value >> at) & ((1 << bits) - 1) for at in range(0, 32, bits)]
 
 
-_pure("v_add_f16 v_add_f32 v_add_f64", lambda a, b: a + b)
-_pure("v_sub_f16 v_sub_f32", lambda a, b: a - b)
-_pure("v_subrev_f16 v_subrev_f32", lambda a, b: b - a)
-_pure("v_mul_f16 v_mul_f32 v_mul_f64", lambda a, b: a * b)
-_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fmamk_f32 v_fmaak_f32", _fma)
+def _differences(bits: int, masked: bool, shift: int) -> Callable[[Node, Node, Node], Node]:
+    # The sum of the distances of the parts; masked: parts of which the second is zero do not count.
+    far, near = _extreme("ult", False), _extreme("ult", True)
 
-
-@VECTOR.meaning("v_fmac_f32 v_fmac_f16 v_fmac_f64")
-def _fmac(trace: Trace) -> None:
-    a, b = (trace.read(o) for o in trace.instruction.src[:2])
-    to = trace.instruction.dst[0]
-    trace.write(to, _fma(a, b, trace.read(to)))
-
-
-def _legacy_multiply(a: Node, b: Node) -> Node:
-    zero = a.eq(0.0) | b.eq(0.0)
-    return where(zero, 0.0, a * b)
-
-
-_pure("v_mul_legacy_f32 v_mul_dx9_zero_f32", _legacy_multiply)
-
-
-def _float_extreme(least: bool) -> Callable[[Node, Node], Node]:
-    # A NaN gives the other operand; -0 is less than +0.
-    def function(a: Node, b: Node) -> Node:
-        trace = a.trace
-        kind = Type("i", a.type.bits)
-        both = trace.apply("slt", a.bits_as(kind), b.bits_as(kind))
-        less = trace.apply("flt", a, b) | (a.eq(b) & both & a.eq(0.0)) | trace.apply("isnan", b)
-        more = trace.apply("flt", b, a) | (a.eq(b) & ~both & a.eq(0.0)) | trace.apply("isnan", b)
-        return where(less if least else more, a, b)
+    def function(a: Node, b: Node, c: Node) -> Node:
+        total = a.trace.const(U32, 0)
+        for x, y in zip(_parts_of(a, bits), _parts_of(b, bits), strict=True):
+            distance = far(x, y) - near(x, y)
+            total = total + (where(y.eq(0), 0, distance) if masked else distance)
+        return (total << shift) + c
 
     return function
 
 
-_pure("v_min_f16 v_min_f32 v_min_f64", _float_extreme(least=True))
-_pure("v_max_f16 v_max_f32 v_max_f64", _float_extreme(least=False))
-_LEAST, _MOST = _float_extreme(least=True), _float_extreme(least=False)
-_pure("v_min3_f32 v_min3_f16", lambda a, b, c: _LEAST(_LEAST(a, b), c))
-_pure("v_max3_f32 v_max3_f16", lambda a, b, c: _MOST(_MOST(a, b), c))
-_pure("v_med3_f32 v_med3_f16", lambda a, b, c: _MOST(_LEAST(a, b), _LEAST(_MOST(a, b), c)))
-
-for _name, _prim in (
-    ("floor", "floor"),
-    ("ceil", "ceil"),
-    ("trunc", "truncate"),
-    ("rndne", "rint"),
-):
-    _pure(f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64", lambda a, p=_prim: a.trace.apply(p, a))
+_pure("v_sad_u8", _differences(8, masked=False, shift=0))
+_pure("v_sad_hi_u8", _differences(8, masked=False, shift=16))
+_pure("v_sad_u16", _differences(16, masked=False, shift=0))
+_pure("v_msad_u8", _differences(8, masked=True, shift=0))
 
 
-def _fraction(a: Node) -> Node:
-    # a - floor(a), kept below one.
-    below = {F16: 1 - 2.0**-11, F32: 1 - 2.0**-24, F64: 1 - 2.0**-53}[a.type]
-    rest = a - a.trace.apply("floor", a)
-    return where(a.trace.apply("flt", rest, below), rest, where(rest.eq(rest), below, rest))
+def _average(a: Node, b: Node, c: Node) -> Node:
+    # Each byte: the mean of two, rounded up where the third's lowest bit is set.
+    low = [(value >> shift) & 0x00FF00FF for value in (a, b) for shift in (0, 8)]
+    round_even, round_odd = c & 0x00010001, (c >> 8) & 0x00010001
+    even = ((low[0] + low[2] + round_even) >> 1) & 0x00FF00FF
+    odd = ((low[1] + low[3] + round_odd) >> 1) & 0x00FF00FF
+    return even | (odd << 8)
 
 
-_pure("v_fract_f16 v_fract_f32 v_fract_f64", _fraction)
+_pure("v_lerp_u8", _average)
+_pure("v_sad_u32", lambda a, b, c: _extreme("ult", False)(a, b) - _extreme("ult", True)(a, b) + c)
 
-
-def _in_double(function: Callable[[Node], Node]) -> Callable[[Node], Node]:
-    # Approximations of the hardware are not public: the exact value, rounded once more.
-    def meaning(a: Node) -> Node:
-        wide = a if a.type == F64 else a.trace.apply("fcvt", a, type=F64)
-        result = function(wide)
-        if a.type == F64:
-            return result
-        single = a.trace.apply("fcvt", result, type=F32)
-        return single if a.type == F32 else a.trace.apply("fcvt", single, type=F16)
-
-    return meaning
-
-
-def _apply(prim: str) -> Callable[[Node], Node]:
-    return lambda a: a.trace.apply(prim, a)
-
-
-def _reciprocal(a: Node) -> Node:
-    return a.trace.apply("fdiv", 1.0, a)
-
-
-_TURN = 6.283185307179586
-for _name, _exact in (
-    ("rcp", _reciprocal),
-    ("rsq", lambda a: _reciprocal(a.trace.apply("sqrt", a))),
-    ("sqrt", _apply("sqrt")),
-):
-    _pure(f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64", _in_double(_exact))
-_pure("v_rcp_iflag_f32", _in_double(_reciprocal))
-for _name in ("exp", "log"):
-    _pure(f"v_{_name}_f16 v_{_name}_f32", _in_double(_apply(f"{_name}2")))
-
-
-def _turns(prim: str) -> Callable[[Node], Node]:
-    # The argument counts whole turns.
-    return lambda a: a.trace.apply(prim, (a - a.trace.apply("truncate", a)) * _TURN)
-
-
-for _name in ("sin", "cos"):
-    _pure(
-        f"v_{_name}_f16 v_{_name}_f32",
-        _in_double(_turns(_name)),
-    )
-
-
-def _load_exponent(a: Node, n: Node) -> Node:
-    wide = n.sext(U32)
-    return a.trace.apply("ldexp", a, wide, type=a.type)
-
-
-_pure("v_ldexp_f16 v_ldexp_f32 v_ldexp_f64", _load_exponent)
-
-_LAYOUT = {F16: (5, 10), F32: (8, 23), F64: (11, 52)}
-
-
-def _exponent_of(a: Node) -> tuple[Node, Node]:
-    # (exponent as U32 with a = fraction * 2^exponent and fraction in [0.5, 1), special)
-    exponent_bits, fraction_bits = _LAYOUT[a.type]
-    kind = Type("i", a.type.bits)
-    raw = a.bits_as(kind) & ((1 << (a.type.bits - 1)) - 1)
-    field = raw >> fraction_bits
-    shift = a.trace.apply("leading", raw) - exponent_bits
-    least = 2 - (1 << (exponent_bits - 1)) + 1
-    exponent = where(field.eq(0), ~shift + 1 + least, field + (least - 1))
-    special = field.eq((1 << exponent_bits) - 1) | raw.eq(0)
-    return exponent.sext(U32), special
-
-
-def _frexp_exponent(a: Node) -> Node:
-    exponent, special = _exponent_of(a)
-    result = where(special, 0, exponent)
-    return result.zext(U16) if a.type == F16 else result
-
-
-def _frexp_mantissa(a: Node) -> Node:
-    exponent, special = _exponent_of(a)
-    scaled = a.trace.apply("ldexp", a, ~exponent + 1, type=a.type)
-    return where(special, a, scaled)
-
-
-_pure("v_frexp_exp_i16_f16 v_frexp_exp_i32_f32 v_frexp_exp_i32_f64", _frexp_exponent)
-_pure("v_frexp_mant_f16 v_frexp_mant_f32 v_frexp_mant_f64", _frexp_mantissa)
-
-# --- conversions
-
-
-def _convert(prim: str, type: Type) -> Callable[[Node], Node]:
-    return lambda a: a.trace.apply(prim, a, type=type)
-
-
-_pure("v_cvt_f32_u32", _convert("from_unsigned", F32))
-_pure("v_cvt_f32_i32", _convert("from_signed", F32))
-_pure("v_cvt_f64_u32", _convert("from_unsigned", F64))
-_pure("v_cvt_f64_i32", _convert("from_signed", F64))
-_pure("v_cvt_f16_u16", _convert("from_unsigned", F16))
-_pure("v_cvt_f16_i16", _convert("from_signed", F16))
-_pure("v_cvt_u32_f32 v_cvt_u32_f64", _convert("to_unsigned", U32))
-_pure("v_cvt_i32_f32 v_cvt_i32_f64", _convert("to_signed", U32))
-_pure("v_cvt_u16_f16", _convert("to_unsigned", U16))
-_pure("v_cvt_i16_f16", _convert("to_signed", U16))
-_pure("v_cvt_f32_f16 v_cvt_f32_f64", _convert("fcvt", F32))
-_pure("v_cvt_f64_f32", _convert("fcvt", F64))
-_pure("v_cvt_f16_f32", _convert("fcvt", F16))
-for _byte in range(4):
-    _pure(
-        f"v_cvt_f32_ubyte{_byte}",
-        lambda a, k=_byte: a.trace.apply(
-            "from_unsigned", (a.zext(U32) >> (8 * k)) & 0xFF, type=F32
-        ),
-    )
-
-# --- selection and comparison
+# --- selection
 
 
 @VECTOR.meaning("v_cndmask_b32")
@@ -451,150 +307,6 @@ def _cndmask(trace: Trace) -> None:
     trace.write(
         trace.instruction.dst[0], where(trace.read_mask(mask), trace.read(b), trace.read(a))
     )
-
-
-_INTEGER: dict[str, Callable[[Trace, Node, Node, str], Node]] = {
-    "f": lambda t, a, b, s: a.ne(a),
-    "lt": lambda t, a, b, s: t.apply(s + "lt", a, b),
-    "eq": lambda t, a, b, s: a.eq(b),
-    "le": lambda t, a, b, s: t.apply(s + "le", a, b),
-    "gt": lambda t, a, b, s: t.apply(s + "lt", b, a),
-    "ne": lambda t, a, b, s: a.ne(b),
-    "ge": lambda t, a, b, s: t.apply(s + "le", b, a),
-    "t": lambda t, a, b, s: a.eq(a),
-}
-
-
-def _with_sign(
-    function: Callable[[Trace, Node, Node, str], Node], sign: str
-) -> Callable[[Trace, Node, Node], Node]:
-    return lambda t, a, b: function(t, a, b, sign)
-
-
-def _ordered(t: Trace, a: Node, b: Node) -> Node:
-    return ~(t.apply("isnan", a) | t.apply("isnan", b))
-
-
-_FLOAT: dict[str, Callable[[Trace, Node, Node], Node]] = {
-    "lt": lambda t, a, b: t.apply("flt", a, b),
-    "eq": lambda t, a, b: t.apply("feq", a, b),
-    "le": lambda t, a, b: t.apply("fle", a, b),
-    "gt": lambda t, a, b: t.apply("flt", b, a),
-    "lg": lambda t, a, b: t.apply("flt", a, b) | t.apply("flt", b, a),
-    "ge": lambda t, a, b: t.apply("fle", b, a),
-    "o": _ordered,
-    "u": lambda t, a, b: ~_ordered(t, a, b),
-    "nge": lambda t, a, b: ~t.apply("fle", b, a),
-    "nlg": lambda t, a, b: ~(t.apply("flt", a, b) | t.apply("flt", b, a)),
-    "ngt": lambda t, a, b: ~t.apply("flt", b, a),
-    "nle": lambda t, a, b: ~t.apply("fle", a, b),
-    "neq": lambda t, a, b: ~t.apply("feq", a, b),
-    "nlt": lambda t, a, b: ~t.apply("flt", a, b),
-}
-
-
-def _write_condition(trace: Trace, value: Node, to_exec: bool) -> None:
-    # v_cmpx writes EXEC, and with a destination (gfx9) that as well.
-    lanes = trace.splat(value)
-    for operand in trace.instruction.dst:
-        if operand.kind is OperandKind.SPECIAL and operand.name.startswith("exec"):
-            continue
-        trace.write_mask(operand, lanes)
-    if to_exec:
-        mask = trace.apply("ballot", lanes) & trace.exec_mask()
-        trace.put_scalar(state.EXEC, trace.mask_words(mask))
-
-
-def _comparison(
-    function: Callable[[Trace, Node, Node], Node], to_exec: bool
-) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        a, b = (trace.read(o) for o in trace.instruction.src)
-        _write_condition(trace, function(trace, a, b), to_exec)
-
-    return meaning
-
-
-for _prefix, _to_exec in (("v_cmp", False), ("v_cmpx", True)):
-    for _condition, _integer in _INTEGER.items():
-        for _sign, _letter in (("u", "u"), ("s", "i")):
-            for _bits in (16, 32, 64):
-                VECTOR.add(
-                    f"{_prefix}_{_condition}_{_letter}{_bits}",
-                    _comparison(_with_sign(_integer, _sign), _to_exec),
-                )
-    for _condition, _float in _FLOAT.items():
-        for _bits in (16, 32, 64):
-            VECTOR.add(f"{_prefix}_{_condition}_f{_bits}", _comparison(_float, _to_exec))
-
-
-def _class(trace: Trace, a: Node, wanted: Node) -> Node:
-    # Bits: sNaN, qNaN, -inf, -normal, -denormal, -0, +0, +denormal, +normal, +inf.
-    exponent_bits, fraction_bits = _LAYOUT[a.type]
-    kind = Type("i", a.type.bits)
-    raw = a.bits_as(kind)
-    negative = (raw >> (a.type.bits - 1)).ne(0)
-    size = raw & ((1 << (a.type.bits - 1)) - 1)
-    infinity = ((1 << exponent_bits) - 1) << fraction_bits
-    quiet = infinity | (1 << (fraction_bits - 1))
-    mask = wanted.zext(U32)
-
-    def bit(positive: int, other: int) -> Node:
-        return ((where(negative, mask >> other, mask >> positive)) & 1).ne(0)
-
-    nan = where(trace.apply("ule", quiet, size), (mask >> 1) & 1, mask & 1).ne(0)
-    number = where(trace.apply("ult", size, 1 << fraction_bits), bit(7, 4), bit(8, 3))
-    finite = where(size.eq(0), bit(6, 5), number)
-    limit = where(size.eq(infinity), bit(9, 2), nan)
-    return where(trace.apply("ult", size, infinity), finite, limit)
-
-
-for _bits in (16, 32, 64):
-    VECTOR.add(f"v_cmp_class_f{_bits}", _comparison(_class, to_exec=False))
-    VECTOR.add(f"v_cmpx_class_f{_bits}", _comparison(_class, to_exec=True))
-
-# --- between lanes
-
-
-@VECTOR.meaning("v_readlane_b32")
-def _readlane(trace: Trace) -> None:
-    value, lane = trace.instruction.src
-    source = trace.splat(trace.raw(value))
-    trace.write(trace.instruction.dst[0], trace.apply("read_lane", source, trace.read(lane)))
-
-
-@VECTOR.meaning("v_readfirstlane_b32")
-def _readfirstlane(trace: Trace) -> None:
-    # Without an active lane, lane 0.
-    first = trace.apply("trailing", trace.exec_mask()).zext(U32) & (trace.mode.wave_size - 1)
-    source = trace.splat(trace.raw(trace.instruction.src[0]))
-    trace.write(trace.instruction.dst[0], trace.apply("read_lane", source, first))
-
-
-@VECTOR.meaning("v_writelane_b32")
-def _writelane(trace: Trace) -> None:
-    # EXEC does not count.
-    value, lane = (trace.read(o) for o in trace.instruction.src[:2])
-    to = trace.instruction.dst[0]
-    new = trace.apply("write_lane", trace.raw(to), value, lane)
-    trace.put_vector(to.index, new, trace.splat(trace.const(I1, 1)))
-
-
-def _count_below(high: bool) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        mask, add = (trace.read(o) for o in trace.instruction.src)
-        lane = trace.apply("lane_id")
-        below = (trace.splat(trace.const(U64, 1)) << lane.zext(U64)) - 1
-        part = (below >> 32).zext(U32) if high else below.zext(U32)
-        trace.write(
-            trace.instruction.dst[0], trace.apply("popcount", trace.splat(mask) & part) + add
-        )
-
-    return meaning
-
-
-VECTOR.add("v_mbcnt_lo_u32_b32", _count_below(high=False))
-VECTOR.add("v_mbcnt_hi_u32_b32", _count_below(high=True))
 
 
 @VECTOR.meaning("v_nop")

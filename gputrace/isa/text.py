@@ -1,8 +1,14 @@
 """Writes decoded instructions in LLVM's syntax (llvm-mc --disassemble is the witness)."""
 
+import struct
+from dataclasses import replace
+
 from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandKind
 
 _FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
+_FLOAT_TEXTS = {
+    int.from_bytes(struct.pack("<f", float(text)), "little"): text for text in _FLOATS
+}
 _PREFIX = {
     OperandKind.SGPR: "s",
     OperandKind.VGPR: "v",
@@ -61,6 +67,13 @@ def _plain(operand: Operand) -> str:
     if operand.type == "hwreg":
         raw = operand.index
         return f"hwreg({raw & 63}, {raw >> 6 & 31}, {(raw >> 11) + 1})"
+    if operand.kind is OperandKind.LITERAL and operand.bits == 32:
+        # LLVM's printImmediate32: a literal that could have been inline is written as if it were.
+        small = operand.index - (operand.index >> 31 << 32)
+        if -16 <= small <= 64:
+            return str(small)
+        if operand.index in _FLOAT_TEXTS:
+            return _FLOAT_TEXTS[operand.index]
     # A 16-bit operand takes the low half of its literal; LLVM shows no more.
     return f"{operand.index & 0xFFFF if operand.bits == 16 else operand.index:#x}"
 
@@ -81,12 +94,21 @@ def _flags(name: str, flags: tuple[bool, ...], default: bool) -> list[str]:
     return [f"{name}:[{','.join(str(int(flag)) for flag in flags)}]"]
 
 
+def _is_mixed(instruction: Instruction) -> bool:
+    return "_mix" in instruction.name
+
+
 def _packed(instruction: Instruction) -> list[str]:
     # Constants of 32 bits and registers alike carry the selection; LLVM leaves defaults out.
-    src = instruction.src
-    return [
+    src, mixed = instruction.src, _is_mixed(instruction)
+    selections = [
         *_flags("op_sel", tuple(operand.op_sel for operand in src), False),
-        *_flags("op_sel_hi", tuple(operand.op_sel_hi for operand in src), True),
+        *_flags("op_sel_hi", tuple(operand.op_sel_hi for operand in src), not mixed),
+    ]
+    if mixed:  # signs stand at the operands
+        return selections
+    return [
+        *selections,
         *_flags("neg_lo", tuple(operand.neg for operand in src), False),
         *_flags("neg_hi", tuple(operand.neg_hi for operand in src), False),
     ]
@@ -182,7 +204,10 @@ def instruction_text(instruction: Instruction) -> str:
     if instruction.memory is not None:
         operands = _places(instruction, instruction.memory)
     else:
-        operands = [operand.text() for operand in (*instruction.dst, *instruction.src)]
+        parts = (*instruction.dst, *instruction.src)
+        if instruction.encoding == "VOP3P" and not _is_mixed(instruction):
+            parts = tuple(replace(part, neg=False) for part in parts)  # they are flags behind
+        operands = [operand.text() for operand in parts]
     mnemonic = instruction.mnemonic
     if instruction.encoding == "VOPD":
         mnemonic = mnemonic.replace("v_", "v_dual_", 1)

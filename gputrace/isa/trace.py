@@ -6,10 +6,11 @@ trace appends all writes at the end, so that an instruction reads all, computes,
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gputrace.errors import GputraceError
 from gputrace.isa import state
+from gputrace.isa.dpp import Crossing, crossing
 from gputrace.isa.graph import (
     F16,
     F32,
@@ -40,7 +41,7 @@ _SPECIAL = {
     "exec_lo": state.EXEC,
     "exec_hi": state.EXEC + 1,
     "m0": state.M0,
-    "scc": state.SCC,
+    "src_scc": state.SCC,
     "flat_scratch": state.FLAT_SCRATCH,
     "flat_scratch_lo": state.FLAT_SCRATCH,
     "flat_scratch_hi": state.FLAT_SCRATCH + 1,
@@ -79,9 +80,14 @@ class Trace:
     """The graph of one instruction while it is being made."""
 
     def __init__(self, instruction: Instruction, mode: Mode) -> None:
+        if instruction.dpp is not None and instruction.src:
+            # Equal operands may be one object: give the one that crosses lanes its own.
+            first = replace(instruction.src[0])
+            instruction = replace(instruction, src=(first, *instruction.src[1:]))
         self.instruction = instruction
         self.mode = mode
         self.nodes: list[Node] = []
+        self._crossing = self._dpp_crossing()
         self._writes: list[tuple[str, tuple[Node, ...], Attribute]] = []
         self._next: tuple[str, tuple[Node, ...], Attribute] | None = None
 
@@ -155,7 +161,7 @@ class Trace:
 
     def put_vector(self, index: int, value: Node, mask: Node | None = None) -> None:
         """Write the active lanes of one register, or two for a 64-bit value."""
-        active = mask if mask is not None else self.active()
+        active = mask if mask is not None else self.written()
         for k, word in enumerate(self.words(value)):
             self._writes.append(("put_vector", (self.splat(word), active), index + k))
 
@@ -221,17 +227,17 @@ class Trace:
         match operand.name:
             case "null":
                 return self.const(U64 if operand.bits > 32 else U32, 0)
-            case "vccz":
+            case "src_vccz":
                 return self._vccz().zext(U32)
-            case "execz":
+            case "src_execz":
                 return self.exec_mask().eq(0).zext(U32)
-            case "shared_base":
+            case "src_shared_base":
                 return self._aperture(operand, self.mode.lds_aperture)
-            case "private_base":
+            case "src_private_base":
                 return self._aperture(operand, self.mode.scratch_aperture)
-            case "shared_limit":
+            case "src_shared_limit":
                 return self._aperture(operand, self.mode.lds_aperture + 0xFFFF_FFFF)
-            case "private_limit":
+            case "src_private_limit":
                 return self._aperture(operand, self.mode.scratch_aperture + 0xFFFF_FFFF)
         return None
 
@@ -251,18 +257,70 @@ class Trace:
         if operand.type == "mask":
             return self.read_mask(operand)
         if operand.type.startswith("v2"):
-            return self.raw(operand)
-        raw = self._selected(operand, self._crossed(operand))
+            return self.crossed(operand)
+        raw = self._selected(operand, self.crossed(operand))
         if kind == "f" and width in _FLOATS:
             return self._float_modifiers(operand, raw.zext(_UNSIGNED[width]))
         if width in _UNSIGNED:
             return raw.zext(_UNSIGNED[width])
         return raw
 
-    def _crossed(self, operand: Operand) -> Node:
-        if self.instruction.dpp is not None and operand is self.instruction.src[0]:
-            raise NotModelled("DPP")
-        return self.raw(operand)
+    def _dpp_crossing(self) -> Crossing | None:
+        if self.instruction.dpp is None:
+            return None
+        found = crossing(self.instruction.dpp, self.mode.wave_size)
+        if found is None:
+            raise NotModelled(f"DPP control {self.instruction.dpp.control:#x}")
+        return found
+
+    def crossed(self, operand: Operand) -> Node:
+        """Read an operand's dwords; what DPP moves comes from the lanes that it says."""
+        if self._crossing is None or operand is not self.instruction.src[0]:
+            return self.raw(operand)
+        words = [self._cross(self.raw(operand, k, 1)) for k in range(operand.count)]
+        if len(words) == 1:
+            return words[0]
+        return words[0].zext(U64) | (words[1].zext(U64) << 32)
+
+    def _cross(self, value: Node) -> Node:
+        assert self._crossing is not None
+        moved = self.apply("permute", self.splat(value), self._source_lanes())
+        return where(self._valid(), moved, 0)
+
+    def _source_lanes(self) -> Node:
+        assert self._crossing is not None
+        return self.apply("lane_values", type=U32, attribute=self._crossing.source)
+
+    def _valid(self) -> Node:
+        # Lanes that read an existing lane which is active, or need not be.
+        assert self._crossing is not None
+        assert self.instruction.dpp is not None
+        inside = self.apply("lane_values", type=I1, attribute=self._crossing.inside)
+        if self.instruction.dpp.fetch_inactive:
+            return inside
+        active = self.apply("permute", self.active().zext(U32), self._source_lanes())
+        return inside & active.ne(0)
+
+    def written(self) -> Node:
+        """Return for each lane whether a vector result is written to it: EXEC, and DPP's masks."""
+        active = self.active()
+        if self._crossing is None:
+            return active
+        dpp = self.instruction.dpp
+        assert dpp is not None
+        active = active & self.apply("lane_values", type=I1, attribute=self._crossing.enabled)
+        return active if dpp.bound_ctrl or dpp.lanes else active & self._valid()
+
+    def vcc_lanes(self) -> Node:
+        """Return VCC as one bit for each lane."""
+        count = 2 if self.mode.wave_size == 64 else 1
+        return self.apply("lane_mask", self.scalar(state.VCC, count).zext(U64))
+
+    def element(self, operand: Operand) -> Type:
+        """Return the type of one part of a packed operand."""
+        name = operand.type.removeprefix("v2")
+        width = int(name.lstrip("biuf"))
+        return _FLOATS[width] if name[0] == "f" else _UNSIGNED[width]
 
     def _selected(self, operand: Operand, raw: Node) -> Node:
         if operand.select:
@@ -302,8 +360,7 @@ class Trace:
 
     def write(self, operand: Operand, value: Node) -> None:
         """Write a result to where its operand says, in the active lanes."""
-        if value.type.kind == "f":
-            value = self._output(value)
+        value = self.result(value)
         if value.type == I1 and value.lanes:
             self.write_mask(operand, value)
             return
@@ -315,8 +372,8 @@ class Trace:
 
     def _partial(self, operand: Operand, first: int, value: Node) -> Node:
         # SDWA selections and 16-bit results replace a part of the register.
-        if operand.select:
-            raise NotModelled("SDWA destination")
+        if self.instruction.dst_unused and operand.select:
+            return self._placed(operand, first, value)
         if value.type.bits != 16:
             return value
         low = value.bits_as(U16).zext(U32)
@@ -327,8 +384,26 @@ class Trace:
             return low
         return (self.vector(first + operand.index) & 0xFFFF0000) | low
 
+    def _placed(self, operand: Operand, first: int, value: Node) -> Node:
+        # SDWA: a byte or word of the destination; the rest is zero, sign or what it was.
+        part, number = operand.select.split("_")
+        bits = 8 if part == "byte" else 16
+        at, ones = bits * int(number), (1 << bits) - 1
+        word = self.words(value)[0] & ones
+        match self.instruction.dst_unused:
+            case "unused_pad":
+                return word << at
+            case "unused_sext":
+                return word.zext(_UNSIGNED[bits]).sext(U32) << at
+            case "unused_preserve":
+                kept = self.vector(first + operand.index) & (0xFFFFFFFF ^ (ones << at))
+                return kept | (word << at)
+        raise NotModelled(f"SDWA destination with {self.instruction.dst_unused}")
+
     def write_mask(self, operand: Operand, value: Node) -> None:
         """Write one bit for each active lane, 0 for the others."""
+        if self._crossing is not None:
+            value = value & self.written()
         mask = self.apply("ballot", value) & self.exec_mask()
         self.put_scalar(self.place(operand), self.mask_words(mask))
 
@@ -336,7 +411,10 @@ class Trace:
         """Return a U64 lane mask as the registers hold it: U64 or, of 32 lanes, U32."""
         return mask if self.mode.wave_size == 64 else mask.zext(U32)
 
-    def _output(self, value: Node) -> Node:
+    def result(self, value: Node) -> Node:
+        """Apply denormal mode, output multiplier and clamp to a float; integers stay."""
+        if value.type.kind != "f":
+            return value
         value = self.flush(value)
         if self.instruction.omod:
             value = value * {1: 2.0, 2: 4.0, 3: 0.5}[self.instruction.omod]

@@ -1,0 +1,195 @@
+"""Vector instructions that compute with floats of 16, 32 and 64 bits, and conversions.
+
+Witness: AMD's ISA manuals (MI300 and RDNA3, chapter on vector ALU operations), and the results of
+compiled kernels in the tests.
+"""
+
+from collections.abc import Callable
+
+from gputrace.isa.graph import F16, F32, F64, U16, U32, Node, Type, where
+from gputrace.isa.semantics import Registry
+from gputrace.isa.trace import Trace
+
+FLOAT = Registry()
+_pure = FLOAT.pure
+
+# --- arithmetic
+
+
+def _fma(a: Node, b: Node, c: Node) -> Node:
+    return a.trace.apply("fma", a, b, c)
+
+
+_pure("v_add_f16 v_add_f32 v_add_f64", lambda a, b: a + b)
+_pure("v_sub_f16 v_sub_f32", lambda a, b: a - b)
+_pure("v_subrev_f16 v_subrev_f32", lambda a, b: b - a)
+_pure("v_mul_f16 v_mul_f32 v_mul_f64", lambda a, b: a * b)
+_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fmamk_f32 v_fmaak_f32", _fma)
+
+
+@FLOAT.meaning("v_fmac_f32 v_fmac_f16 v_fmac_f64")
+def _fmac(trace: Trace) -> None:
+    a, b = (trace.read(o) for o in trace.instruction.src[:2])
+    to = trace.instruction.dst[0]
+    trace.write(to, _fma(a, b, trace.read(to)))
+
+
+def _legacy_multiply(a: Node, b: Node) -> Node:
+    zero = a.eq(0.0) | b.eq(0.0)
+    return where(zero, 0.0, a * b)
+
+
+_pure("v_mul_legacy_f32 v_mul_dx9_zero_f32", _legacy_multiply)
+
+
+def _float_extreme(least: bool) -> Callable[[Node, Node], Node]:
+    # A NaN gives the other operand; -0 is less than +0.
+    def function(a: Node, b: Node) -> Node:
+        trace = a.trace
+        kind = Type("i", a.type.bits)
+        both = trace.apply("slt", a.bits_as(kind), b.bits_as(kind))
+        less = trace.apply("flt", a, b) | (a.eq(b) & both & a.eq(0.0)) | trace.apply("isnan", b)
+        more = trace.apply("flt", b, a) | (a.eq(b) & ~both & a.eq(0.0)) | trace.apply("isnan", b)
+        return where(less if least else more, a, b)
+
+    return function
+
+
+_pure("v_min_f16 v_min_f32 v_min_f64", _float_extreme(least=True))
+_pure("v_max_f16 v_max_f32 v_max_f64", _float_extreme(least=False))
+LEAST, MOST = _float_extreme(least=True), _float_extreme(least=False)
+_pure("v_min3_f32 v_min3_f16", lambda a, b, c: LEAST(LEAST(a, b), c))
+_pure("v_max3_f32 v_max3_f16", lambda a, b, c: MOST(MOST(a, b), c))
+_pure("v_maxmin_f32 v_maxmin_f16", lambda a, b, c: LEAST(MOST(a, b), c))
+_pure("v_minmax_f32 v_minmax_f16", lambda a, b, c: MOST(LEAST(a, b), c))
+_pure("v_med3_f32 v_med3_f16", lambda a, b, c: MOST(LEAST(a, b), LEAST(MOST(a, b), c)))
+
+for _name, _prim in (
+    ("floor", "floor"),
+    ("ceil", "ceil"),
+    ("trunc", "truncate"),
+    ("rndne", "rint"),
+):
+    _pure(f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64", lambda a, p=_prim: a.trace.apply(p, a))
+
+
+def _fraction(a: Node) -> Node:
+    # a - floor(a), kept below one.
+    below = {F16: 1 - 2.0**-11, F32: 1 - 2.0**-24, F64: 1 - 2.0**-53}[a.type]
+    rest = a - a.trace.apply("floor", a)
+    return where(a.trace.apply("flt", rest, below), rest, where(rest.eq(rest), below, rest))
+
+
+_pure("v_fract_f16 v_fract_f32 v_fract_f64", _fraction)
+
+
+def _in_double(function: Callable[[Node], Node]) -> Callable[[Node], Node]:
+    # Approximations of the hardware are not public: the exact value, rounded once more.
+    def meaning(a: Node) -> Node:
+        wide = a if a.type == F64 else a.trace.apply("fcvt", a, type=F64)
+        result = function(wide)
+        if a.type == F64:
+            return result
+        single = a.trace.apply("fcvt", result, type=F32)
+        return single if a.type == F32 else a.trace.apply("fcvt", single, type=F16)
+
+    return meaning
+
+
+def _apply(prim: str) -> Callable[[Node], Node]:
+    return lambda a: a.trace.apply(prim, a)
+
+
+def _reciprocal(a: Node) -> Node:
+    return a.trace.apply("fdiv", 1.0, a)
+
+
+_TURN = 6.283185307179586
+for _name, _exact in (
+    ("rcp", _reciprocal),
+    ("rsq", lambda a: _reciprocal(a.trace.apply("sqrt", a))),
+    ("sqrt", _apply("sqrt")),
+):
+    _pure(f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64", _in_double(_exact))
+_pure("v_rcp_iflag_f32", _in_double(_reciprocal))
+for _name in ("exp", "log"):
+    _pure(f"v_{_name}_f16 v_{_name}_f32", _in_double(_apply(f"{_name}2")))
+
+
+def _turns(prim: str) -> Callable[[Node], Node]:
+    # The argument counts whole turns.
+    return lambda a: a.trace.apply(prim, (a - a.trace.apply("truncate", a)) * _TURN)
+
+
+for _name in ("sin", "cos"):
+    _pure(
+        f"v_{_name}_f16 v_{_name}_f32",
+        _in_double(_turns(_name)),
+    )
+
+
+def _load_exponent(a: Node, n: Node) -> Node:
+    wide = n.sext(U32)
+    return a.trace.apply("ldexp", a, wide, type=a.type)
+
+
+_pure("v_ldexp_f16 v_ldexp_f32 v_ldexp_f64", _load_exponent)
+
+LAYOUT = {F16: (5, 10), F32: (8, 23), F64: (11, 52)}
+
+
+def _exponent_of(a: Node) -> tuple[Node, Node]:
+    # (exponent as U32 with a = fraction * 2^exponent and fraction in [0.5, 1), special)
+    exponent_bits, fraction_bits = LAYOUT[a.type]
+    kind = Type("i", a.type.bits)
+    raw = a.bits_as(kind) & ((1 << (a.type.bits - 1)) - 1)
+    field = raw >> fraction_bits
+    shift = a.trace.apply("leading", raw) - exponent_bits
+    least = 2 - (1 << (exponent_bits - 1)) + 1
+    exponent = where(field.eq(0), ~shift + 1 + least, field + (least - 1))
+    special = field.eq((1 << exponent_bits) - 1) | raw.eq(0)
+    return exponent.sext(U32), special
+
+
+def _frexp_exponent(a: Node) -> Node:
+    exponent, special = _exponent_of(a)
+    result = where(special, 0, exponent)
+    return result.zext(U16) if a.type == F16 else result
+
+
+def _frexp_mantissa(a: Node) -> Node:
+    exponent, special = _exponent_of(a)
+    scaled = a.trace.apply("ldexp", a, ~exponent + 1, type=a.type)
+    return where(special, a, scaled)
+
+
+_pure("v_frexp_exp_i16_f16 v_frexp_exp_i32_f32 v_frexp_exp_i32_f64", _frexp_exponent)
+_pure("v_frexp_mant_f16 v_frexp_mant_f32 v_frexp_mant_f64", _frexp_mantissa)
+
+# --- conversions
+
+
+def _convert(prim: str, type: Type) -> Callable[[Node], Node]:
+    return lambda a: a.trace.apply(prim, a, type=type)
+
+
+_pure("v_cvt_f32_u32", _convert("from_unsigned", F32))
+_pure("v_cvt_f32_i32", _convert("from_signed", F32))
+_pure("v_cvt_f64_u32", _convert("from_unsigned", F64))
+_pure("v_cvt_f64_i32", _convert("from_signed", F64))
+_pure("v_cvt_f16_u16", _convert("from_unsigned", F16))
+_pure("v_cvt_f16_i16", _convert("from_signed", F16))
+_pure("v_cvt_u32_f32 v_cvt_u32_f64", _convert("to_unsigned", U32))
+_pure("v_cvt_i32_f32 v_cvt_i32_f64", _convert("to_signed", U32))
+_pure("v_cvt_u16_f16", _convert("to_unsigned", U16))
+_pure("v_cvt_i16_f16", _convert("to_signed", U16))
+_pure("v_cvt_f32_f16 v_cvt_f32_f64", _convert("fcvt", F32))
+_pure("v_cvt_f64_f32", _convert("fcvt", F64))
+_pure("v_cvt_f16_f32", _convert("fcvt", F16))
+for _byte in range(4):
+    _pure(
+        f"v_cvt_f32_ubyte{_byte}",
+        lambda a, k=_byte: a.trace.apply(
+            "from_unsigned", (a.zext(U32) >> (8 * k)) & 0xFF, type=F32
+        ),
+    )

@@ -1,0 +1,147 @@
+"""Vector instructions that move values between the lanes of a wave.
+
+Witness: AMD's ISA manuals (MI300 and RDNA3, chapter on vector ALU operations), and the results of
+compiled kernels in the tests.
+"""
+
+from collections.abc import Callable
+
+from gputrace.isa.graph import I1, U32, U64, Node, where
+from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_memory import memory_of, vector_index
+from gputrace.isa.trace import NotModelled, Trace
+
+LANES = Registry()
+
+@LANES.meaning("v_readlane_b32")
+def _readlane(trace: Trace) -> None:
+    value, lane = trace.instruction.src
+    source = trace.splat(trace.raw(value))
+    trace.write(trace.instruction.dst[0], trace.apply("read_lane", source, trace.read(lane)))
+
+
+@LANES.meaning("v_readfirstlane_b32")
+def _readfirstlane(trace: Trace) -> None:
+    # Without an active lane, lane 0.
+    first = trace.apply("trailing", trace.exec_mask()).zext(U32) & (trace.mode.wave_size - 1)
+    source = trace.splat(trace.raw(trace.instruction.src[0]))
+    trace.write(trace.instruction.dst[0], trace.apply("read_lane", source, first))
+
+
+@LANES.meaning("v_writelane_b32")
+def _writelane(trace: Trace) -> None:
+    # EXEC does not count.
+    value, lane = (trace.read(o) for o in trace.instruction.src[:2])
+    to = trace.instruction.dst[0]
+    new = trace.apply("write_lane", trace.raw(to), value, lane)
+    trace.put_vector(to.index, new, trace.splat(trace.const(I1, 1)))
+
+
+def _count_below(high: bool) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        mask, add = (trace.read(o) for o in trace.instruction.src)
+        lane = trace.apply("lane_id")
+        below = (trace.splat(trace.const(U64, 1)) << lane.zext(U64)) - 1
+        part = (below >> 32).zext(U32) if high else below.zext(U32)
+        trace.write(
+            trace.instruction.dst[0], trace.apply("popcount", trace.splat(mask) & part) + add
+        )
+
+    return meaning
+
+
+LANES.add("v_mbcnt_lo_u32_b32", _count_below(high=False))
+LANES.add("v_mbcnt_hi_u32_b32", _count_below(high=True))
+
+
+# --- rows of sixteen lanes
+
+
+def _permute_rows(other: bool) -> Callable[[Trace], None]:
+    # Lane k of a row reads the lane that nibble k of the two selections names; the first source's
+    # op_sel bit reads inactive lanes too, the second's makes them read as zero.
+    def meaning(trace: Trace) -> None:
+        value, low, high = trace.instruction.src
+        lane = trace.apply("lane_id")
+        both = trace.raw(low).zext(U64) | (trace.raw(high).zext(U64) << 32)
+        nibble = (trace.splat(both) >> ((lane.zext(U64) & 15) << 2)).zext(U32) & 15
+        row = (lane ^ 16 if other else lane) & ~15 & 0xFFFFFFFF
+        source = row | nibble
+        moved = trace.apply("permute", trace.splat(trace.raw(value, 0, 1)), source)
+        to = trace.instruction.dst[0].index
+        if value.op_sel:
+            trace.put_vector(to, moved)
+            return
+        active = trace.apply("permute", trace.active().zext(U32), source).ne(0)
+        kept = trace.const(U32, 0) if low.op_sel else trace.vector(to)
+        trace.put_vector(to, where(active, moved, kept))
+
+    return meaning
+
+
+LANES.add("v_permlane16_b32", _permute_rows(other=False))
+LANES.add("v_permlanex16_b32", _permute_rows(other=True))
+
+
+@LANES.meaning("v_permlane64_b32")
+def _permute_halves(trace: Trace) -> None:
+    # The halves of a wave of 64 lanes change places; a wave of 32 moves nothing.
+    lane = trace.apply("lane_id")
+    source = trace.splat(trace.raw(trace.instruction.src[0], 0, 1))
+    moved = trace.apply("permute", source, lane ^ (trace.mode.wave_size & 64) >> 1)
+    trace.write(trace.instruction.dst[0], moved)
+
+
+# --- through the LDS crossbar: inactive lanes give zero
+
+
+def _crossbar(trace: Trace) -> tuple[Node, Node]:
+    # (the lane that each address names, the data)
+    memory = memory_of(trace)
+    if memory.address is None:
+        raise NotModelled("no address")
+    index = ((trace.raw(memory.address, 0, 1) + memory.offset) >> 2) & (trace.mode.wave_size - 1)
+    return trace.splat(index), trace.splat(trace.raw(memory.data[0], 0, 1))
+
+
+@LANES.meaning("ds_bpermute_b32")
+def _bpermute(trace: Trace) -> None:
+    index, data = _crossbar(trace)
+    value = trace.apply("permute", where(trace.active(), data, 0), index)
+    trace.put_vector(vector_index(trace.instruction.dst[0]), value)
+
+
+@LANES.meaning("ds_permute_b32")
+def _permute(trace: Trace) -> None:
+    index, data = _crossbar(trace)
+    value = trace.apply("scatter", data, index, trace.active())
+    trace.put_vector(vector_index(trace.instruction.dst[0]), value)
+
+
+def _swizzled(pattern: int, lane: int) -> int | None:
+    # The lane that a lane reads; None for a pattern that is not modelled.
+    if pattern < 0x8000:
+        keep, add, flip = pattern & 31, pattern >> 5 & 31, pattern >> 10 & 31
+        return lane & ~31 | ((lane & keep | add) ^ flip) & 31
+    if pattern < 0xC000:
+        return lane & ~3 | pattern >> 2 * (lane & 3) & 3
+    if pattern < 0xE000:
+        stay, step = pattern & 31, pattern >> 5 & 31
+        moved = lane - step if pattern >> 10 & 1 else lane + step
+        return lane & ~31 | lane & stay | moved & 31 & ~stay
+    return None
+
+
+@LANES.meaning("ds_swizzle_b32")
+def _swizzle(trace: Trace) -> None:
+    memory = trace.instruction.memory
+    if memory is None or memory.address is None:
+        raise NotModelled("no address")
+    found = [_swizzled(memory.offset, lane) for lane in range(trace.mode.wave_size)]
+    source = tuple(lane for lane in found if lane is not None)
+    if len(source) < len(found):
+        raise NotModelled(f"swizzle pattern {memory.offset:#x} (FFT)")
+    index = trace.apply("lane_values", type=U32, attribute=source)
+    data = trace.splat(trace.raw(memory.address, 0, 1))
+    value = trace.apply("permute", where(trace.active(), data, 0), index)
+    trace.put_vector(vector_index(trace.instruction.dst[0]), value)

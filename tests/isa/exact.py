@@ -1,0 +1,45 @@
+"""Exact arithmetic on floats, by fractions: the witness for what numpy has no function for."""
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SHAPES = {16: (11, -24, 16), 32: (24, -149, 128), 64: (53, -1074, 1024)}
+
+
+def rounded(value: Fraction, bits: int, negative_zero: bool = False) -> float:
+    """Round a fraction to the nearest float of a width, ties to even."""
+    digits, least, limit = _SHAPES[bits]
+    if value == 0:
+        return -0.0 if negative_zero else 0.0
+    size = abs(value)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    if Fraction(2) ** exponent > size:
+        exponent -= 1
+    unit = Fraction(2) ** max(exponent - digits + 1, least)
+    whole = round(size / unit) * unit
+    result = math.inf if whole >= Fraction(2) ** limit else float(whole)
+    return -result if value < 0 else result
+
+
+def fma(x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> NDArray[Any]:
+    """Multiply and add with one rounding, item by item."""
+    bits = 8 * x.dtype.itemsize
+    made = []
+    for a, b, c in zip(x.tolist(), y.tolist(), z.tolist(), strict=True):
+        if math.isfinite(a) and math.isfinite(b) and math.isfinite(c):
+            total = Fraction(a) * Fraction(b) + Fraction(c)
+            product_negative = math.copysign(1, a) * math.copysign(1, b) < 0
+            both = product_negative and math.copysign(1, c) < 0
+            exact_zero = (a == 0 or b == 0) and c == 0
+            made.append(rounded(total, bits, negative_zero=exact_zero and both))
+        elif (math.isinf(a) and b == 0) or (a == 0 and math.isinf(b)):
+            made.append(math.nan)
+        elif math.isfinite(a) and math.isfinite(b):
+            made.append(c)
+        else:
+            made.append(a * b + c)
+    return np.array(made, x.dtype)
