@@ -13,7 +13,9 @@ from gputrace.errors import GputraceError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("gputrace.cli.check", "Verify every byte of a trace."),
+    "dump": ("gputrace.cli.dump", "Print a trace packet by packet."),
     "info": ("gputrace.cli.info", "Say what a trace holds."),
+    "run": ("gputrace.cli.run", "Run an unmodified program on an emulated GPU."),
     "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),
 }
 """Name of a command: its module, and the line that `gputrace --help` shows."""

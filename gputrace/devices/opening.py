@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.emulated.process import Client
 from gputrace.devices.kfd import RealKfd
-from gputrace.devices.names import parse_name
+from gputrace.devices.names import DeviceName, parse_name
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
@@ -33,16 +34,23 @@ def make_device(text: str) -> Kfd:
 
 def _plain_device(text: str) -> Kfd:
     name = parse_name(text)
-    if name.scheme == "kfd":
-        return RealKfd(name.index)
+    return RealKfd(name.index) if name.scheme == "kfd" else emulated(name)
+
+
+def emulated(name: DeviceName, client: Client | None = None) -> EmulatedKfd:
+    """Return the emulated device with this name; its client is this process unless one is given.
+
+    Raises UsageError for a target without facts.
+    """
     options = name.options
     if options.get("check", "pages") != "pages":
-        raise UsageError(f"device {text!r}: check=bytes is not there yet, use check=pages")
+        raise UsageError(f"device {str(name)!r}: check=bytes is not there yet, use check=pages")
     vram, schedule = options.get("vram"), options.get("schedule", 0)
     return EmulatedKfd(
         name.target,
         name.count,
         vram=None if vram is None else int(vram),
         schedule=int(schedule),
-        name=text,
+        name=str(name),
+        client=client,
     )

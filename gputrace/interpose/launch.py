@@ -1,0 +1,100 @@
+"""Start a program with the preloaded library in it, and serve it until it ends."""
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from gputrace.errors import UsageError
+from gputrace.interpose.library import preload_library
+from gputrace.interpose.server import Maker, Notice, Server
+from gputrace.interpose.tree import write_tree
+from gputrace.kfd.topology import Topology
+
+# ROCr takes memory for its own use from the device instead of registering pages of the program.
+_SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
+
+
+@dataclass
+class Ended:
+    """How a program ended: `status` as a shell shows it, and what was refused to it, by name."""
+
+    status: int
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+def find_program(name: str) -> Path:
+    """Return the file of a program that can be served. Raises UsageError that says why not."""
+    found = shutil.which(name)
+    if found is None:
+        raise UsageError(f"{name}: no such program")
+    path = Path(found).resolve()
+    mode = path.stat().st_mode
+    if mode & (stat.S_ISUID | stat.S_ISGID):
+        raise UsageError(f"{path}: a set-user-ID program cannot be served: it ignores LD_PRELOAD")
+    _check_linked(path)
+    return Path(found)
+
+
+def _check_linked(path: Path) -> None:
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return  # a script: its interpreter is what matters, and that is found by the kernel
+        file.seek(0)
+        try:
+            kinds = {segment["p_type"] for segment in ELFFile(file).iter_segments()}
+        except ELFError as error:
+            raise UsageError(f"{path}: not a program: {error}") from None
+    if "PT_INTERP" not in kinds:
+        raise UsageError(f"{path}: a statically linked program cannot be served")
+
+
+def run(
+    command: Sequence[str],
+    make: Maker,
+    topology: Topology,
+    *,
+    tell: Callable[[Notice], None],
+    strict: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run a program to its end on devices that `make` makes. Raises UsageError.
+
+    `tell` gets notices as they come, in other threads. With `strict` the program is killed when
+    something is refused because it is not modelled.
+    """
+    program, library = find_program(command[0]), preload_library()
+    with tempfile.TemporaryDirectory(prefix="gputrace-") as folder:
+        tree = Path(folder) / "tree"
+        tree.mkdir()
+        write_tree(tree, topology)
+        given = dict(os.environ if environment is None else environment)
+        preload = " ".join(filter(None, (str(library), given.get("LD_PRELOAD"))))
+        given = {**_SETTINGS, **given, "LD_PRELOAD": preload}
+        given |= {"GPUTRACE_SOCKET": f"{folder}/socket", "GPUTRACE_TREE": str(tree)}
+        children: list[subprocess.Popen[bytes]] = []
+
+        def notice(one: Notice) -> None:
+            tell(one)
+            if strict and one.what == "refused":
+                for child in children:
+                    child.kill()
+
+        with Server(make, Path(folder) / "socket", notice) as server:
+            child = subprocess.Popen([str(program), *command[1:]], env=given)
+            children.append(child)
+            try:
+                status = child.wait()
+            except BaseException:
+                child.kill()
+                child.wait()
+                raise
+        return Ended(status if status >= 0 else 128 - status, server.refused)

@@ -1,0 +1,49 @@
+"""Find the preloaded library, or build it with the system's compiler."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from gputrace.errors import UsageError
+
+NAME = "libgputrace_preload.so"
+FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+_HERE = Path(__file__).parent
+_SOURCES = ("preload.c", "protocol.h")
+
+
+def compile_to(target: Path, compiler: str, *extra: str) -> None:
+    """Compile the library. Raises UsageError with what the compiler says."""
+    command = [compiler, *FLAGS, *extra, str(_HERE / "preload.c"), "-o", str(target), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next(iter(done.stderr.splitlines()), "no message")
+        raise UsageError(f"{compiler} cannot build the preloaded library: {first}")
+
+
+def preload_library() -> Path:
+    """Return the library that `pip install` built, else build it once into the cache.
+
+    Raises UsageError when neither is there.
+    """
+    installed = _HERE / NAME
+    if installed.exists():
+        return installed
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise UsageError(
+            "programs that know nothing of gputrace need a small C library, and there is no "
+            "compiler to build it: install gcc, then try again"
+        )
+    content = b"".join((_HERE / name).read_bytes() for name in _SOURCES)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gputrace"
+    target = cache / f"{hashlib.blake2b(content, digest_size=16).hexdigest()}-{NAME}"
+    if not target.exists():
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = target.with_suffix(f".{os.getpid()}")
+        compile_to(made, compiler)
+        made.replace(target)
+    return target

@@ -1,0 +1,841 @@
+/* The library that stands between a program and the KFD: loaded with LD_PRELOAD.
+
+   It answers for /dev/kfd, the render nodes and the files of sysfs that tell about them. The nodes
+   are memory files that the server hands out, so that mmap, munmap, mremap and fork need no help:
+   memory of the GPU is mapped at true offsets of a true file. Opening and ioctl go to the server, on
+   a connection of each thread's own. Paths below the prefixes are looked up in a generated tree.
+
+   GPUTRACE_SOCKET names the server's socket, GPUTRACE_TREE the tree. Without them the library does
+   nothing. */
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "protocol.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define DESCRIPTORS 65536      /* descriptors above this are never ours */
+#define PRIVATE_FROM 960       /* where the library's own sockets go, out of the program's way */
+#define KFD_MAJOR 238          /* any number that the machine does not use will do */
+#define DRM_MAJOR 226
+
+/* ---- what the program's descriptors are ---- */
+
+struct file {
+    _Atomic uint32_t node;     /* enum node, or PRIVATE */
+    uint32_t handle;           /* the server's name for what is open */
+    uint32_t minor;
+    uint32_t owner;            /* the process that opened it: KFD serves no other */
+};
+
+#define PRIVATE 255
+
+static struct file files[DESCRIPTORS];
+static char tree[PATH_MAX / 2];
+static char server[sizeof(((struct sockaddr_un *)0)->sun_path)];
+static pthread_key_t at_thread_end;
+static uint64_t image; /* tells this program from the one that it was before exec */
+static __thread int connection = -1;
+static __thread uint32_t connected_as; /* process that made the connection */
+
+static struct file *special(int fd)
+{
+    if (fd < 0 || fd >= DESCRIPTORS)
+        return NULL;
+    uint32_t node = atomic_load_explicit(&files[fd].node, memory_order_acquire);
+    return node == NODE_NONE || node == PRIVATE ? NULL : &files[fd];
+}
+
+static bool private(int fd)
+{
+    return fd >= 0 && fd < DESCRIPTORS && atomic_load(&files[fd].node) == PRIVATE;
+}
+
+static void same_file(int from, int to)
+{
+    if (to < 0 || to >= DESCRIPTORS)
+        return;
+    struct file *file = special(from);
+    uint32_t node = NODE_NONE;
+    if (file) {
+        node = file->node;
+        files[to].handle = file->handle;
+        files[to].minor = file->minor;
+        files[to].owner = file->owner;
+    }
+    atomic_store_explicit(&files[to].node, node, memory_order_release);
+}
+
+/* ---- the functions that stand behind ours ---- */
+
+typedef void *(*lookup)(void *, const char *);
+EXPORT void *gputrace_real_dlsym;
+
+/* A sanitizer's runtime looks functions up before it can bear code that it has instrumented. */
+#define PLAIN __attribute__((no_sanitize("address", "undefined")))
+
+PLAIN static void find_dlsym(void)
+{
+    static const char *const versions[] = {"GLIBC_2.34", "GLIBC_2.2.5", "GLIBC_2.17"};
+    for (size_t i = 0; i < sizeof versions / sizeof *versions && !gputrace_real_dlsym; i++)
+        gputrace_real_dlsym = dlvsym(RTLD_NEXT, "dlsym", versions[i]);
+}
+
+/* Other libraries' constructors may call us before our own has run. */
+static void *real(const char *name)
+{
+    if (!gputrace_real_dlsym)
+        find_dlsym();
+    return ((lookup)gputrace_real_dlsym)(RTLD_NEXT, name);
+}
+
+#define REAL(name)                                                                                 \
+    static __typeof__(name) *behind;                                                               \
+    if (!behind)                                                                                   \
+        *(void **)&behind = real(#name);
+
+/* ---- the connection ---- */
+
+static int raw_close(int fd)
+{
+    return (int)syscall(SYS_close, fd);
+}
+
+static void drop_connection(void)
+{
+    if (connection < 0)
+        return;
+    atomic_store(&files[connection].node, NODE_NONE);
+    raw_close(connection);
+    connection = -1;
+}
+
+static void thread_ends(void *unused)
+{
+    (void)unused;
+    drop_connection();
+}
+
+static int send_message(struct head *head, const void *payload)
+{
+    struct iovec parts[2] = {{head, sizeof *head}, {(void *)payload, head->size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = head->size ? 2 : 1};
+    ssize_t sent;
+    do
+        sent = sendmsg(connection, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -1 : 0;
+}
+
+/* Takes one message; *descriptor is what came along with it, or -1. */
+static int take_message(struct head *head, void *payload, int *descriptor)
+{
+    struct iovec parts[2] = {{head, sizeof *head}, {payload, PAYLOAD_LIMIT}};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr message = {
+        .msg_iov = parts, .msg_iovlen = 2, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got;
+    *descriptor = -1;
+    do
+        got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return -1;
+    struct cmsghdr *extra = CMSG_FIRSTHDR(&message);
+    if (extra && extra->cmsg_level == SOL_SOCKET && extra->cmsg_type == SCM_RIGHTS)
+        memcpy(descriptor, CMSG_DATA(extra), sizeof *descriptor);
+    if ((size_t)got < sizeof *head || (size_t)got != sizeof *head + head->size ||
+        message.msg_flags & MSG_TRUNC) {
+        if (*descriptor >= 0)
+            raw_close(*descriptor);
+        errno = EPROTO;
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- what the server asks while we wait ---- */
+
+/* Copies through the kernel, so that a wild pointer of the program is EFAULT and not a crash. */
+static int copy(void *here, uint64_t there, size_t size, bool write)
+{
+    struct iovec local = {here, size};
+    struct iovec remote = {(void *)(uintptr_t)there, size};
+    ssize_t done = size == 0 ? 0
+                   : write   ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0)
+                             : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+    if (done == (ssize_t)size)
+        return 0;
+    return done < 0 ? errno : EFAULT;
+}
+
+/* Moves pages of the program into the memory file: the GPU then sees what the program sees. */
+static int share(uint64_t address, uint64_t size, uint64_t offset, int descriptor)
+{
+    uint64_t done = 0;
+    while (done < size) {
+        ssize_t put = pwrite(descriptor, (void *)(uintptr_t)(address + done), size - done,
+                             (off_t)(offset + done));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return put < 0 ? errno : EIO;
+        done += (uint64_t)put;
+    }
+    void *at = mmap((void *)(uintptr_t)address, size, PROT_READ | PROT_WRITE,
+                    MAP_SHARED | MAP_FIXED, descriptor, (off_t)offset);
+    return at == MAP_FAILED ? errno : 0;
+}
+
+static int detach(uint64_t address, uint64_t size)
+{
+    void *kept = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (kept == MAP_FAILED)
+        return errno;
+    int failed = copy(kept, address, size, false);
+    if (failed) {
+        munmap(kept, size);
+        return failed;
+    }
+    void *at = mremap(kept, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)address);
+    return at == MAP_FAILED ? errno : 0;
+}
+
+static int serve(const struct head *asked, char *payload, int descriptor)
+{
+    struct head done = {.message = DONE};
+    switch (asked->message) {
+    case READ:
+        if (asked->b > PAYLOAD_LIMIT) {
+            done.b = E2BIG;
+            break;
+        }
+        done.b = (uint64_t)copy(payload, asked->a, asked->b, false);
+        done.size = done.b ? 0 : (uint32_t)asked->b;
+        break;
+    case WRITE:
+        done.b = (uint64_t)copy(payload, asked->a, asked->size, true);
+        break;
+    case SHARE:
+        done.b = (uint64_t)share(asked->a, asked->b, asked->c, descriptor);
+        break;
+    case DETACH:
+        done.b = (uint64_t)detach(asked->a, asked->b);
+        break;
+    case FIND: {
+        struct file *file = asked->a < DESCRIPTORS ? special((int)asked->a) : NULL;
+        done.a = file ? file->handle : 0;
+        break;
+    }
+    default:
+        done.b = ENOSYS;
+    }
+    if (descriptor >= 0)
+        raw_close(descriptor);
+    return send_message(&done, payload);
+}
+
+/* Sends a message and waits for its answer. The payload of the answer replaces `payload`, up to
+   `room` bytes. Returns 0, or -1 with errno when the server is not there. */
+static int ask(struct head *head, void *payload, size_t room, int *descriptor)
+{
+    static __thread char buffer[PAYLOAD_LIMIT];
+    if (send_message(head, payload))
+        return -1;
+    for (;;) {
+        if (take_message(head, buffer, descriptor))
+            return -1;
+        if (head->message == ANSWER)
+            break;
+        if (serve(head, buffer, *descriptor))
+            return -1;
+    }
+    if (room)
+        memcpy(payload, buffer, head->size < room ? head->size : room);
+    return 0;
+}
+
+static bool connected(void)
+{
+    if (connection >= 0 && connected_as == (uint32_t)getpid())
+        return true;
+    drop_connection();
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, PRIVATE_FROM);
+    if (high >= 0) {
+        raw_close(fd);
+        fd = high;
+    }
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    memcpy(address.sun_path, server, sizeof server);
+    if (fd >= DESCRIPTORS || connect(fd, (struct sockaddr *)&address, sizeof address)) {
+        raw_close(fd);
+        return false;
+    }
+    connection = fd;
+    connected_as = (uint32_t)getpid();
+    atomic_store(&files[fd].node, PRIVATE);
+    pthread_setspecific(at_thread_end, &connection);
+    struct head hello = {
+        .message = HELLO, .a = PROTOCOL_VERSION, .b = connected_as, .c = image};
+    int none;
+    if (ask(&hello, NULL, 0, &none) || hello.b) {
+        drop_connection();
+        return false;
+    }
+    return true;
+}
+
+/* ---- opening and closing nodes ---- */
+
+/* Says which node a path is; *minor is filled for render nodes. */
+static enum node node_of(const char *path, uint32_t *minor)
+{
+    static const char render[] = "/dev/dri/renderD";
+    *minor = 0;
+    if (!*server || !path)
+        return NODE_NONE;
+    if (!strcmp(path, "/dev/kfd"))
+        return NODE_KFD;
+    if (strncmp(path, render, sizeof render - 1))
+        return NODE_NONE;
+    char *end;
+    unsigned long number = strtoul(path + sizeof render - 1, &end, 10);
+    if (end == path + sizeof render - 1 || *end || number > 255)
+        return NODE_NONE;
+    *minor = (uint32_t)number;
+    return NODE_RENDER;
+}
+
+static int open_node(enum node node, uint32_t minor, int flags)
+{
+    struct head head = {.message = OPEN, .a = node, .b = minor};
+    int fd;
+    if (!connected() || ask(&head, NULL, 0, &fd)) {
+        errno = ENXIO;
+        return -1;
+    }
+    if (head.b || fd < 0) {
+        errno = head.b ? (int)head.b : EPROTO;
+        return -1;
+    }
+    if (fd >= DESCRIPTORS) {
+        raw_close(fd);
+        errno = EMFILE;
+        return -1;
+    }
+    if (!(flags & O_CLOEXEC))
+        syscall(SYS_fcntl, fd, F_SETFD, 0);
+    files[fd].handle = (uint32_t)head.a;
+    files[fd].minor = minor;
+    files[fd].owner = (uint32_t)getpid();
+    atomic_store_explicit(&files[fd].node, node, memory_order_release);
+    return fd;
+}
+
+/* The server is told when the last descriptor of what it opened is closed. */
+static void close_node(int fd)
+{
+    struct file gone = files[fd];
+    atomic_store_explicit(&files[fd].node, NODE_NONE, memory_order_release);
+    if (gone.owner != (uint32_t)getpid())
+        return;
+    for (int other = 0; other < DESCRIPTORS; other++)
+        if (special(other) && files[other].handle == gone.handle)
+            return;
+    struct head head = {.message = CLOSE, .a = gone.handle};
+    int none;
+    int kept = errno;
+    if (connected())
+        ask(&head, NULL, 0, &none);
+    errno = kept;
+}
+
+/* ---- paths ---- */
+
+static bool below(const char *path, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    if (strncmp(path, prefix, length))
+        return false;
+    return prefix[length - 1] == ':' || !path[length] || path[length] == '/';
+}
+
+/* The place of a path in the tree, or the path itself when it is none of ours. */
+static const char *place(const char *path, char *room)
+{
+    static const char *const prefixes[] = {
+        "/dev/kfd",       "/dev/dri",           "/sys/devices/virtual/kfd", "/sys/class/kfd",
+        "/sys/class/drm", "/sys/dev/char/226:", "/sys/module/amdgpu",       "/proc/modules"};
+    if (!*tree || !path || *path != '/')
+        return path;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        if (below(path, prefixes[i])) {
+            if ((size_t)snprintf(room, PATH_MAX, "%s%s", tree, path) >= PATH_MAX)
+                return path;
+            return room;
+        }
+    }
+    return path;
+}
+
+#define PLACED(path)                                                                               \
+    char room_##path[PATH_MAX];                                                                    \
+    path = place(path, room_##path)
+
+#define OPENER(name, parameters, arguments)                                                        \
+    EXPORT int name parameters                                                                     \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        uint32_t minor;                                                                            \
+        enum node node = node_of(path, &minor);                                                    \
+        if (node != NODE_NONE)                                                                     \
+            return open_node(node, minor, flags);                                                  \
+        mode_t mode = 0;                                                                           \
+        if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) {                                      \
+            va_list list;                                                                          \
+            va_start(list, flags);                                                                 \
+            mode = (mode_t)va_arg(list, unsigned);                                                 \
+            va_end(list);                                                                          \
+        }                                                                                          \
+        PLACED(path);                                                                              \
+        return behind arguments;                                                                   \
+    }
+
+OPENER(open, (const char *path, int flags, ...), (path, flags, mode))
+OPENER(open64, (const char *path, int flags, ...), (path, flags, mode))
+OPENER(openat, (int at, const char *path, int flags, ...), (at, path, flags, mode))
+OPENER(openat64, (int at, const char *path, int flags, ...), (at, path, flags, mode))
+
+/* The forms that _FORTIFY_SOURCE calls, for flags without a mode. */
+#define CHECKED_OPENER(name, parameters, arguments)                                                \
+    EXPORT int name parameters;                                                                    \
+    EXPORT int name parameters                                                                     \
+    {                                                                                              \
+        return arguments;                                                                          \
+    }
+
+CHECKED_OPENER(__open_2, (const char *path, int flags), open(path, flags))
+CHECKED_OPENER(__open64_2, (const char *path, int flags), open64(path, flags))
+CHECKED_OPENER(__openat_2, (int at, const char *path, int flags), openat(at, path, flags))
+CHECKED_OPENER(__openat64_2, (int at, const char *path, int flags), openat64(at, path, flags))
+
+/* A stream on a node is of no use to anybody, but opening one must not reach the machine's own. */
+#define STREAM(name)                                                                               \
+    EXPORT FILE *name(const char *path, const char *mode)                                          \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        PLACED(path);                                                                              \
+        return behind(path, mode);                                                                 \
+    }
+
+STREAM(fopen)
+STREAM(fopen64)
+
+EXPORT DIR *opendir(const char *path)
+{
+    REAL(opendir)
+    PLACED(path);
+    return behind(path);
+}
+
+EXPORT int scandir(const char *path, struct dirent ***names, int (*filter)(const struct dirent *),
+                   int (*compare)(const struct dirent **, const struct dirent **))
+{
+    REAL(scandir)
+    PLACED(path);
+    return behind(path, names, filter, compare);
+}
+
+EXPORT int access(const char *path, int mode)
+{
+    REAL(access)
+    PLACED(path);
+    return behind(path, mode);
+}
+
+EXPORT int faccessat(int at, const char *path, int mode, int flags)
+{
+    REAL(faccessat)
+    PLACED(path);
+    return behind(at, path, mode, flags);
+}
+
+EXPORT ssize_t readlink(const char *path, char *target, size_t size)
+{
+    REAL(readlink)
+    PLACED(path);
+    return behind(path, target, size);
+}
+
+EXPORT ssize_t readlinkat(int at, const char *path, char *target, size_t size)
+{
+    REAL(readlinkat)
+    PLACED(path);
+    return behind(at, path, target, size);
+}
+
+/* What lies in the tree is called by the name that the program knows. */
+static char *own_name(char *resolved)
+{
+    size_t length = strlen(tree);
+    if (resolved && length && !strncmp(resolved, tree, length) && resolved[length] == '/')
+        memmove(resolved, resolved + length, strlen(resolved + length) + 1);
+    return resolved;
+}
+
+EXPORT char *realpath(const char *path, char *resolved)
+{
+    REAL(realpath)
+    PLACED(path);
+    return own_name(behind(path, resolved));
+}
+
+EXPORT char *__realpath_chk(const char *path, char *resolved, size_t size);
+EXPORT char *__realpath_chk(const char *path, char *resolved, size_t size)
+{
+    if (size < PATH_MAX)
+        abort();
+    return realpath(path, resolved);
+}
+
+/* ---- stat: the nodes look like devices ---- */
+
+static dev_t device_of(enum node node, uint32_t minor)
+{
+    return node == NODE_KFD ? makedev(KFD_MAJOR, 0) : makedev(DRM_MAJOR, minor);
+}
+
+#define AS_DEVICE(status, node, minor)                                                             \
+    do {                                                                                           \
+        (status)->st_mode = S_IFCHR | 0666;                                                        \
+        (status)->st_rdev = device_of(node, minor);                                                \
+        (status)->st_size = 0;                                                                     \
+    } while (0)
+
+#define STATUS_OF_PATH(name, type, parameters, arguments)                                          \
+    EXPORT int name parameters;                                                                    \
+    EXPORT int name parameters                                                                     \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        uint32_t minor;                                                                            \
+        enum node node = node_of(path, &minor);                                                    \
+        PLACED(path);                                                                              \
+        int result = behind arguments;                                                             \
+        if (!result && node != NODE_NONE)                                                          \
+            AS_DEVICE(status, node, minor);                                                        \
+        return result;                                                                             \
+    }
+
+#define STATUS_OF_FILE(name, type, parameters, arguments)                                          \
+    EXPORT int name parameters;                                                                    \
+    EXPORT int name parameters                                                                     \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        int result = behind arguments;                                                             \
+        struct file *file = special(fd);                                                           \
+        if (!result && file)                                                                       \
+            AS_DEVICE(status, file->node, file->minor);                                            \
+        return result;                                                                             \
+    }
+
+#define STATUS(size, type)                                                                         \
+    STATUS_OF_PATH(stat##size, type, (const char *restrict path, type *restrict status),           \
+                   (path, status))                                                                 \
+    STATUS_OF_PATH(lstat##size, type, (const char *restrict path, type *restrict status),          \
+                   (path, status))                                                                 \
+    STATUS_OF_FILE(fstat##size, type, (int fd, type *status), (fd, status))                        \
+    STATUS_OF_PATH(__xstat##size, type, (int version, const char *path, type *status),             \
+                   (version, path, status))                                                        \
+    STATUS_OF_PATH(__lxstat##size, type, (int version, const char *path, type *status),            \
+                   (version, path, status))                                                        \
+    STATUS_OF_FILE(__fxstat##size, type, (int version, int fd, type *status),                      \
+                   (version, fd, status))
+
+STATUS(, struct stat)
+STATUS(64, struct stat64)
+
+#define STATUS_AT(name, type)                                                                      \
+    EXPORT int name(int fd, const char *restrict path, type *restrict status, int flags)           \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        uint32_t minor;                                                                            \
+        enum node node = node_of(path, &minor);                                                    \
+        PLACED(path);                                                                              \
+        int result = behind(fd, path, status, flags);                                              \
+        struct file *file = !*path ? special(fd) : NULL;                                   \
+        if (!result && node != NODE_NONE)                                                          \
+            AS_DEVICE(status, node, minor);                                                        \
+        else if (!result && file)                                                                  \
+            AS_DEVICE(status, file->node, file->minor);                                            \
+        return result;                                                                             \
+    }
+
+STATUS_AT(fstatat, struct stat)
+STATUS_AT(fstatat64, struct stat64)
+
+EXPORT int statx(int fd, const char *restrict path, int flags, unsigned mask,
+                 struct statx *restrict status)
+{
+    REAL(statx)
+    uint32_t minor;
+    enum node node = node_of(path, &minor);
+    struct file *file = !*path ? special(fd) : NULL;
+    PLACED(path);
+    int result = behind(fd, path, flags, mask, status);
+    if (!result && file) {
+        node = file->node;
+        minor = file->minor;
+    }
+    if (!result && node != NODE_NONE) {
+        dev_t device = device_of(node, minor);
+        status->stx_mode = S_IFCHR | 0666;
+        status->stx_rdev_major = major(device);
+        status->stx_rdev_minor = minor(device);
+        status->stx_size = 0;
+    }
+    return result;
+}
+
+/* ---- descriptors ---- */
+
+EXPORT int close(int fd)
+{
+    REAL(close)
+    if (private(fd)) {
+        errno = EBADF;
+        return -1;
+    }
+    if (special(fd))
+        close_node(fd);
+    return behind(fd);
+}
+
+EXPORT int dup(int fd)
+{
+    REAL(dup)
+    int made = behind(fd);
+    same_file(fd, made);
+    return made;
+}
+
+static void make_way(int from, int to)
+{
+    if (from != to && special(to))
+        close_node(to);
+}
+
+EXPORT int dup2(int from, int to)
+{
+    REAL(dup2)
+    make_way(from, to);
+    int made = behind(from, to);
+    if (made >= 0 && from != to)
+        same_file(from, made);
+    return made;
+}
+
+EXPORT int dup3(int from, int to, int flags)
+{
+    REAL(dup3)
+    make_way(from, to);
+    int made = behind(from, to, flags);
+    if (made >= 0)
+        same_file(from, made);
+    return made;
+}
+
+#define CONTROL(name)                                                                              \
+    EXPORT int name(int fd, int command, ...)                                                      \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        va_list list;                                                                              \
+        va_start(list, command);                                                                   \
+        void *argument = va_arg(list, void *);                                                     \
+        va_end(list);                                                                              \
+        int result = behind(fd, command, argument);                                                \
+        if (result >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC))                     \
+            same_file(fd, result);                                                                 \
+        return result;                                                                             \
+    }
+
+CONTROL(fcntl)
+CONTROL(fcntl64)
+
+/* ---- ioctl ---- */
+
+static int ask_ioctl(struct file *file, unsigned long request, void *argument)
+{
+    size_t size = _IOC_SIZE(request);
+    static __thread char payload[1 << _IOC_SIZEBITS];
+    if (file->owner != (uint32_t)getpid()) {
+        errno = EBADF; /* KFD serves only the process that opened it */
+        return -1;
+    }
+    int failed = _IOC_DIR(request) & _IOC_WRITE ? copy(payload, (uintptr_t)argument, size, false) : 0;
+    if (failed) {
+        errno = failed;
+        return -1;
+    }
+    struct head head = {.message = IOCTL,
+                        .size = _IOC_DIR(request) & _IOC_WRITE ? (uint32_t)size : 0,
+                        .a = file->handle,
+                        .b = request & 0xffffffff,
+                        .c = (uintptr_t)argument};
+    int descriptor;
+    if (!connected() || ask(&head, payload, sizeof payload, &descriptor)) {
+        errno = ENODEV;
+        return -1;
+    }
+    if (head.size && _IOC_DIR(request) & _IOC_READ) {
+        failed = copy(payload, (uintptr_t)argument, head.size < size ? head.size : size, true);
+        if (failed) {
+            errno = failed;
+            return -1;
+        }
+    }
+    if (head.b) {
+        errno = (int)head.b;
+        return -1;
+    }
+    /* A descriptor that an ioctl made (a dma-buf, an event stream) takes the place of the result. */
+    return descriptor >= 0 ? descriptor : (int)head.a;
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+    REAL(ioctl)
+    va_list list;
+    va_start(list, request);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    struct file *file = special(fd);
+    return file ? ask_ioctl(file, request, argument) : behind(fd, request, argument);
+}
+
+/* ---- dlsym: for callers that look functions up ---- */
+
+struct name {
+    const char *name;
+    void *ours;
+};
+
+#define OURS(name) {#name, (void *)name}
+
+EXPORT void *gputrace_lookup(void *handle, const char *name);
+EXPORT PLAIN void *gputrace_lookup(void *handle, const char *name)
+{
+    static const struct name names[] = {
+        OURS(open),       OURS(open64),   OURS(openat),  OURS(openat64), OURS(fopen),
+        OURS(fopen64),    OURS(opendir),  OURS(scandir), OURS(access),   OURS(faccessat),
+        OURS(readlink),   OURS(realpath), OURS(stat),    OURS(lstat),    OURS(fstat),
+        OURS(stat64),     OURS(lstat64),  OURS(fstat64), OURS(fstatat),  OURS(fstatat64),
+        OURS(statx),      OURS(close),    OURS(dup),     OURS(dup2),     OURS(dup3),
+        OURS(fcntl),      OURS(fcntl64),  OURS(ioctl),   OURS(readlinkat)};
+    if (!gputrace_real_dlsym)
+        find_dlsym();
+    if (handle == RTLD_NEXT)
+        return NULL; /* a library that wraps us, or that we stand before: its own search */
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i].name))
+            return names[i].ours;
+    return NULL;
+}
+
+/* The real dlsym finds RTLD_NEXT by its caller, so it must be reached by a jump, not by a call. */
+#if defined __x86_64__
+__asm__(".text\n"
+        ".globl dlsym\n"
+        ".type dlsym, @function\n"
+        "dlsym:\n"
+        "    endbr64\n"
+        "    pushq %rdi\n"
+        "    pushq %rsi\n"
+        "    subq $8, %rsp\n"
+        "    call gputrace_lookup@PLT\n"
+        "    addq $8, %rsp\n"
+        "    popq %rsi\n"
+        "    popq %rdi\n"
+        "    testq %rax, %rax\n"
+        "    jne 1f\n"
+        "    movq gputrace_real_dlsym@GOTPCREL(%rip), %rax\n"
+        "    jmpq *(%rax)\n"
+        "1:  ret\n"
+        ".size dlsym, . - dlsym\n");
+#elif defined __aarch64__
+__asm__(".text\n"
+        ".globl dlsym\n"
+        ".type dlsym, %function\n"
+        "dlsym:\n"
+        "    stp x0, x1, [sp, #-32]!\n"
+        "    str x30, [sp, #16]\n"
+        "    bl gputrace_lookup\n"
+        "    mov x9, x0\n"
+        "    ldr x30, [sp, #16]\n"
+        "    ldp x0, x1, [sp], #32\n"
+        "    cbnz x9, 1f\n"
+        "    adrp x9, :got:gputrace_real_dlsym\n"
+        "    ldr x9, [x9, :got_lo12:gputrace_real_dlsym]\n"
+        "    ldr x9, [x9]\n"
+        "    br x9\n"
+        "1:  mov x0, x9\n"
+        "    ret\n"
+        ".size dlsym, . - dlsym\n");
+#endif
+
+/* ---- start and fork ---- */
+
+/* The connections belong to the parent, and so does everything that it opened. */
+static void in_child(void)
+{
+    for (int fd = PRIVATE_FROM / 2; fd < DESCRIPTORS; fd++)
+        if (private(fd)) {
+            atomic_store(&files[fd].node, NODE_NONE);
+            raw_close(fd);
+        }
+    connection = -1;
+}
+
+static void setting(const char *name, char *room, size_t size)
+{
+    const char *value = getenv(name);
+    if (value && strlen(value) < size)
+        memcpy(room, value, strlen(value) + 1);
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    image = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    setting("GPUTRACE_SOCKET", server, sizeof server);
+    setting("GPUTRACE_TREE", tree, sizeof tree);
+    pthread_key_create(&at_thread_end, thread_ends);
+    pthread_atfork(NULL, NULL, in_child);
+}

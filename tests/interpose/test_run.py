@@ -1,0 +1,178 @@
+"""Programs that know nothing of gputrace, on an emulated GPU."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.emulated.process import Client
+from gputrace.errors import UsageError
+from gputrace.interpose import library, wire
+from gputrace.interpose.launch import Ended, find_program, run
+from gputrace.interpose.server import Notice, Server
+from gputrace.interpose.tree import write_tree
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
+
+
+def start(
+    *command: str, target: str = "gfx942", strict: bool = False
+) -> tuple[Ended, list[Notice]]:
+    notices: list[Notice] = []
+    ended = run(
+        command,
+        lambda client: EmulatedKfd(target, client=client),
+        EmulatedKfd(target).topology,
+        tell=notices.append,
+        strict=strict,
+    )
+    return ended, notices
+
+
+def _gfx942(client: Client) -> EmulatedKfd:
+    return EmulatedKfd("gfx942", client=client)
+
+
+def build(folder: Path, *flags: str) -> str:
+    assert COMPILER is not None
+    target = folder / "client"
+    source = str(HERE / "client.c")
+    subprocess.run([COMPILER, "-O1", *flags, source, "-o", str(target), "-lpthread"], check=True)
+    return str(target)
+
+
+def test_both_sides_have_the_same_numbers() -> None:
+    text = (HERE.parents[1] / "gputrace/interpose/protocol.h").read_text()
+    numbers = {name: int(value) for name, value in re.findall(r"(\b[A-Z_]+) = (\d+)", text)}
+    assert {kind.name: kind.value for kind in wire.Kind}.items() <= numbers.items()
+    assert {f"NODE_{node.name}": node.value for node in wire.Node}.items() <= numbers.items()
+    assert f"#define PROTOCOL_VERSION {wire.VERSION}\n" in text
+    assert f"#define PAYLOAD_LIMIT {wire.PAYLOAD_LIMIT}\n" in text
+
+
+@needs_compiler
+def test_library_has_no_warnings(tmp_path: Path) -> None:
+    assert COMPILER is not None
+    library.compile_to(tmp_path / "library.so", COMPILER, *library.WARNINGS)
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
+def test_c_client(tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str]) -> None:
+    ended, _ = start(build(tmp_path), target=target)
+    assert (ended.status, capfd.readouterr().out) == (0, "ok\n")
+
+
+@needs_compiler
+def test_c_client_under_address_sanitizer(tmp_path: Path) -> None:
+    assert COMPILER is not None
+    flags = ("-g", "-fsanitize=address,undefined", "-fno-omit-frame-pointer")
+    made, tree = tmp_path / "library.so", tmp_path / "tree"
+    library.compile_to(made, COMPILER, *flags)
+    program = build(tmp_path, *flags)
+    write_tree(tree, EmulatedKfd("gfx942").topology)
+    names = ("libasan.so", "libubsan.so")
+    asked = [[COMPILER, f"-print-file-name={name}"] for name in names]
+    runtime = [subprocess.run(one, capture_output=True, text=True).stdout.strip() for one in asked]
+    settings = {
+        "LD_PRELOAD": " ".join([*runtime, str(made)]),  # the sanitizer must come first
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "GPUTRACE_SOCKET": str(tmp_path / "socket"),
+        "GPUTRACE_TREE": str(tree),
+    }
+    with Server(_gfx942, tmp_path / "socket", lambda notice: None):
+        done = subprocess.run([program], env=settings, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+
+
+DRIVER = """
+import sys, numpy, gputrace
+with gputrace.open("kfd:0") as device:
+    a, b = device.alloc(8192), device.alloc(8192)
+    a.write(numpy.arange(2048, dtype=numpy.uint32))
+    copies, compute = device.copy_queue(), device.compute_queue()
+    copies.copy(b, a, 8192)
+    compute.wait(copies.signal())
+    compute.signal().wait(10)
+    assert (b.view(numpy.uint32) == numpy.arange(2048)).all()
+    print(device.target)
+"""
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
+def test_own_driver_through_the_real_device_nodes(
+    target: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    ended, notices = start(sys.executable, "-c", DRIVER, target=target)
+    assert (ended.status, capfd.readouterr().out, notices) == (0, f"{target}\n", [])
+
+
+@needs_compiler
+@pytest.mark.skipif(shutil.which("rocminfo") is None, reason="rocminfo is not installed")
+@pytest.mark.parametrize(("target", "units"), [("gfx90a", 110), ("gfx1030", 80)])
+def test_rocminfo(target: str, units: int, capfd: pytest.CaptureFixture[str]) -> None:
+    ended, _ = start("rocminfo", target=target)
+    out = capfd.readouterr().out
+    assert ended.status == 0
+    assert re.search(rf"Name: +{target}", out)
+    assert re.search(rf"Compute Unit: +{units}", out)
+    assert "*** Done ***" in out
+
+
+@needs_compiler
+def test_strict_stops_at_what_is_not_modelled(tmp_path: Path) -> None:
+    source = tmp_path / "asks.c"
+    source.write_text(
+        "#include <fcntl.h>\n#include <sys/ioctl.h>\n#include <unistd.h>\n"
+        'int main(void) { int f = open("/dev/kfd", O_RDWR); char b[64] = {0};\n'
+        "return ioctl(f, 0xc0184b1b, b) != -1 || sleep(20); }\n"
+    )
+    program = tmp_path / "asks"
+    subprocess.run([str(COMPILER), str(source), "-o", str(program)], check=True)
+    ended, notices = start(str(program), strict=True)
+    assert ended.status == 128 + 9
+    assert [notice.what for notice in notices] == ["refused"]
+    assert "GET_QUEUE_WAVE_STATE" in notices[0].text
+
+
+def test_garbage_on_the_socket_hurts_nobody_else(tmp_path: Path) -> None:
+    with Server(_gfx942, tmp_path / "socket", lambda notice: None) as server:
+        for raw in (b"", b"x", b"\xff" * 32, b"\1" + bytes(31), bytes(40)):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+                other.connect(str(tmp_path / "socket"))
+                other.send(raw)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as good:
+            good.connect(str(tmp_path / "socket"))
+            wire.send(good, wire.Message(wire.Kind.HELLO, wire.VERSION, 0, 1))
+            assert wire.receive(good).b == 0
+            for handle, request in ((99, 0x80084B01), (0, 0), (1 << 63, 1 << 63)):
+                wire.send(good, wire.Message(wire.Kind.IOCTL, handle, request))
+                assert wire.receive(good).b != 0
+        assert not server.refused
+
+
+@needs_compiler
+def test_programs_out_of_reach_are_refused(tmp_path: Path) -> None:
+    source = tmp_path / "nothing.c"
+    source.write_text("int main(void) { return 0; }\n")
+    static = tmp_path / "static"
+    subprocess.run([str(COMPILER), "-static", str(source), "-o", str(static)], check=True)
+    with pytest.raises(UsageError, match="statically linked"):
+        find_program(str(static))
+    own = tmp_path / "own"
+    subprocess.run([str(COMPILER), str(source), "-o", str(own)], check=True)
+    own.chmod(0o4755)
+    with pytest.raises(UsageError, match="set-user-ID"):
+        find_program(str(own))
+    with pytest.raises(UsageError, match="no such program"):
+        find_program("no-such-program-anywhere")
