@@ -4,6 +4,7 @@
     emu:gfx942                  one emulated GPU
     emu:gfx1100x2               two of them, peers
     emu:gfx942,vram=8G,check=bytes,schedule=3
+    emu:gfx942,budget=16M       a kernel that takes more instructions of waves counts as endless
 """
 
 import re
@@ -28,6 +29,14 @@ def parse_size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
+def write_size(size: int) -> str:
+    """Write bytes as `parse_size` reads them, in the largest unit that fits."""
+    for unit in "TGMK":
+        if size and not size % _UNITS[unit]:
+            return f"{size // _UNITS[unit]}{unit}"
+    return str(size)
+
+
 def _schedule(text: str) -> int:
     match = re.fullmatch(r"(?:seed:)?([0-9]+)", text)
     if not match:
@@ -48,9 +57,16 @@ def _engine(text: str) -> str:
 
 
 OPTIONS: Mapping[str, Callable[[str], Option]] = MappingProxyType(
-    {"vram": parse_size, "check": _check, "schedule": _schedule, "engine": _engine}
+    {
+        "vram": parse_size,
+        "check": _check,
+        "schedule": _schedule,
+        "engine": _engine,
+        "budget": parse_size,
+    }
 )
 """What may follow the target of an emulated device, and how each value is read."""
+_SIZES = ("vram", "budget")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,10 @@ class DeviceName:
         if self.scheme == "kfd":
             return f"kfd:{self.index}"
         several = f"x{self.count}" if self.count > 1 else ""
-        options = "".join(f",{name}={value}" for name, value in self.options.items())
+        options = "".join(
+            f",{name}={write_size(value) if name in _SIZES and isinstance(value, int) else value}"
+            for name, value in self.options.items()
+        )
         return f"emu:{self.target}{several}{options}"
 
 

@@ -58,7 +58,20 @@ class Stall:
 
     `packet` counts from the queue's first packet, `place` is the address of the packet's first
     dword. `address` is what it waits for (None when it does not wait for memory) and `text` one
-    line with the condition and the value seen.
+    line with the condition and the value seen. `kind` is one of:
+
+        "stall"     waits for memory that no packet left on the device would write: only the CPU can
+        "deadlock"  waits in a circle, in which each queue waits for a packet behind another's wait
+        "blocked"   waits for a packet behind the wait of another queue, outside of a circle
+        "endless"   runs waves that are proven never to end unless memory that they read changes
+        "budget"    runs waves that have used up what they may take; nothing is proven
+        "packet"    has a part of a packet only
+        "never"     waits for what cannot come, such as a register that nobody writes
+        "stopped"   was stopped by a fault, its own or another queue's
+
+    Queues of the first kinds above that explain others come first. `cycle` goes round a circle from
+    this queue on, as (device, queue, packet). `writer` is the packet that would free it, or that
+    wrote `address` last, as the text says. `kernel` to `pc` place a wave of a kernel.
     """
 
     device: int
@@ -67,6 +80,13 @@ class Stall:
     place: int
     address: int | None
     text: str
+    kind: str = "stall"
+    cycle: tuple[tuple[int, int, int], ...] = ()
+    writer: tuple[int, int, int] | None = None
+    kernel: str | None = None
+    workgroup: tuple[int, int, int] | None = None
+    wave: int | None = None
+    pc: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +95,8 @@ class Fault:
 
     `kind` is "memory" for an access that the page tables refuse, "packet" for a packet that the
     engine cannot take, "kernel" for one that a wave cannot go on from. `access` is one of "r",
-    "w", "x".
+    "w", "x". `lanes` is a mask of the lanes of the wave that made the bad access, `size` the bytes
+    that each of them touched, `near` tells which allocation is nearest to the address.
     """
 
     kind: str
@@ -91,6 +112,9 @@ class Fault:
     wave: int | None = None
     pc: int | None = None
     step: int = 0
+    lanes: int | None = None
+    size: int | None = None
+    near: str = ""
 
 
 class Kfd(Protocol):

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from gputrace.bits import Record
 from gputrace.devices.emulated import buffers, hangs, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
+from gputrace.devices.emulated.history import Writer
 from gputrace.devices.emulated.kernels import KernelRun
 from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
@@ -45,6 +46,8 @@ from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, R,
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span
 
+BUDGET = 1 << 32
+"""Wave-instructions of one dispatch after which it counts as running for ever."""
 SLICE = 256
 """Steps that one call of `idle` takes at most."""
 _FOREVER = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
@@ -104,7 +107,9 @@ class EmulatedKfd:
         schedule: int = 0,
         name: str = "",
         client: Client | None = None,
+        budget: int = BUDGET,
     ) -> None:
+        self._budget = budget
         family = find_family(target)
         self._client = client
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
@@ -370,7 +375,12 @@ class EmulatedKfd:
             process = self._opened("stalls")
             if not self._scheduler.blocked(process.hardware):
                 return ()
-            return tuple(hangs.stalls(process.hardware))
+            return hangs.stalls(process)
+
+    def last_writer(self, address: int, size: int = 1) -> Writer | None:
+        """Return the packet that last wrote any of some bytes at a GPU address, if one did."""
+        with self._lock:
+            return self._opened("last writer").history.last(address, size)
 
     def hang_report(self) -> str:
         """Say what every stalled queue waits for, one line each; empty when none is."""
@@ -398,7 +408,8 @@ class EmulatedKfd:
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         name = self._opened("dispatch").labels.kernel(dispatch.entry)
-        return KernelRun(self._machine, replace(dispatch, kernel=name), queue.space)
+        named = replace(dispatch, kernel=name)
+        return KernelRun(self._machine, named, queue.space, self._budget)
 
     def _trouble(self, queue: HardwareQueue, back: bool, problem: Trouble) -> None:
         report(self._opened("fault"), queue, back, problem, self.step)

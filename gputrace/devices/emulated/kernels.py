@@ -27,6 +27,8 @@ class KernelStop(GputraceError):
     ) -> None:
         self.reason, self.kernel, self.place = reason, kernel, place
         self.address, self.access, self.refused = address, access, refused
+        self.lanes: int | None = None
+        self.size: int | None = None
         super().__init__(reason)
 
 
@@ -50,10 +52,15 @@ class SpaceMemory:
 
 
 class KernelRun:
-    """One dispatch. `cost_ns` is the virtual time of the last slice: an instruction takes one."""
+    """One dispatch. `cost_ns` is the virtual time of the last slice: an instruction takes one.
 
-    def __init__(self, machine: Machine, launch: isa.KernelLaunch, space: Space) -> None:
-        self.launch = launch
+    `limit` is how many wave-instructions it may take before it counts as running for ever.
+    """
+
+    def __init__(
+        self, machine: Machine, launch: isa.KernelLaunch, space: Space, limit: int
+    ) -> None:
+        self.launch, self._limit = launch, limit
         self.cost_ns = 0
         self.loop: Loop | None = None
         self._execution: Execution = machine.start(launch, SpaceMemory(space))
@@ -66,22 +73,53 @@ class KernelRun:
         except DecodeError as problem:
             raise KernelStop(f"illegal instruction: {problem}", self.launch.kernel, None) from None
         self.cost_ns = max(1, self._execution.instructions - before)
-        if isinstance(outcome, isa.Done | isa.Paused):
-            return isinstance(outcome, isa.Done)
-        raise self._stop(outcome)
-
-    def _stop(
-        self, outcome: isa.Fault | isa.Endless | isa.Unsupported | isa.Trapped
-    ) -> KernelStop:
-        kernel, place = self.launch.kernel, outcome.place
-        at = f"wave {place.wave} of work-group {place.group} at pc {place.pc:#x}"
-        if isinstance(outcome, isa.Fault):
-            access = _ACCESS[outcome.access]
-            text = f"{at}: {outcome.access} of {outcome.size} bytes by lanes {outcome.lanes:#x}"
-            return KernelStop(text, kernel, place, outcome.address, access)
+        self.loop = None
+        if isinstance(outcome, isa.Done):
+            return True
         if isinstance(outcome, isa.Endless):
-            return KernelStop(f"{at}: an endless loop, proven", kernel, place)
+            self.loop = self._endless(outcome)
+        elif not isinstance(outcome, isa.Paused):
+            raise self._stop(outcome)
+        elif self._execution.instructions >= self._limit:
+            text = f"has taken {self._execution.instructions} wave-instructions and still runs"
+            self.loop = Loop((), self.launch.kernel, None, text, proven=False)
+        return False
+
+    def _endless(self, outcome: isa.Endless) -> Loop:
+        place = outcome.place
+        text = (
+            f"loops for ever: {_where(place)} and the others come back to the same state after"
+            f" {outcome.period} wave-instructions"
+        )
+        return Loop(outcome.seen, self.launch.kernel, place, text)
+
+    def _stop(self, outcome: isa.Fault | isa.Unsupported | isa.Trapped) -> KernelStop:
+        kernel, place = self.launch.kernel, outcome.place
+        at = _where(place)
+        if isinstance(outcome, isa.Fault):
+            text = f"{at}: {outcome.access} of {outcome.size} bytes by {lanes(outcome.lanes)}"
+            stop = KernelStop(text, kernel, place, outcome.address, _ACCESS[outcome.access])
+            stop.lanes, stop.size = outcome.lanes, outcome.size
+            return stop
         if isinstance(outcome, isa.Trapped):
             return KernelStop(f"{at}: trap {outcome.number}", kernel, place)
         text = f"{at}: {outcome.name} is not modelled: {outcome.reason}"
         return KernelStop(text, kernel, place, refused=f"instruction {outcome.name}")
+
+
+def _where(place: isa.Place) -> str:
+    return f"wave {place.wave} of work-group {place.group} at pc {place.pc:#x}"
+
+
+def lanes(mask: int) -> str:
+    """Write a mask of lanes as the numbers of the lanes, runs shortened: "lanes 0-3 and 7"."""
+    runs: list[list[int]] = []
+    for lane in range(mask.bit_length()):
+        if mask >> lane & 1:
+            if runs and runs[-1][-1] == lane - 1:
+                runs[-1] = [runs[-1][0], lane]
+            else:
+                runs.append([lane])
+    texts = ["-".join(map(str, run)) for run in runs]
+    several = len(texts) > 1 or "-" in texts[0] if texts else True
+    return ("lanes " if several else "lane ") + (" and ".join(texts) or "none")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from errno import EFAULT, EINVAL, ENODEV
 
 from gputrace.devices.emulated.events import EventTable
+from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
@@ -98,6 +99,7 @@ class Process:
         self.buffers: dict[int, Buffer] = {}
         self.events = EventTable()
         self.labels = Labels()
+        self.history = History()
         self.event_buffer: Buffer | None = None
         self.event_offset: int | None = None
         self.queues: dict[int, Queue] = {}

@@ -35,8 +35,10 @@ from gputrace.devices.emulated.effects import (
     Wait,
     Words,
 )
+from gputrace.devices.emulated.history import History, Written
 from gputrace.devices.emulated.memory import Space
 from gputrace.formats.ioctl import QueueType
+from gputrace.isa.launch import Place
 
 PACKET_NS = 100
 """Virtual time of one packet, in nanoseconds."""
@@ -61,15 +63,13 @@ class Host(Protocol):
 class Loop:
     """Waves that can never leave the states they go through, unless memory that they read changes.
 
-    `seen` is that memory, as addresses and bytes. `kernel`, `group`, `wave` and `pc` tell where one
-    of the waves stands. With `proven` unset the waves only used up what they were allowed to take.
+    `seen` is that memory, as addresses and bytes; `place` is where one of the waves stands. With
+    `proven` unset the waves only used up what they were allowed to take.
     """
 
     seen: tuple[tuple[int, bytes], ...]
     kernel: str
-    group: tuple[int, int, int]
-    wave: int
-    pc: int
+    place: Place | None
     text: str
     proven: bool = True
 
@@ -103,6 +103,11 @@ class Tail:
         """Whether these are waves, not an end of pipe."""
         return not isinstance(self.work, Generator)
 
+    @property
+    def loop(self) -> Loop | None:
+        """Set while these are waves that loop for ever."""
+        return None if isinstance(self.work, Generator) else self.work.loop
+
 
 class HardwareQueue:
     """A queue as the hardware sees it. `unit` is the size in bytes that its pointers count."""
@@ -119,6 +124,7 @@ class HardwareQueue:
         pointers: tuple[int, int],
         doorbell: Callable[[], int],
         engine: Engine,
+        history: History,
     ) -> None:
         self.queue_id, self.device, self.kind = queue_id, device, kind
         self.space, self.host, self.doorbell, self.engine = space, host, doorbell, engine
@@ -133,6 +139,7 @@ class HardwareQueue:
         self.pending: Effect = next(engine)
         self.pipe: deque[Tail] = deque()
         self.working: Tail | None = None
+        self._log, self._author = history.log, 0
         self._turn = 0
         self.stopped = ""
         self.active = True
@@ -192,13 +199,29 @@ class HardwareQueue:
         return list(takewhile(attrgetter("is_work"), self.pipe))
 
     def _can_run(self, tail: Tail) -> bool:
-        loop = cast(Work, tail.work).loop
-        return loop is None or self.changed(loop)
+        return tail.loop is None or self.changed(tail.loop)
 
     def changed(self, loop: Loop) -> bool:
         """Whether memory that endless waves look at has changed. Raises AccessFault."""
         read = self.space.read
         return any(read(address, len(data)) != data for address, data in loop.seen)
+
+    # --- for reports ---------------------------------------------------------------------------
+
+    def unread(self) -> list[int]:
+        """Return the dwords between read and write pointer."""
+        count = min(self.available(), self.units) * self.unit // 4
+        at = self.read % self.units * self.unit // 4
+        first = self._ring[at : at + count]
+        return [*first, *self._ring[: count - len(first)]]
+
+    def words_at(self, place: int) -> Sequence[int]:
+        """Return dwords from an address on: of the ring, round its end, or of other memory."""
+        if self.base <= place < self.base + self.size:
+            at = (place - self.base) // 4
+            return [*self._ring[at:], *self._ring[:at]]
+        span = self.space.span(place, 4, "r")
+        return span.dwords[(place - span.start) // 4 :]
 
     # --- steps ---------------------------------------------------------------------------------
 
@@ -207,7 +230,7 @@ class HardwareQueue:
 
         A boundary at which the engine has what it asks for already is none.
         """
-        self.cost_ns = PACKET_NS
+        self.cost_ns, self._author = PACKET_NS, self.packet
         pending = self.pending
         while True:
             value: Any = None
@@ -262,6 +285,7 @@ class HardwareQueue:
             self._turn += 1
             at = able[self._turn % len(able)]
         self.working = tail = self.pipe[at]
+        self._author = tail.packet
         work = tail.work
         if isinstance(work, Generator):
             self._finish(work)
@@ -299,25 +323,33 @@ class HardwareQueue:
         return self.space.load(effect.address, effect.size)
 
     def _store(self, effect: Store) -> None:
+        self._wrote(effect.address, effect.size)
         self.space.store(effect.address, effect.size, effect.value)
+
+    def _wrote(self, address: int, size: int) -> None:
+        self._log.append(Written(address, size, self.device, self.queue_id, self._author))
 
     def _load_bytes(self, effect: LoadBytes) -> bytes:
         return self.space.read(effect.address, effect.size)
 
     def _store_bytes(self, effect: StoreBytes) -> None:
         self.cost_ns += len(effect.data) // BYTES_PER_NS
+        self._wrote(effect.address, len(effect.data))
         self.space.write(effect.address, effect.data)
 
     def _copy(self, effect: Copy) -> None:
         self.cost_ns += effect.size // BYTES_PER_NS
+        self._wrote(effect.destination, effect.size)
         operations.copy(self.space, effect.source, effect.destination, effect.size)
 
     def _fill(self, effect: Fill) -> None:
         self.cost_ns += effect.size // BYTES_PER_NS
+        self._wrote(effect.address, effect.size)
         operations.fill(self.space, effect.address, effect.size, effect.pattern)
 
     def _atomic(self, effect: Atomic) -> int:
         size = effect.operation.size
+        self._wrote(effect.address, size)
         span = self.space.span(effect.address, size, "w")
         place = span.host + effect.address - span.start
         return operations.atomic(place, effect.operation, effect.source, effect.compare)
@@ -330,6 +362,7 @@ class HardwareQueue:
 
     def _launch(self, effect: Launch) -> None:
         work = self.host.start(effect.dispatch, self)
+        self._wrote(0, 0)
         self.pipe.append(Tail(self.packet, self.place, work, effect.then))
 
     def _at_end(self, effect: AtEnd) -> None:

@@ -190,6 +190,7 @@ def _hardware(
         pointers=(record.write_pointer_address, record.read_pointer_address),
         doorbell=written,
         engine=make_engine(process.family, record, ring),
+        history=process.history,
     )
     queue.active = record.queue_percentage > 0 and record.ring_size > 0
     return queue
