@@ -5,19 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, overload
 
+from gputrace.driver.aql import AqlQueue
+from gputrace.driver.compute import RING_BYTES, ComputeQueue
 from gputrace.driver.memory import Buffer, Kind
-from gputrace.driver.pm4 import RING_BYTES, Pm4Queue
+from gputrace.driver.pm4 import Pm4Queue
+from gputrace.driver.program import Program, Source
 from gputrace.driver.queue import Queue
 from gputrace.driver.sdma import SdmaQueue
 from gputrace.driver.session import Session
+from gputrace.driver.signals import Signal
 from gputrace.driver.timeline import Timeline
 from gputrace.driver.waiting import WaitTimeout
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import GetClockCounters, QueueType
-from gputrace.kfd.port import Kfd
+from gputrace.kfd.port import Kfd, Labelled
 from gputrace.kfd.topology import Node
 
 Q = TypeVar("Q", bound=Queue)
@@ -33,10 +37,16 @@ class Device:
         self.gpu_id = node.gpu_id
         self.queues: list[Queue] = []
         self._numbers: dict[str, int] = {}
+        self._host_wrote = self._host_views = False
         session.acquire(node)
 
     def __repr__(self) -> str:
         return f"<Device {self.name} {self.target}>"
+
+    @property
+    def index(self) -> int:
+        """Which GPU of its KFD it is, from 0."""
+        return [one.gpu_id for one in self.session.kfd.topology.gpus].index(self.gpu_id)
 
     @property
     def target(self) -> str:
@@ -54,10 +64,13 @@ class Device:
         executable: bool = False,
         visible: bool = True,
         address: int | None = None,
+        name: str = "",
+        what: Labelled = "buffer",
     ) -> Buffer:
         """Allocate `size` bytes that this GPU, `peers` and (when `visible`) the CPU can touch.
 
-        An `address` asks for that very place in the arena. Raises UsageError and KfdError.
+        An `address` asks for that very place in the arena; reports and traces show the `name`.
+        Raises UsageError and KfdError.
         """
         return self.session.allocate(
             self.node,
@@ -67,22 +80,60 @@ class Device:
             visible=visible,
             peers=[one.gpu_id for one in peers],
             address=address,
+            name=name,
+            what=what,
+            wrote=self._wrote if kind == "vram" else None,
         )
 
     def share(self, buffer: Buffer, *peers: Device) -> None:
         """Map a buffer on other GPUs too; repeating it does no harm."""
         self.session.map_on(buffer, [one.gpu_id for one in peers])
 
+    def _wrote(self, view: bool) -> None:
+        self._host_wrote = True
+        self._host_views = self._host_views or view
+
     def flush_host_writes(self) -> None:
-        """Make what the CPU wrote to VRAM visible to the engines; called before each doorbell."""
+        """Make what the CPU wrote to VRAM visible to the engines; called before each doorbell.
+
+        Unless an array over VRAM was handed out it does something only after a write.
+        """
+        if self._host_wrote:
+            self.session.flush_host_path(self.node)
+            self._host_wrote = self._host_views
+
+    # --- programs ---------------------------------------------------------------------------------
+
+    def load(self, source: Source) -> Program:
+        """Load a code object or the fitting one of an offload bundle, from a path or bytes.
+
+        Raises UsageError for what does not run here and DecodeError for a damaged file.
+        """
+        return Program(self, source)
 
     # --- queues -----------------------------------------------------------------------------------
 
-    def compute_queue(self, kind: Literal["pm4"] = "pm4", ring_size: int = RING_BYTES) -> Pm4Queue:
-        """Make a compute queue."""
-        if kind != "pm4":
-            raise UsageError(f"compute queue kind {kind!r}: expected 'pm4'")
-        return self._made(Pm4Queue(self, self._next("compute"), ring_size))
+    @overload
+    def compute_queue(self, kind: Literal["pm4"], ring_size: int = RING_BYTES) -> Pm4Queue: ...
+    @overload
+    def compute_queue(self, kind: Literal["aql"], ring_size: int = RING_BYTES) -> AqlQueue: ...
+    @overload
+    def compute_queue(self, kind: None = None, ring_size: int = RING_BYTES) -> ComputeQueue: ...
+
+    def compute_queue(
+        self, kind: Literal["pm4", "aql"] | None = None, ring_size: int = RING_BYTES
+    ) -> ComputeQueue:
+        """Make a compute queue that takes PM4 or AQL packets.
+
+        By default it is AQL where the node has several XCCs that a PM4 queue does not reach.
+        """
+        if kind is None:
+            several = self.node.xccs > 1 and not self.family.pm4_queue_spans_xccs
+            kind = "aql" if several else "pm4"
+        if kind not in ("pm4", "aql"):
+            raise UsageError(f"compute queue kind {kind!r}: expected 'pm4' or 'aql'")
+        made = AqlQueue if kind == "aql" else Pm4Queue
+        return self._made(made(self, self._next("compute"), ring_size))
 
     def copy_queue(self, engine: Literal["xgmi"] | int | None = None) -> SdmaQueue:
         """Make a copy queue: on any engine, on one of those for links, or on engine N."""
@@ -112,6 +163,10 @@ class Device:
     def timeline(self, name: str = "") -> Timeline:
         """Make a timeline that all queues of all devices and the CPU may signal and wait for."""
         return self.session.timeline(name)
+
+    def signal(self, name: str = "", initial: int = 1) -> Signal:
+        """Make a signal that AQL packets decrement and wait for."""
+        return self.session.signal(name, initial)
 
     def clock(self) -> tuple[int, int]:
         """Return the GPU's clock counter and, of the same moment, the CPU's in ns."""

@@ -82,7 +82,7 @@ class Arguments:
                     f"{kernel.name}: {_shown(one)} is a pointer to LDS, which is not handled"
                 )
 
-    def fill(self, data: bytearray, values: Sequence[Value]) -> None:
+    def fill(self, data: bytearray | memoryview, values: Sequence[Value]) -> None:
         """Convert `values` and put them into `data`. Raises UsageError that names the argument."""
         if len(values) != len(self._explicit):
             wanted = ", ".join(_shown(one) for one in self._kernel.explicit_args)

@@ -210,9 +210,7 @@ class Mechanism:
     def make_event(self, kind: EventType, page_handle: int = 0, auto_reset: bool = True) -> Event:
         """Make an event; the first of a process may bring the event page by its handle."""
         answer = self.kfd.ioctl(
-            CreateEvent(
-                event_page_offset=page_handle, event_type=kind, auto_reset=int(auto_reset)
-            )
+            CreateEvent(event_page_offset=page_handle, event_type=kind, auto_reset=int(auto_reset))
         )
         return Event(answer.event_id, kind, answer.event_slot_index)
 

@@ -53,17 +53,19 @@ class Buffer:
         size: int,
         kind: Kind,
         release: "Callable[[Buffer], None]",
-        wrote: Callable[[], None],
+        wrote: Callable[[bool], None] | None,
         user: UserMemory | None = None,
+        name: str = "",
     ) -> None:
-        self.address, self.size, self.kind = block.address, size, kind
+        self.address, self.size, self.kind, self.name = block.address, size, kind, name
         self.block, self.user = block, user
         self._release, self._wrote = release, wrote
         self._freed = False
 
     def __repr__(self) -> str:
         state = ", freed" if self._freed else ""
-        return f"<Buffer {self.kind} {self.address:#x}+{self.size:#x}{state}>"
+        name = f" {self.name!r}" if self.name else ""
+        return f"<Buffer{name} {self.kind} {self.address:#x}+{self.size:#x}{state}>"
 
     @property
     def end(self) -> int:
@@ -92,7 +94,8 @@ class Buffer:
         source = _as_bytes(data)
         self.check(offset, len(source), "write")
         self._bytes()[offset : offset + len(source)] = source
-        self._wrote()
+        if self._wrote is not None:
+            self._wrote(False)
 
     def read(self, size: int | None = None, offset: int = 0) -> bytes:
         """Return `size` bytes from `offset`, by default all the rest."""
@@ -107,7 +110,8 @@ class Buffer:
         if not 0 <= value <= 255:
             raise UsageError(f"fill: a byte is 0 to 255, not {value}")
         np.frombuffer(self._bytes(), np.uint8)[offset : offset + count] = value
-        self._wrote()
+        if self._wrote is not None:
+            self._wrote(False)
 
     def view(
         self, dtype: npt.DTypeLike = np.uint8, offset: int = 0, count: int | None = None
@@ -116,7 +120,8 @@ class Buffer:
         item = np.dtype(dtype).itemsize
         number = (self.size - offset) // item if count is None else count
         self.check(offset, number * item, "view")
-        self._wrote()
+        if self._wrote is not None:
+            self._wrote(True)
         return np.frombuffer(self._bytes(), dtype, number, offset)
 
     def free(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ from gputrace.code import Kernel as CodeKernel
 from gputrace.driver.kernargs import Arguments, Geometry, Triple
 from gputrace.driver.memory import Buffer
 from gputrace.errors import UsageError
+from gputrace.formats.descriptor import CODE_ALIGNMENT
 
 if TYPE_CHECKING:
     from gputrace.driver.device import Device
 
+Sizes = Triple | Sequence[int] | int
 Source = str | Path | bytes | bytearray | memoryview
 
 
@@ -56,6 +59,15 @@ class Kernel:
         """Return the bytes of LDS of a work-group, static and dynamic."""
         return self.descriptor.group_segment_fixed_size + shape.dynamic_lds
 
+    def lane_bytes(self, stack: int) -> int:
+        """Return the scratch of a work-item; `stack` is for kernels of unknown depth."""
+        known = self.descriptor.private_segment_fixed_size
+        return max(known, stack) if self.descriptor.uses_dynamic_stack else known
+
+    def wants(self, kind: str) -> bool:
+        """Whether the kernel has a hidden argument of a kind."""
+        return any(one.value_kind == kind for one in self.metadata.args)
+
     @property
     def wave32(self) -> bool:
         """Whether its waves have 32 lanes."""
@@ -72,7 +84,10 @@ class Program:
         self.code = CodeObject.parse(unbundle(data, device.target))
         if not self.code.runs_on(device.target):
             raise UsageError(f"{self.name} is for {self.code.target}, not for {device.target}")
-        self.memory: Buffer = device.alloc(self.code.memory_size, executable=True)
+        label = Path(self.name).name
+        self.memory: Buffer = device.alloc(
+            self.code.memory_size, executable=True, name=label, what="code"
+        )
         try:
             self.memory.write(self.code.image(self.memory.address))
             self.kernels = {
@@ -81,6 +96,19 @@ class Program:
         except BaseException:
             self.memory.free()
             raise
+        self._label()
+
+    def _label(self, take_away: bool = False) -> None:
+        base, label = self.memory.address, self.device.session.kfd.label
+        entries = {}
+        for name, kernel in self.code.kernels.items():
+            entries[kernel.entry_address] = name
+            place = self.code.symbols.get(name)
+            size = place.size if place is not None else CODE_ALIGNMENT
+            label(base + kernel.entry_address, size, "kernel", "" if take_away else name)
+        for name, place in self.code.symbols.items():
+            if place.address not in entries:
+                label(base + place.address, place.size, "symbol", "" if take_away else name)
 
     def __repr__(self) -> str:
         return f"<Program {self.name} at {self.memory.address:#x}>"
@@ -103,11 +131,10 @@ class Program:
     def free(self) -> None:
         """Take the code out of memory; nothing of it may run any more."""
         self.memory.free()
+        self._label(take_away=True)
 
 
-def geometry(
-    grid: Triple | int | None, block: Triple | int, threads: Triple | int | None, dynamic_lds: int
-) -> Geometry:
+def geometry(grid: Sizes | None, block: Sizes, threads: Sizes | None, dynamic_lds: int) -> Geometry:
     """Return the shape for a `grid` of work-groups or `threads` in all, one of the two."""
     sizes = _triple(block, "block")
     if (grid is None) == (threads is None):
@@ -119,7 +146,7 @@ def geometry(
     return Geometry((x, y, z), sizes, dynamic_lds)
 
 
-def _triple(value: Triple | int, what: str) -> Triple:
+def _triple(value: Sizes, what: str) -> Triple:
     given = (value,) if isinstance(value, int) else tuple(value)
     if not 1 <= len(given) <= 3:
         raise UsageError(f"{what}: expected one to three numbers, found {value!r}")

@@ -17,6 +17,7 @@ from gputrace.errors import UsageError
 from gputrace.families import QueueSizes
 from gputrace.formats.ioctl import ContextSaveHeader, CreateQueue, QueueType
 from gputrace.formats.packets import Dialect, Packet
+from gputrace.kfd.port import Labelled
 
 if TYPE_CHECKING:
     from gputrace.driver.device import Device
@@ -96,9 +97,23 @@ class Queue:
         """The id that KFD gave."""
         return self.hardware.queue_id
 
-    def _alloc(self, size: int, *, executable: bool = False, visible: bool = True) -> Buffer:
+    def _alloc(
+        self,
+        size: int,
+        *,
+        executable: bool = False,
+        visible: bool = True,
+        name: str = "",
+        what: Labelled = "buffer",
+    ) -> Buffer:
         buffer = self.device.session.allocate(
-            self.device.node, size, "gtt", executable=executable, visible=visible
+            self.device.node,
+            size,
+            "gtt",
+            executable=executable,
+            visible=visible,
+            name=f"{name} of {self.device.name}" if self.device.index else name,
+            what=what,
         )
         self._buffers.append(buffer)
         return buffer
@@ -106,7 +121,8 @@ class Queue:
     def _make_memory(self, ring_size: int) -> tuple[Buffer, Buffer]:
         if ring_size & (ring_size - 1) or ring_size < PAGE:
             raise UsageError(f"a ring has a power of two of at least {PAGE} bytes, not {ring_size}")
-        ring, pointers = self._alloc(ring_size, executable=True), self._alloc(PAGE)
+        ring = self._alloc(ring_size, executable=True, name=f"ring of {self.name}", what="ring")
+        pointers = self._alloc(PAGE, name=f"pointers of {self.name}")
         self._prepare(ring, pointers)
         return ring, pointers
 
@@ -117,8 +133,8 @@ class Queue:
         if kind not in (QueueType.COMPUTE, QueueType.COMPUTE_AQL):
             return {}
         sizes = self.device.family.queue_sizes(self.device.node.properties)
-        end_of_pipe = self._alloc(sizes.eop_size, visible=False)
-        save = self._alloc(sizes.save_area_size)
+        end_of_pipe = self._alloc(sizes.eop_size, visible=False, name=f"EOP of {self.name}")
+        save = self._alloc(sizes.save_area_size, name=f"save area of {self.name}")
         write_save_headers(save, sizes)
         return {
             "eop_buffer_address": end_of_pipe.address,
@@ -141,12 +157,19 @@ class Queue:
             self._submit(data, what)
 
     def _submit(self, data: bytes | bytearray, what: str) -> None:
+        self._room(len(data), what)
+        self._put(data, what)
+
+    def _room(self, size: int, what: str) -> None:
+        """Wait until `size` bytes fit the ring; nothing is written yet."""
         ring = self.ring
         if self._closed:
             raise UsageError(f"{self!r} is closed")
-        if ring.free < ring.need(len(data)):
-            self._make_room(len(data), what)
-        ring.put(data, what)
+        if ring.free < ring.need(size):
+            self._make_room(size, what)
+
+    def _put(self, data: bytes | bytearray, what: str) -> None:
+        self.ring.put(data, what)
         if not self._held:
             self._ring()
 
@@ -183,6 +206,7 @@ class Queue:
             chosen = target.take(value)
             point = Point(target, chosen)
             self._submit(self._signal_packets(point), f"signal {point!r}")
+            self._keep_uploads(chosen if target is self.timeline else self.timeline.last + 1)
             self._last = point
             return point
 
@@ -190,10 +214,14 @@ class Queue:
         """Hold everything submitted later until `point` is reached."""
         with self.lock:
             self._submit(self._wait_packets(point), f"wait for {point!r}")
+            self._keep_uploads(self.timeline.last + 1)
 
     def synchronize(self, timeout: float | None = 30.0) -> None:
         """Wait on the CPU until all that was submitted is done."""
         self.signal().wait(timeout)
+
+    def _keep_uploads(self, value: int) -> None:
+        """Keep memory that the last submission points at until the queue's timeline says so."""
 
     def _signal_packets(self, point: Point) -> bytes:
         raise NotImplementedError

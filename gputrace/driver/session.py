@@ -1,6 +1,7 @@
 """One open KFD and everything that was made on it: addresses, events, memory, waits."""
 
 import errno
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -16,18 +17,21 @@ from gputrace.driver.arena import (
 )
 from gputrace.driver.mechanism import Block, Event, Mechanism
 from gputrace.driver.memory import FLAGS, Buffer, Kind, UserMemory
+from gputrace.driver.signals import SIGNAL_BYTES, Signal
 from gputrace.driver.timeline import TIMELINE_BYTES, Timeline
 from gputrace.driver.waiting import Waiter
 from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import (
     EVENT_PAGE_BYTES,
+    HDP_MEM_FLUSH,
     AllocFlag,
     EventType,
     HwExceptionData,
     MemoryExceptionData,
     SignalEventData,
 )
-from gputrace.kfd.port import Fault, Kfd
+from gputrace.kfd import host
+from gputrace.kfd.port import Fault, Kfd, Labelled
 from gputrace.kfd.topology import Node
 
 
@@ -41,13 +45,17 @@ class Session:
         self.buffers: dict[int, Buffer] = {}
         self.acquired: dict[int, Node] = {}
         self.blame: Callable[[], list[str]] = list
+        self.checks: list[Callable[[], Fault | None]] = []
+        self._queue_numbers = itertools.count()
+        self._signals: list[Signal] = []
+        self._host_paths: dict[int, Block | None] = {}
         self._shared: list[Block] = []
         self._timelines: list[Timeline] = []
-        self._timeline_page: Buffer | None = None
+        self._cell_page: Buffer | None = None
         self._events: list[Event] = []
         self._faults: tuple[Event, Event] | None = None
         self._event_page: Buffer | None = None
-        self.waiter = Waiter(kfd, self.sleep, lambda: self.blame())
+        self.waiter = Waiter(kfd, self.sleep, lambda: self.blame(), self.checks)
         kfd.open()
         try:
             self.arena = self._reserve()
@@ -92,7 +100,9 @@ class Session:
         shared: bool = False,
         peers: Sequence[int] = (),
         address: int | None = None,
-        wrote: Callable[[], None] = lambda: None,
+        wrote: Callable[[bool], None] | None = None,
+        name: str = "",
+        what: Labelled = "buffer",
     ) -> Buffer:
         """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`."""
         if self.closed:
@@ -122,8 +132,10 @@ class Session:
                 raise
             if shared:
                 self._shared.append(block)
-            buffer = Buffer(block, size, kind, self._release, wrote, user)
+            buffer = Buffer(block, size, kind, self._release, wrote, user, name)
             self.buffers[at] = buffer
+            if name:
+                self.kfd.label(at, size, what, name)
         return buffer
 
     def _take(self, size: int, address: int | None) -> int:
@@ -151,6 +163,28 @@ class Session:
                 raise
         return block
 
+    def flush_host_path(self, node: Node) -> None:
+        """Make the CPU's stores to VRAM arrive; nothing where a node hides the register for it.
+
+        Source: ROCr amd_gpu_agent.cpp, Linux amdgpu_amdkfd_gpuvm.c (allocations of MMIO_REMAP).
+        """
+        if node.gpu_id not in self._host_paths:
+            with self.lock:
+                self._host_paths[node.gpu_id] = self._map_registers(node)
+        block = self._host_paths[node.gpu_id]
+        if block is not None:
+            host.ring(block.address + HDP_MEM_FLUSH, 1, 32)
+            host.load(block.address + HDP_MEM_FLUSH, 32)  # comes back when the flush is done
+
+    def _map_registers(self, node: Node) -> Block | None:
+        at = self.arena.take(PAGE)
+        flags = AllocFlag.WRITABLE | AllocFlag.MMIO_REMAP
+        try:
+            return self._make(node, at, PAGE, flags, None, True)
+        except KfdError:
+            self.arena.give_back(at)
+            return None
+
     def map_on(self, buffer: Buffer, gpu_ids: Sequence[int]) -> None:
         """Map a buffer on more GPUs; those that have it already are left alone."""
         buffer.check(0, 0, "map")
@@ -165,6 +199,8 @@ class Session:
                 buffer.user.close()
             if buffer.block in self._shared:
                 self._shared.remove(buffer.block)
+            if buffer.name:
+                self.kfd.label(buffer.address, buffer.size, "buffer", "")
             del self.buffers[buffer.address]
             self.arena.give_back(buffer.address)
 
@@ -241,17 +277,39 @@ class Session:
     def timeline(self, name: str = "") -> Timeline:
         """Make a timeline in memory that every GPU of the session sees."""
         with self.lock:
-            index = len(self._timelines) % (PAGE // TIMELINE_BYTES)
-            if index == 0:
-                node = next(iter(self.acquired.values()))
-                self._timeline_page = self.allocate(node, PAGE, "gtt", shared=True)
-            assert self._timeline_page is not None
-            page, at = self._timeline_page, index * TIMELINE_BYTES
+            page, at = self._cell()
             label = name or f"timeline {len(self._timelines)}"
             cells = page.block.view[at : at + 16].cast("Q")
             timeline = Timeline(label, page.address + at, cells, self.waiter.until)
             self._timelines.append(timeline)
+            self.kfd.label(page.address + at, 16, "symbol", f"timeline {label}" if name else label)
             return timeline
+
+    def signal(self, name: str = "", initial: int = 1) -> Signal:
+        """Make an AQL signal in memory that every GPU of the session sees."""
+        event = self.make_event()
+        with self.lock:
+            page, at = self._cell()
+            label = name or f"signal {len(self._signals)}"
+            memory = page.block.view[at : at + SIGNAL_BYTES]
+            address = page.address + at
+            made = Signal(label, address, memory, self.waiter.until, event, self.mailbox(event))
+            memory[:] = made.describe(initial).to_bytes()
+            self._signals.append(made)
+            self.kfd.label(address, SIGNAL_BYTES, "symbol", f"signal {label}" if name else label)
+            return made
+
+    def _cell(self) -> tuple[Buffer, int]:
+        index = (len(self._timelines) + len(self._signals)) % (PAGE // TIMELINE_BYTES)
+        if index == 0:
+            node = next(iter(self.acquired.values()))
+            self._cell_page = self.allocate(node, PAGE, "gtt", shared=True)
+        assert self._cell_page is not None
+        return self._cell_page, index * TIMELINE_BYTES
+
+    def next_queue_number(self) -> int:
+        """Return a number that no other queue of this session has."""
+        return next(self._queue_numbers)
 
     def close(self) -> None:
         """Free all memory and events and close the KFD. Queues must be gone."""
@@ -263,6 +321,11 @@ class Session:
         self._events.clear()
         for timeline in self._timelines:
             timeline.detach()
+        for signal in self._signals:
+            signal.detach()
+        for block in self._host_paths.values():
+            if block is not None:
+                self.mechanism.free(block)
         free = [self._give_up(buffer) for buffer in reversed(list(self.buffers.values()))]
         self.mechanism.close()
         if all(free):

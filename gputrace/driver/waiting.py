@@ -1,7 +1,7 @@
 """Waits with one deadline that end with the value, a fault, a proven hang or a reasoned timeout."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gputrace.errors import DeviceFault, GputraceError
 from gputrace.kfd.port import Fault, Kfd, Progress
@@ -22,7 +22,7 @@ class Waiter:
     """Waits on behalf of all threads of a session.
 
     `sleep(ns)` blocks in the kernel until an event of the session or for that long; `blame()`
-    returns lines on what each queue is doing.
+    returns lines on what each queue is doing; `checks` are asked for faults that only they see.
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class Waiter:
         kfd: Kfd,
         sleep: Callable[[int], Fault | None],
         blame: Callable[[], list[str]],
+        checks: Sequence[Callable[[], Fault | None]] = (),
     ) -> None:
-        self._kfd, self._sleep, self._blame = kfd, sleep, blame
+        self._kfd, self._sleep, self._blame, self._checks = kfd, sleep, blame, checks
         self._waiting = 0
         self._lock = threading.Lock()
 
@@ -84,6 +85,8 @@ class Waiter:
         known = self._kfd.faults()
         if known:
             self._raise(known[0])
+        for check in self._checks:
+            self._raise(check())
 
     @staticmethod
     def _raise(fault: Fault | None) -> None:

@@ -33,7 +33,7 @@ def test_opening_acquires_the_vm_before_any_memory(fake):
 
 
 def test_the_first_event_brings_the_event_page_and_two_fault_events_follow(fake, device):
-    device.compute_queue()
+    device.compute_queue("pm4")
     created = [record for record in fake.calls if isinstance(record, k.CreateEvent)]
     assert [record.event_type for record in created] == [
         k.EventType.SIGNAL, k.EventType.MEMORY, k.EventType.HW_EXCEPTION,
@@ -44,7 +44,7 @@ def test_the_first_event_brings_the_event_page_and_two_fault_events_follow(fake,
 
 
 def test_a_compute_queue_brings_the_buffers_that_the_kernel_checks(fake, device):
-    device.compute_queue(ring_size=8192)
+    device.compute_queue("pm4", ring_size=8192)
     made = next(record for record in fake.calls if isinstance(record, k.CreateQueue))
     sizes = device.family.queue_sizes(device.node.properties)
     assert made.ring_size == 8192
@@ -67,7 +67,7 @@ def test_a_copy_queue_brings_neither_save_area_nor_end_of_pipe_buffer(fake, devi
 def test_a_signal_is_a_value_and_an_interrupt_with_its_event(make_fake, target):
     fake = make_fake(target)
     with open_kfd(fake) as device:
-        queue = device.compute_queue()
+        queue = device.compute_queue("pm4")
         point = queue.signal()
         value, mail = (packet for _, packet in fake.queues[1].packets)
         assert (value.address, value.data) == (point.timeline.address, 1)
@@ -110,7 +110,7 @@ def test_a_copy_outside_its_buffers_is_refused(device, bad):
 
 
 def test_a_ring_never_overwrites_and_says_why_it_cannot_go_on(fake, device):
-    queue = device.compute_queue(ring_size=4096)
+    queue = device.compute_queue("pm4", ring_size=4096)
     target = device.alloc(4096)
     fake.paused = True
     while queue.ring.free >= 20:
@@ -126,7 +126,7 @@ def test_a_ring_never_overwrites_and_says_why_it_cannot_go_on(fake, device):
 
 
 def test_every_position_of_the_ring_end_is_crossed_whole(fake, device):
-    compute, copies = device.compute_queue(ring_size=4096), device.copy_queue()
+    compute, copies = device.compute_queue("pm4", ring_size=4096), device.copy_queue()
     target = device.alloc(4096)
     for step in range(700):
         compute.write(target, step.to_bytes(4, "little"))
@@ -146,7 +146,7 @@ def test_every_position_of_the_ring_end_is_crossed_whole(fake, device):
 
 
 def test_a_batch_rings_once(fake, device):
-    queue, target = device.compute_queue(), device.alloc(4096)
+    queue, target = device.compute_queue("pm4"), device.alloc(4096)
     before = len(fake.rings)
     with queue.batch():
         queue.write(target, b"abcd")
@@ -157,7 +157,7 @@ def test_a_batch_rings_once(fake, device):
 
 
 def test_a_wait_ends_with_the_fault_that_the_device_knows(fake, device):
-    queue = device.compute_queue()
+    queue = device.compute_queue("pm4")
     fake.paused = True
     point = queue.signal()
     fake.fault_list = [Fault("memory", "no page at 0x1234000", 100, 1, 7, 0, 0x1234000, "w")]
@@ -167,7 +167,7 @@ def test_a_wait_ends_with_the_fault_that_the_device_knows(fake, device):
 
 
 def test_a_wait_ends_with_the_fault_that_an_event_tells(fake, device):
-    queue = device.compute_queue()
+    queue = device.compute_queue("pm4")
     fake.paused = True
     point = queue.signal()
     buffer = device.alloc(4096)
@@ -184,7 +184,7 @@ def test_a_wait_ends_with_the_fault_that_an_event_tells(fake, device):
 
 
 def test_a_blocked_device_is_a_proven_hang_only_when_no_thread_is_left(fake, device, monkeypatch):
-    queue = device.compute_queue()
+    queue = device.compute_queue("pm4")
     fake.paused = True
     point = queue.signal()
     with pytest.raises(ProvenHang, match="will never be reached"):
@@ -199,7 +199,7 @@ def test_a_blocked_device_is_a_proven_hang_only_when_no_thread_is_left(fake, dev
 def test_timelines_cross_32_bits(fake, device):
     line = device.timeline("t")
     line.set((1 << 32) - 1)
-    compute, copies = device.compute_queue(), device.copy_queue()
+    compute, copies = device.compute_queue("pm4"), device.copy_queue()
     old = line.at((1 << 32) - 1)
     for queue in (compute, copies):
         point = queue.signal(line)
@@ -275,7 +275,7 @@ def test_a_refused_allocation_keeps_its_errno_and_leaks_nothing(fake, device):
         device.alloc(4096)
     fake.fail = {"CreateQueue": 22}
     with pytest.raises(KfdError):
-        device.compute_queue()
+        device.compute_queue("pm4")
     fake.fail = {}
     assert len(fake.live) == live + 1  # a page of timelines, which stays for others
     assert device.session.arena.used == used + 4096
@@ -289,7 +289,7 @@ def test_closing_gives_everything_back(make_fake):
         with open_kfd(fake) as device:
             device.alloc(1 << 20)
             device.alloc(4096, kind="userptr")
-            device.compute_queue().signal()
+            device.compute_queue("pm4").signal()
             device.copy_queue()
             late = device.timeline()
         assert late.value == 0
