@@ -241,23 +241,27 @@ class FlakySearch:
     def __init__(self, graph: Graph, rates: Rates) -> None:
         """Take the graph and the rates; the gate's judge should be a SequentialTest of the same."""
         self.graph, self.rates = graph, rates
+        self._narrowed = False
+        self._start = graph.full
 
     def run(self, gate: Gate[int]) -> None:
         """Search until what is known fails alone, then remove sinks.
 
         Raises Undecided when the search had to start over too often.
         """
-        if gate.best == self.graph.full:
+        if not self._narrowed:
             self._narrow(gate)
+        self._narrowed = True
         remove_sinks(gate, self.graph)
 
     def _narrow(self, gate: Gate[int]) -> None:
         known, high = 0, self.graph.count
+        self._start = gate.best
         restarts = 0
         while True:
             found = self._search(gate, known, high)
             if 0 < found <= high:
-                known |= self.graph.closure(1 << (found - 1))
+                known |= self.graph.closure(1 << (found - 1)) & self._start
                 high = found - 1
                 continue
             if found == 0 and known:
@@ -280,7 +284,7 @@ class FlakySearch:
             if runs > RUNS_PER_BIT * (high.bit_length() + 8):
                 raise Undecided(f"one search took {runs} runs; narrow the failure signature")
             prefix = posterior.query()
-            posterior.add(prefix, gate.sample(self.graph.stretch(0, prefix) | known))
+            posterior.add(prefix, gate.sample(self.graph.stretch(0, prefix) & self._start | known))
         in_fails, in_passes, out_fails, out_passes = posterior.totals(found)
         if found <= high:
             self.rates.present.learn(in_fails, in_passes)

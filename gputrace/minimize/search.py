@@ -58,11 +58,13 @@ class StreamSearch:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self._bisected = False
 
     def run(self, gate: Gate[int]) -> None:
         """Bisect from both ends, delete chunks if masked, then remove sinks one by one."""
-        if gate.best == self.graph.full and bisect_window(gate, self.graph):
+        if not self._bisected and bisect_window(gate, self.graph):
             delete_chunks(gate, self.graph)
+        self._bisected = True
         remove_sinks(gate, self.graph)
 
 
@@ -70,7 +72,7 @@ class Window:
     """The state of the bisection; every step keeps `candidate(low, high)` failing."""
 
     def __init__(self, gate: Gate[int], graph: Graph) -> None:
-        self.gate, self.graph = gate, graph
+        self.gate, self.graph, self.start = gate, graph, gate.best
         self.low, self.high = 0, graph.count
         self.known = 0
         self.found: list[int] = []
@@ -78,7 +80,7 @@ class Window:
 
     def candidate(self, low: int, high: int) -> int:
         """Return the closed set for a window."""
-        return self.graph.stretch(low, high) | self.known
+        return self.graph.stretch(low, high) & self.start | self.known
 
     def fails(self, low: int, high: int) -> bool:
         """Ask the gate; the best candidate itself is known to fail."""
@@ -97,7 +99,7 @@ class Window:
         end.runs += self.gate.costs.total + self.gate.recalled - before
         end.cleared += size - (self.high - self.low)
         if item is not None:
-            self.known |= self.graph.closure(1 << item)
+            self.known |= self.graph.closure(1 << item) & self.start
             self.found.append(item)
 
     def _from_end(self) -> int:
@@ -150,7 +152,7 @@ class Window:
 
 
 def bisect_window(gate: Gate[int], graph: Graph) -> bool:
-    """Shrink the best candidate, the whole stream, to known items; True when masking stopped it.
+    """Shrink the best candidate to known items; True when masking stopped it.
 
     At most k * (ceil(log2 n) + 1) + 1 runs for k items on a stream where more items never hide the
     failure and the graph is full.

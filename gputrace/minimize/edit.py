@@ -1,0 +1,238 @@
+"""A candidate as a stream of events that a replay takes in place of the trace.
+
+Kept calls, mappings and memory come as they were. The kept packets of each submission are put into
+the ring one behind another, the write pointer and the doorbell say where they end, and before each
+thing that the CPU did stands the progress that it had seen, as far as it is still to come.
+"""
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from gputrace.formats import ioctl, sdma
+from gputrace.formats.ioctl import CreateQueue
+from gputrace.minimize.dependencies import Range
+from gputrace.minimize.history import History
+from gputrace.minimize.model import Kind, Model, Packet, QueueFacts
+from gputrace.trace import events
+from gputrace.trace.events import Chunk, Digest, Event, Memory, Observed
+
+_SDMA_BUFFER_ALIGNMENT = 32  # an SDMA indirect buffer packet ends on a boundary of 8 dwords
+
+
+@dataclass(slots=True)
+class Ring:
+    """The new layout of a queue's ring: what was put in it so far, in bytes from the beginning.
+
+    `places` has an entry for each packet that the engine will count: the original packet's number,
+    or -1 for padding.
+    """
+
+    queue: QueueFacts
+    written: int = 0
+    places: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+
+    def put(self, packet: Packet) -> list[tuple[int, bytes]]:
+        """Lay a packet out; return (address, bytes) to store."""
+        data = struct.pack(f"<{len(packet.words)}I", *packet.words)
+        out: list[tuple[int, bytes]] = []
+        gap = self._gap(packet, len(data))
+        if gap:
+            out += self._store(bytes(gap))
+            self.places += [-1] * (gap // 4)  # zero dwords are one-dword NOPs
+        out += self._store(data)
+        self.places.append(packet.number)
+        self.numbers.append(packet.number)
+        self.ends.append(self.written)
+        return out
+
+    def _gap(self, packet: Packet, size: int) -> int:
+        if self.queue.straddles:
+            return 0
+        left = self.queue.size - self.written % self.queue.size
+        gap = left if size > left else 0
+        if isinstance(packet.record, sdma.IndirectBuffer):
+            gap += -(self.written + gap + size) % _SDMA_BUFFER_ALIGNMENT
+        return gap
+
+    def _store(self, data: bytes) -> list[tuple[int, bytes]]:
+        base, size = self.queue.made.ring_base_address, self.queue.size
+        at = self.written % size
+        self.written += len(data)
+        first = data[: size - at]
+        out = [(base + at, first)]
+        if len(data) > len(first):
+            out.append((base, data[len(first) :]))
+        return out
+
+    @property
+    def pointer(self) -> int:
+        """The write pointer, in the queue's units."""
+        return self.written // self.queue.unit
+
+    def until(self, count: int) -> int:
+        """Return the read pointer at which the kept packets before number `count` are done."""
+        at = bisect_left(self.numbers, count)
+        return self.ends[at - 1] // self.queue.unit if at else 0
+
+
+class Edited:
+    """The stream of one candidate; a `Source` for the Player.
+
+    `kept` are the kept items by event and packet. `made` gives the answers of CREATE_QUEUE in this
+    replay: a queue's doorbell moves when queues before it are gone.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        history: History,
+        kept_events: frozenset[int],
+        kept_packets: frozenset[tuple[int, int]],
+        made: list[CreateQueue],
+    ) -> None:
+        self.model, self.history = model, history
+        self.kept_events, self._packets, self._made = kept_events, kept_packets, made
+        self._ordinals: list[int] = []  # original ordinal of each queue made here
+        self.rings: dict[int, Ring] = {}
+        self._told: dict[tuple[str, int], int] = {}
+        self._fences: dict[int, Observed] = {}
+        self._ranges = {i.event: i.ranges for i in model.items if i.kind is Kind.MEMORY}
+        self._by_doorbell: dict[int, list[Packet]] = {}
+        for queue in model.queues:
+            for packet in queue.packets:
+                if (packet.queue, packet.number) in kept_packets:
+                    self._by_doorbell.setdefault(packet.event, []).append(packet)
+        self._fence_events = sorted(history.fences)
+        self._next_fence = 0
+        self.after: Callable[[events.DoorbellIntent], None] = lambda event: None
+        """Called when a doorbell was rung."""
+
+    def original(self, ordinal: int) -> int:
+        """Return which queue of the trace the queue number `ordinal` of this replay is."""
+        return self._ordinals[ordinal] if 0 <= ordinal < len(self._ordinals) else -1
+
+    def packet(self, ordinal: int, number: int) -> Packet | None:
+        """Return the packet of the trace that a queue of this replay counts as `number`."""
+        queue = self.original(ordinal)
+        ring = self.rings.get(queue)
+        if ring is None or not 0 <= number < len(ring.places) or ring.places[number] < 0:
+            return None
+        return self.model.queues[queue].packets[ring.places[number]]
+
+    # --- the source ----------------------------------------------------------------------------
+
+    def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
+        """Yield the candidate's events; only from the first one."""
+        model = self.model
+        yield 0, model.header
+        names = iter(self._names())
+        name = next(names, None)
+        for number in sorted(model.by_number):
+            while name is not None and name[0] < number:
+                yield name
+                name = next(names, None)
+            event = model.by_number[number]
+            match event:
+                case events.Open():
+                    yield number, replace(event, step=-1)
+                case events.DoorbellIntent():
+                    if number in self._by_doorbell:
+                        yield from self._submit(number, event)
+                case _ if number in self.kept_events:
+                    yield from self._progress(number)
+                    yield from self._kept(number, event)
+
+    def _names(self) -> Iterator[tuple[int, events.Name]]:
+        # What lies in memory that is gone needs no name.
+        there = sorted(one.where for one in self.model.buffers if one.made in self.kept_events)
+        for number, name in self.model.names:
+            at = bisect_right(there, (name.address, 1 << 64)) - 1
+            if at >= 0 and name.address < there[at].end:
+                yield number, name
+
+    def _kept(self, number: int, event: Event) -> Iterator[tuple[int, Event]]:
+        if isinstance(event, Memory | events.HostStore):
+            yield from self._memory(number, event)
+            return
+        if "step" in event.__slots__:
+            event = replace(event, step=-1)  # type: ignore[call-arg]
+        yield number, event
+        for queue in self.model.queues:
+            if queue.event == number:
+                self._ordinals.append(queue.ordinal)
+                self.rings[queue.ordinal] = Ring(queue)
+                yield number, queue.mapped
+
+    def _memory(self, number: int, event: Event) -> Iterator[tuple[int, Event]]:
+        assert isinstance(event, Memory | events.HostStore)
+        ranges = self._ranges[number]
+        size = event.size if isinstance(event, Memory) else len(event.data)
+        if ranges == (Range(event.address, event.address + size),):
+            yield number, replace(event, step=-1)
+            return
+        pieces = (
+            self.pieces(event) if isinstance(event, Memory) else [(event.address, event.data)]
+        )
+        for address, data in pieces:
+            for one in ranges:
+                low, high = max(one.start, address), min(one.end, address + len(data))
+                if low < high:
+                    yield number, Memory(low, "cpu", data[low - address : high - address])
+
+    def _submit(
+        self, number: int, event: events.DoorbellIntent
+    ) -> Iterator[tuple[int, Event]]:
+        packets = self._by_doorbell[number]
+        ring = self.rings.get(packets[0].queue)
+        if ring is None:
+            return
+        yield from self._progress(number)
+        for packet in packets:
+            for address, data in ring.put(packet):
+                yield number, Memory(address, "cpu", data)
+        pointer = ring.pointer
+        where = ring.queue.made.write_pointer_address
+        yield number, Memory(where, "cpu", pointer.to_bytes(8, "little"))
+        value = pointer - 1 if ring.queue.architected else pointer
+        rung = replace(event, address=self._doorbell(event, ring.queue), value=value, step=-1)
+        yield number, rung
+        self.after(rung)
+
+    def _doorbell(self, event: events.DoorbellIntent, queue: QueueFacts) -> int:
+        here = self._made[self._ordinals.index(queue.ordinal)]
+        _, recorded = ioctl.doorbell_parts(queue.made.doorbell_offset)
+        _, byte = ioctl.doorbell_parts(here.doorbell_offset)
+        return event.address - recorded + byte
+
+    def _progress(self, number: int) -> Iterator[tuple[int, Event]]:
+        values = []
+        for queue, count in enumerate(self.history.counts.get(number, ())):
+            ring = self.rings.get(queue)
+            wanted = ring.until(count) if ring is not None else 0
+            if ring is not None and wanted > self._told.get(("read", queue), 0):
+                self._told["read", queue] = wanted
+                values.append(Observed("read", ring.queue.mapped.queue, wanted))
+        while self._next_fence < len(self._fence_events):
+            if self._fence_events[self._next_fence] > number:
+                break
+            seen = self.history.fences[self._fence_events[self._next_fence]]
+            self._next_fence += 1
+            for queue, packet, address, value in seen:
+                if (queue, packet) in self._packets:
+                    self._fences[address] = Observed("fence", address, value)
+        values += self._fences.values()
+        self._fences = {}
+        if values:
+            yield number, events.Progress(tuple(values))
+
+    def pieces(self, event: Memory | Digest) -> Iterator[tuple[int, bytes]]:
+        """Yield (address, bytes) of what an event holds."""
+        return self.model.source.pieces(event)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Give the bytes of a chunk of the trace."""
+        return self.model.source.chunk(chunk)

@@ -1,0 +1,259 @@
+"""What happened when, in the recorded run: learnt by replaying it once, step by step.
+
+The order in which packets and the CPU's events took place is the order of a reduction's items: in
+it everything comes after what it depends on, a satisfied wait after its signal too, whichever was
+submitted first. And every CPU event has the progress that it may rely on.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, Self, cast
+
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.opening import make_device
+from gputrace.errors import Divergence, UsageError
+from gputrace.formats.ioctl import CreateQueue
+from gputrace.kfd import host
+from gputrace.kfd.port import Kfd, Progress, R
+from gputrace.minimize.effects import late, stores
+from gputrace.minimize.model import Model, Packet
+from gputrace.replay import child
+from gputrace.replay.player import Player
+from gputrace.replay.sandbox import Limits
+from gputrace.replay.verdict import Result, Verdict
+from gputrace.trace.events import Chunk, Digest, Event, Memory
+from gputrace.trace.reader import TraceReader
+from gputrace.trace.source import Source
+
+
+@dataclass
+class History:
+    """The recorded run again.
+
+    `order` holds ("e", event number) and ("p", queue, packet) entries as they took place, packets
+    when their queue went on to the next one. `counts` says for an event how many packets of each
+    queue had retired by then, `fences` which late stores (queue, packet, address, value) were first
+    seen then. `last` is the event at which the failure was found, -1 for none.
+    """
+
+    verdict: Verdict
+    order: list[tuple[str, int, int]] = field(default_factory=list)
+    counts: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    fences: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
+    last: int = -1
+
+    def retired(self, packet: Packet) -> bool:
+        """Tell whether a packet's queue went on behind it."""
+        return (packet.queue, packet.number) in self._done
+
+    @cached_property
+    def _done(self) -> set[tuple[int, int]]:
+        return {(queue, number) for kind, queue, number in self.order if kind == "p"}
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as values that JSON knows."""
+        return {
+            "verdict": self.verdict.to_plain(),
+            "order": self.order,
+            "counts": [[event, *counts] for event, counts in self.counts.items()],
+            "fences": [[event, *one] for event, some in self.fences.items() for one in some],
+            "last": self.last,
+        }
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """Undo `plain`."""
+        made = cls(Verdict.from_plain(plain["verdict"]), last=plain["last"])
+        made.order = [(kind, first, second) for kind, first, second in plain["order"]]
+        made.counts = {event: tuple(counts) for event, *counts in plain["counts"]}
+        for event, queue, number, address, value in plain["fences"]:
+            made.fences.setdefault(event, []).append((queue, number, address, value))
+        return made
+
+
+class Emulated(Kfd, Protocol):
+    """What an emulated device offers beside the port."""
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+
+    @property
+    def progress(self) -> Mapping[int, int]:
+        """Packets that each queue has left behind, by queue id."""
+
+    def advance(self, step: int, clock_ns: int) -> None:
+        """Take steps until `step` have been taken, then move the clock on to `clock_ns`."""
+
+
+def make_emulated(name: str) -> Emulated:
+    """Return the emulated device with this name. Raises UsageError for any other."""
+    device = make_device(name)
+    if not isinstance(device, EmulatedKfd):
+        raise UsageError(f"device {name!r}: expected an emulated one, such as emu:gfx942")
+    return device
+
+
+class Tap:
+    """Stands around an emulated device, takes its steps one by one and notes what retires.
+
+    `made` has the answer of CREATE_QUEUE for each queue made so far, `retired` an entry (queue
+    ordinal, packet) for each packet that its queue left behind, while `watch` is set.
+    """
+
+    def __init__(self, device: Emulated, *, watch: bool = False) -> None:
+        self._device, self._watch = device, watch
+        self.made: list[CreateQueue] = []
+        self.retired: list[tuple[int, int]] = []
+        self._ordinals: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # live queue id -> packets left behind
+
+    def __getattr__(self, name: str) -> Any:
+        """Give everything else of the device as it is."""
+        return getattr(self._device, name)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._device.step
+
+    def written_by_gpu(self) -> Any:
+        """Return what the GPU wrote since the last call."""
+        return self._device.written_by_gpu()  # type: ignore[attr-defined]
+
+    def ioctl(self, record: R, tail: bytearray | None = None) -> R:
+        """Answer an ioctl and remember the queues."""
+        answer = self._device.ioctl(record, tail)
+        if isinstance(answer, CreateQueue):
+            self._ordinals[answer.queue_id] = len(self.made)
+            self._known[answer.queue_id] = 0
+            self.made.append(answer)
+        self._note()
+        return answer
+
+    def advance(self, step: int, clock_ns: int) -> None:
+        """Take steps one by one."""
+        if self._watch:
+            while self._device.step < step:
+                self._device.advance(self._device.step + 1, 0)
+                self._note()
+        self._device.advance(step, clock_ns)
+
+    def idle(self, until_ns: int | None = None) -> Progress:
+        """Take a step, or as many as the device likes when nobody watches."""
+        if not self._watch or until_ns is not None:
+            return self._device.idle(until_ns)
+        try:
+            self._device.advance(self._device.step + 1, 0)
+        except Divergence:
+            return Progress.BLOCKED
+        self._note()
+        return Progress.ADVANCED
+
+    def _note(self) -> None:
+        if not self._watch:
+            return
+        for queue, done in self._device.progress.items():
+            known = self._known.get(queue, 0)
+            if done != known:
+                ordinal = self._ordinals[queue]
+                self.retired += [(ordinal, number) for number in range(known, done)]
+                self._known[queue] = done
+
+
+class _Watched:
+    """A source that notes, between events, what the device has done."""
+
+    def __init__(self, model: Model, tap: Tap) -> None:
+        self._model, self._tap = model, tap
+        self.order: list[tuple[str, int, int]] = []
+        self.counts: dict[int, tuple[int, ...]] = {}
+        self.fences: dict[int, list[tuple[int, int, int, int]]] = {}
+        self.last = -1
+        self.live: Callable[[int, int], int | None] = lambda address, size: None
+        self._now = [0] * len(model.queues)
+        self._pending: dict[int, list[tuple[int, int, int, int]]] = {}  # queue -> late stores
+
+    def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
+        """Yield the events; what retires while one is applied comes before it."""
+        for number, event in self._model.source.numbered(start):
+            self.last = number
+            yield number, event
+            self.take(number)
+            self.order.append(("e", number, 0))
+
+    def take(self, number: int) -> None:
+        """Note what has retired, and late stores that are seen now."""
+        for queue, packet in self._tap.retired:
+            self.order.append(("p", queue, packet))
+            self._now[queue] = packet + 1
+            self._late(queue, packet)
+        if self._tap.retired or number not in self.counts:
+            self.counts[number] = tuple(self._now)
+        self._tap.retired.clear()
+        for waiting in self._pending.values():
+            while waiting and self._seen(*waiting[0][2:]):
+                self.fences.setdefault(number, []).append(waiting.pop(0))
+
+    def _late(self, queue: int, packet: int) -> None:
+        packets = self._model.queues[queue].packets
+        if packet >= len(packets):
+            return
+        for record in packets[packet].records:
+            for one in stores(record) if late(record) else ():
+                if one.value is not None:
+                    entry = (queue, packet, one.address, one.value)
+                    self._pending.setdefault(queue, []).append(entry)
+
+    def _seen(self, address: int, value: int) -> bool:
+        at = self.live(address, 8 if value >> 32 else 4)
+        if at is None:
+            return True
+        return host.load(at, 64 if value >> 32 else 32) >= value
+
+    def pieces(self, event: Memory | Digest) -> Iterator[tuple[int, bytes]]:
+        """Yield (address, bytes) of an event."""
+        return self._model.source.pieces(event)
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Give the bytes of a chunk."""
+        return self._model.source.chunk(chunk)
+
+
+def learn(model: Model, device: str, ended: str, limits: Limits | None = None) -> History:
+    """Replay a trace exactly as it was recorded and return what happened when.
+
+    Runs in a child process. Raises UsageError as the replay does.
+    """
+    notes = os.memfd_create("history", os.MFD_CLOEXEC)
+
+    def task(expired: Callable[[], bool]) -> Verdict:
+        tap = Tap(make_emulated(device), watch=True)
+        watched = _Watched(model, tap)
+        player = Player(watched, cast(Kfd, tap), "steps", ended=ended, expired=expired)
+        watched.live = player.places.live
+        verdict = player.run()
+        watched.take(watched.last + 1)
+        made = History(verdict, watched.order, watched.counts, watched.fences)
+        failed = verdict.result in (Result.HANG, Result.FAULT, Result.DIFFERS)
+        made.last = watched.last if failed else -1
+        with open(notes, "w", closefd=False) as out:
+            json.dump(made.plain(), out)
+        return verdict
+
+    try:
+        verdict = child.run(task, limits, keep=(notes, *descriptors(model.source)))
+        with open(os.dup(notes), "rb") as back:
+            back.seek(0)
+            data = back.read()
+    finally:
+        os.close(notes)
+    return History.of(json.loads(data)) if data else History(verdict)
+
+
+def descriptors(source: Source) -> tuple[int, ...]:
+    """Return what a child must keep open to read a source."""
+    return (source.file.fd,) if isinstance(source, TraceReader) else ()
