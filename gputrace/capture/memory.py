@@ -1,27 +1,27 @@
 """Know byte by byte what the CPU stored: watched ranges and a copy of what they last held."""
 
+import mmap
 from bisect import bisect_right, insort
 from collections.abc import Iterator
+from ctypes import addressof, c_ubyte
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from gputrace.capture.compare import STEP, WORDS, Comparer
 from gputrace.kfd import host
 from gputrace.kfd.tracking import Span, Tracker
 
-GAP = 32
-"""Unchanged bytes between two changes that are cheaper stored than split at."""
-STEP = 1 << 20
-"""Bytes compared at a time, which bounds the memory that a comparison needs."""
-
 SMALL_SPAN = 1 << 16
-"""In what the GPU wrote at once and is larger, no single words are looked for."""
-FEW_WORDS = 16
+"""Where the GPU wrote more than this at once, no single dwords are looked for."""
+FEW_WORDS = 32
 """More changed dwords than these in one page are data, not fences and signals."""
-PAGE_WORDS = host.PAGE // 4
+assert FEW_WORDS <= WORDS
 
-Bytes = NDArray[np.uint8]
+
+class Store(NamedTuple):
+    """Bytes that the CPU stored."""
+
+    address: int
+    data: bytes
 
 
 class Change(NamedTuple):
@@ -32,24 +32,19 @@ class Change(NamedTuple):
     now: int
 
 
-class Store(NamedTuple):
-    """Bytes that the CPU stored."""
+class Watched:
+    """A range of this process, and its bytes as they were last known.
 
-    address: int
-    data: bytes
+    The copy is memory of its own, so that pages which nobody touched cost nothing.
+    """
 
+    __slots__ = ("_pages", "address", "end", "known", "known_at", "size")
 
-class Watched(NamedTuple):
-    """A range of this process: its bytes as they are, and as they were last known."""
-
-    address: int
-    live: Bytes
-    known: Bytes
-
-    @property
-    def end(self) -> int:
-        """Return the address after the last byte."""
-        return self.address + len(self.live)
+    def __init__(self, address: int, size: int) -> None:
+        self.address, self.size, self.end = address, size, address + size
+        self._pages = mmap.mmap(-1, size)
+        self.known = memoryview(self._pages)
+        self.known_at = addressof(c_ubyte.from_buffer(self._pages))
 
 
 class WatchedMemory:
@@ -60,61 +55,70 @@ class WatchedMemory:
     """
 
     def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
+        self._tracker, self._comparer = tracker, Comparer()
         self._ranges: dict[int, Watched] = {}
         self._starts: list[int] = []
+        self.size = 0
+        """Bytes watched."""
         self.scanned = 0
-
-    @property
-    def size(self) -> int:
-        """Return the bytes watched."""
-        return sum(len(watched.live) for watched in self._ranges.values())
+        """Bytes compared so far."""
 
     def watch(self, address: int, size: int, *, zeroed: bool) -> None:
         """Begin to watch whole pages; `zeroed` says that they hold nothing but zeros yet."""
         self._tracker.watch(address, size, written=not zeroed)
-        live = np.frombuffer(host.view(address, size), np.uint8)
-        self._ranges[address] = Watched(address, live, np.zeros(size, np.uint8))
+        self._ranges[address] = Watched(address, size)
+        self.size += size
         insort(self._starts, address)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching every range that lies in these bytes; they are about to go away."""
         end = address + size
-        for start in [s for s, w in self._ranges.items() if address <= s and w.end <= end]:
+        for start in [s for s in self._starts if address <= s and self._ranges[s].end <= end]:
             watched = self._ranges.pop(start)
             self._starts.remove(start)
-            self._tracker.forget(start, len(watched.live))
+            self.size -= watched.size
+            self._tracker.forget(start, watched.size)
 
     def stores(self) -> Iterator[Store]:
         """Yield what the CPU stored since the last call, in rising order of addresses."""
         for span in self._tracker.written():
-            watched = self._ranges[self._start(span.address)]
-            first = span.address - watched.address
-            for low in range(first, first + span.size, STEP):
-                yield from self._compare(watched, low, min(low + STEP, first + span.size))
+            for watched, low, high in self._parts(span):
+                for at in range(low, high, STEP):
+                    yield from self._compare(watched, at, min(at + STEP, high))
 
     def absorb(self, spans: list[Span]) -> list[Change]:
         """Take what the GPU wrote in these spans as known; return single dwords that it changed."""
         changes: list[Change] = []
         for span in spans:
             for watched, low, high in self._parts(span):
-                live, known = watched.live[low:high], watched.known[low:high]
-                if high - low <= SMALL_SPAN:
-                    changes += _changes(watched.address + low, live, known)
-                np.copyto(known, live)
+                if high - low > SMALL_SPAN:
+                    watched.known[low:high] = host.view(watched.address + low, high - low)
+                else:
+                    for at in range(low, high, host.PAGE):
+                        changes += self._words(watched, at)
         return changes
 
-    def overlaps(self, span: Span) -> Iterator[tuple[int, memoryview]]:
-        """Yield the watched parts of a span: address and bytes as they are."""
+    def known(self, span: Span) -> Iterator[tuple[int, memoryview]]:
+        """Yield the watched parts of a span: address and bytes as last known."""
         for watched, low, high in self._parts(span):
-            yield watched.address + low, watched.live[low:high].data
+            yield watched.address + low, watched.known[low:high]
 
     def word(self, address: int, size: int) -> int | None:
-        """Return the little-endian integer at an address, or None where nothing is watched."""
+        """Return the little-endian integer last known at an address, None if it is not watched."""
         for watched, low, high in self._parts(Span(address, size)):
             if high - low == size:
-                return int.from_bytes(watched.live[low:high].tobytes(), "little")
+                return int.from_bytes(watched.known[low:high], "little")
         return None
+
+    def all(self) -> Iterator[tuple[int, memoryview]]:
+        """Yield every range: address and bytes as last known."""
+        for start in self._starts:
+            yield start, self._ranges[start].known
+
+    def close(self) -> None:
+        """Stop watching everything."""
+        for watched in list(self._ranges.values()):
+            self.forget(watched.address, watched.size)
 
     def _parts(self, span: Span) -> Iterator[tuple[Watched, int, int]]:
         at = max(bisect_right(self._starts, span.address) - 1, 0)
@@ -127,38 +131,13 @@ class WatchedMemory:
                 yield watched, low, high
             at += 1
 
-    def close(self) -> None:
-        """Stop watching everything."""
-        for watched in list(self._ranges.values()):
-            self.forget(watched.address, len(watched.live))
-
-    def _start(self, address: int) -> int:
-        return self._starts[bisect_right(self._starts, address) - 1]
-
     def _compare(self, watched: Watched, low: int, high: int) -> Iterator[Store]:
         self.scanned += high - low
-        live, known = watched.live[low:high], watched.known[low:high]
-        differing = np.flatnonzero(live != known)
-        if not len(differing):
-            return
-        cuts = np.flatnonzero(np.diff(differing) > GAP)
-        starts = differing[np.concatenate(([0], cuts + 1))].tolist()
-        ends = differing[np.concatenate((cuts, [len(differing) - 1]))].tolist()
-        for start, last in zip(starts, ends, strict=True):
-            data = live[start : last + 1].tobytes()
-            known[start : last + 1] = np.frombuffer(data, np.uint8)
-            yield Store(watched.address + low + start, data)
+        address, known = watched.address + low, watched.known
+        for begin, end in self._comparer.runs(address, watched.known_at + low, high - low):
+            yield Store(address + begin, bytes(known[low + begin : low + end]))
 
-
-def _changes(address: int, live: Bytes, known: Bytes) -> Iterator[Change]:
-    # Spans are whole pages: no dword is cut.
-    now, was = live.view(np.uint32), known.view(np.uint32)
-    where = np.flatnonzero(now != was)
-    if not len(where) or len(where) > FEW_WORDS * -(-len(now) // PAGE_WORDS):
-        return
-    found = where.tolist()
-    many = {page for page in {at // PAGE_WORDS for at in found}
-            if sum(at // PAGE_WORDS == page for at in found) > FEW_WORDS}  # fmt: skip
-    for at in found:
-        if at // PAGE_WORDS not in many:
-            yield Change(address + 4 * at, int(was[at]), int(now[at]))
+    def _words(self, watched: Watched, low: int) -> Iterator[Change]:
+        address = watched.address + low
+        found = self._comparer.words(address, watched.known_at + low, host.PAGE, FEW_WORDS)
+        return (Change(address + 4 * index, was, now) for index, was, now in found)

@@ -252,7 +252,7 @@ class Recorder:
                 if span.address + span.size <= address or address + size <= span.address:
                     later.add(span)
                     continue
-                for start, view in self._memory.overlaps(span):
+                for start, view in self._memory.known(span):
                     self._writer.digest(start, view, step=self._step)
             self._gpu_wrote = later
 

@@ -15,6 +15,8 @@ import fcntl
 import os
 import platform
 import struct
+import threading
+from bisect import bisect_left, bisect_right, insort
 from typing import NamedTuple, Protocol
 
 from gputrace.errors import KfdError, UsageError
@@ -27,9 +29,12 @@ _REGISTER_IOCTL, _UNREGISTER_IOCTL = 0xC020AA00, 0x8010AA01
 _REGISTER_MODE_WP = 2
 _FEATURES = 1 << 12 | 1 << 13 | 1 << 15  # WP_HUGETLBFS_SHMEM, WP_UNPOPULATED, WP_ASYNC
 _SCAN_IOCTL = 0xC0606610
-_SCAN_PROTECT, _SCAN_CHECK = 1, 2  # PM_SCAN_WP_MATCHING, PM_SCAN_CHECK_WPASYNC
+_SCAN_PROTECT = 1  # PM_SCAN_WP_MATCHING; memory that is not registered is passed over
 _WRITTEN = 1 << 1  # PAGE_IS_WRITTEN
 _REGIONS = 512
+_SCAN, _REGION = struct.Struct("<12Q"), struct.Struct("<3Q")  # pm_scan_arg, page_region
+_GAP = 1 << 36
+"""Ranges that are closer are scanned by one call: what lies between costs next to nothing."""
 
 
 class Span(NamedTuple):
@@ -55,6 +60,47 @@ class Tracker(Protocol):
         """Give back what the tracker holds."""
 
 
+class _Everyone:
+    """The ranges that any tracker of this process watches: no scan may run over another's."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.changes = 0
+        self._starts: list[int] = []
+        self._owners: dict[int, int] = {}
+
+    def add(self, address: int, owner: int) -> None:
+        """Say that a tracker watches a range."""
+        with self.lock:
+            insort(self._starts, address)
+            self._owners[address] = owner
+            self.changes += 1
+
+    def remove(self, address: int) -> None:
+        """Say that a range is watched no more."""
+        with self.lock:
+            del self._starts[bisect_left(self._starts, address)]
+            del self._owners[address]
+            self.changes += 1
+
+    def clusters(self, ranges: dict[int, int]) -> list[tuple[int, int]]:
+        """Return a tracker's ranges as few stretches (start, end) with nobody else's between."""
+        with self.lock:
+            found: list[tuple[int, int]] = []
+            for start in self._starts:
+                size = ranges.get(start)
+                if size is None:
+                    found.append((0, 0))  # another's: nothing may reach over it
+                elif found and found[-1][1] and start - found[-1][1] <= _GAP:
+                    found[-1] = (found[-1][0], start + size)
+                else:
+                    found.append((start, start + size))
+            return [one for one in found if one[1]]
+
+
+_everyone = _Everyone()
+
+
 class WriteTracker:
     """Watch ranges of this process by userfaultfd and PAGEMAP_SCAN.
 
@@ -63,10 +109,14 @@ class WriteTracker:
 
     def __init__(self) -> None:
         self._ranges: dict[int, int] = {}
+        self._starts: list[int] = []
         self._fresh: set[int] = set()
+        self._clusters: list[tuple[int, int]] = []
+        self._seen = -1  # of _everyone.changes, when the clusters were made
         self._descriptor = _userfaultfd()
         self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         self._found = ctypes.create_string_buffer(24 * _REGIONS)
+        self._vector = ctypes.addressof(self._found)
 
     def watch(self, address: int, size: int, *, written: bool = True) -> None:
         """Begin to watch; with `written` the whole range counts as written at the next scan.
@@ -82,6 +132,8 @@ class WriteTracker:
             fields = {"address": address, "size": size}
             raise KfdError("userfaultfd", failure.errno or 0, fields) from failure
         self._ranges[address] = size
+        insort(self._starts, address)
+        _everyone.add(address, id(self))
         self._scan(address, address + size)  # from here on pages are protected
         if written:
             self._fresh.add(address)
@@ -90,50 +142,79 @@ class WriteTracker:
         """Stop watching a range that `watch` was given."""
         if self._ranges.get(address) != size:
             raise UsageError(f"{address:#x}+{size:#x} is not watched")
-        del self._ranges[address]
-        self._fresh.discard(address)
+        self._drop(address)
         try:
             fcntl.ioctl(self._descriptor, _UNREGISTER_IOCTL, struct.pack("<QQ", address, size))
         except OSError as failure:
             if failure.errno != errno.EINVAL:  # the mapping went away with its registration
                 raise
 
-    def written(self) -> list[Span]:
-        """Scan every watched range and protect again what was written."""
-        spans = []
-        for address in sorted(self._ranges):
-            size = self._ranges[address]
-            found = self._scan(address, address + size)
-            if address in self._fresh:
-                self._fresh.discard(address)
-                spans.append(Span(address, size))
-            else:
-                spans += found
-        return spans
+    def _drop(self, address: int) -> None:
+        del self._ranges[address]
+        self._starts.remove(address)
+        self._fresh.discard(address)
+        _everyone.remove(address)
 
-    def _scan(self, start: int, end: int) -> list[Span]:
-        spans: list[Span] = []
-        vector = ctypes.addressof(self._found)
+    def written(self) -> list[Span]:
+        """Scan every watched range and protect again what was written.
+
+        Each span lies in one range.
+        """
+        if self._seen != _everyone.changes:
+            self._seen = _everyone.changes
+            self._clusters = _everyone.clusters(self._ranges)
+        found: list[tuple[int, int]] = []
+        for start, end in self._clusters:
+            self._scan(start, end, found)
+        if self._fresh:
+            return self._with_fresh(found)
+        if not found:
+            return []
+        return [Span(low, high - low) for low, high in self._split(found)]
+
+    def _with_fresh(self, found: list[tuple[int, int]]) -> list[Span]:
+        spans = [
+            Span(low, high - low)
+            for low, high in self._split(found)
+            if self._starts[bisect_right(self._starts, low) - 1] not in self._fresh
+        ]
+        spans += [Span(start, self._ranges[start]) for start in self._fresh]
+        self._fresh.clear()
+        return sorted(spans)
+
+    def _split(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        # Ranges may touch one another: cut what runs over the end of one.
+        pieces: list[tuple[int, int]] = []
+        for low, high in found:
+            while low < high:
+                start = self._starts[bisect_right(self._starts, low) - 1]
+                end = min(high, start + self._ranges[start])
+                if pieces and pieces[-1][1] == low and pieces[-1][0] >= start:
+                    pieces[-1] = (pieces[-1][0], end)
+                else:
+                    pieces.append((low, end))
+                low = end
+        return pieces
+
+    def _scan(self, start: int, end: int, spans: list[tuple[int, int]] | None = None) -> None:
         while start < end:
-            flags = _SCAN_PROTECT | _SCAN_CHECK
             # size, flags, start, end, walk_end, vec, vec_len, max_pages, then the categories:
             # inverted, all of, any of, returned
             request = bytearray(
-                struct.pack(
-                    "<12Q", 96, flags, start, end, 0, vector, _REGIONS, 0, 0, _WRITTEN, 0, _WRITTEN
+                _SCAN.pack(
+                    96, _SCAN_PROTECT, start, end, 0, self._vector, _REGIONS, 0,
+                    0, _WRITTEN, 0, _WRITTEN,
                 )
-            )
+            )  # fmt: skip
             count = fcntl.ioctl(self._pagemap, _SCAN_IOCTL, request, True)
-            for i in range(count):
-                low, high, _ = struct.unpack_from("<QQQ", self._found, 24 * i)
-                if spans and sum(spans[-1]) == low:
-                    low = spans.pop().address
-                spans.append(Span(low, high - low))
-            start = struct.unpack_from("<Q", request, 32)[0]
-        return spans
+            if count and spans is not None:
+                spans += [one[:2] for one in _REGION.iter_unpack(self._found[: 24 * count])]
+            start = int.from_bytes(request[32:40], "little")
 
     def close(self) -> None:
         """Close the descriptors; the kernel drops every registration with them."""
+        for address in list(self._ranges):
+            self._drop(address)
         os.close(self._descriptor)
         os.close(self._pagemap)
 
