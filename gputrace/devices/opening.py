@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
-from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.emulated import BUDGET, EmulatedKfd
+from gputrace.devices.emulated.device import EngineName
 from gputrace.devices.emulated.process import Client
 from gputrace.devices.kfd import RealKfd
-from gputrace.devices.names import DeviceName, parse_name
+from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
@@ -34,23 +36,28 @@ def make_device(text: str) -> Kfd:
 
 def _plain_device(text: str) -> Kfd:
     name = parse_name(text)
-    return RealKfd(name.index) if name.scheme == "kfd" else emulated(name)
+    return RealKfd(name.index) if name.scheme == "kfd" else emulated(text)
 
 
-def emulated(name: DeviceName, client: Client | None = None) -> EmulatedKfd:
+def emulated(text: str, client: Client | None = None) -> EmulatedKfd:
     """Return the emulated device with this name; its client is this process unless one is given.
 
-    Raises UsageError for a target without facts.
+    Raises UsageError for a wrong name, a real device and a target without facts.
     """
+    name = parse_name(text)
+    if name.scheme != "emu":
+        raise UsageError(f"device {text!r}: expected an emulated one, such as emu:gfx942")
     options = name.options
     if options.get("check", "pages") != "pages":
-        raise UsageError(f"device {str(name)!r}: check=bytes is not there yet, use check=pages")
+        raise UsageError(f"device {text!r}: check=bytes is not there yet, use check=pages")
     vram, schedule = options.get("vram"), options.get("schedule", 0)
     return EmulatedKfd(
         name.target,
         name.count,
         vram=None if vram is None else int(vram),
         schedule=int(schedule),
-        name=str(name),
+        budget=int(options.get("budget", BUDGET)),
+        engine=cast(EngineName, options.get("engine", "auto")),
+        name=text,
         client=client,
     )

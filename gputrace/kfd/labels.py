@@ -66,14 +66,18 @@ class Labels:
         past = address - found.address
         return f"{found.name}+{past:#x}" if past else found.name
 
+    def was(self, address: int) -> Label | None:
+        """Return the last range around an address whose name was taken away."""
+        return next((one for one in reversed(self._former) if one.holds(address)), None)
+
     def describe(self, address: int) -> str:
         """Say what an address is in, or was in, by name; empty where nothing has one."""
         found = self.at(address)
         if found is not None:
             return f"{found.what} {found.name!r} + {address - found.address:#x}"
-        for one in reversed(self._former):
-            if one.holds(address):
-                return f"{one.what} {one.name!r} + {address - one.address:#x}, which is gone"
+        gone = self.was(address)
+        if gone is not None:
+            return f"{gone.what} {gone.name!r} + {address - gone.address:#x}, which is gone"
         lower = self._labels[: bisect_right(self._labels, address, key=_address)]
         below = max(lower, key=lambda one: one.end, default=None)
         if below is None:

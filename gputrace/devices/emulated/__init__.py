@@ -5,6 +5,6 @@ carries the effects out on the memory of one GPU; `scheduler` decides who goes n
 port. Nothing here knows the driver: packets are decoded by their declarations.
 """
 
-from gputrace.devices.emulated.device import EmulatedKfd
+from gputrace.devices.emulated.device import BUDGET, EmulatedKfd
 
-__all__ = ["EmulatedKfd"]
+__all__ = ["BUDGET", "EmulatedKfd"]

@@ -16,7 +16,7 @@ from gputrace.errors import DecodeError
 from gputrace.families import Family
 from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import QueueType
-from gputrace.formats.packets import Dialect
+from gputrace.formats.packets import Dialect, vendor_name
 from gputrace.formats.pm4 import ReleaseData
 
 _HANDLE_SIGNALS = (aql.KernelDispatch, aql.BarrierAnd, aql.BarrierOr, aql.BarrierValue,
@@ -74,6 +74,14 @@ def _at(queue: HardwareQueue, family: Family, number: int, place: int) -> Iterat
     except (DecodeError, AccessFault):
         return
     yield Upcoming(queue, number, place, packet)
+
+
+def name_at(queue: HardwareQueue, family: Family, place: int) -> str:
+    """Return the vendor's name of the packet at an address, or nothing where none can be read."""
+    for up in _at(queue, family, 0, place):
+        if not isinstance(up.packet, aql.Invalid):  # a slot that was given back
+            return getattr(up.packet, "VENDOR_NAME", "") or vendor_name(type(up.packet).__name__)
+    return ""
 
 
 def _stream(

@@ -132,6 +132,7 @@ def free(process: Process, record: FreeMemoryOfGpu) -> FreeMemoryOfGpu:
     if buffer.mapped:
         raise KfdError("FREE_MEMORY_OF_GPU", EBUSY, fields, "still mapped on a GPU")
     del process.buffers[record.handle]
+    buffer.freed = True
     if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
         process.pool.drop(buffer.offset, buffer.length, buffer.host)
     if buffer.flags & AllocFlag.USERPTR:
@@ -185,7 +186,7 @@ def unmap_from_gpu(process: Process, record: UnmapMemoryFromGpu) -> UnmapMemoryF
         if any(buffer in queue.buffers and queue.gpu is gpu for queue in process.queues.values()):
             fields = {"handle": record.handle, "gpu_id": gpu_id, "n_success": done}
             raise KfdError(name, EBUSY, fields, "a queue is made of it")
-        gpu.space.unmap(buffer)
+        gpu.space.unmap(buffer, process.scheduler.step)
         buffer.mapped.discard(gpu_id)
         done += 1
     return record.replace(n_success=done)

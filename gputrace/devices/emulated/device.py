@@ -48,6 +48,7 @@ from gputrace.kfd.tracking import Span
 
 BUDGET = 1 << 32
 """Wave-instructions of one dispatch after which it counts as running for ever."""
+EngineName = Literal["auto", "jit", "numpy"]
 SLICE = 256
 """Steps that one call of `idle` takes at most."""
 _FOREVER = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
@@ -108,8 +109,9 @@ class EmulatedKfd:
         name: str = "",
         client: Client | None = None,
         budget: int = BUDGET,
+        engine: EngineName = "auto",
     ) -> None:
-        self._budget = budget
+        self._budget, self._engine = budget, engine
         family = find_family(target)
         self._client = client
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
@@ -404,7 +406,7 @@ class EmulatedKfd:
         """Begin a dispatch."""
         if self._machine is None:
             try:
-                self._machine = Machine(self._family.name)
+                self._machine = Machine(self._family.name, self._engine)
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         name = self._opened("dispatch").labels.kernel(dispatch.entry)

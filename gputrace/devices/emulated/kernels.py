@@ -97,7 +97,8 @@ class KernelRun:
         kernel, place = self.launch.kernel, outcome.place
         at = _where(place)
         if isinstance(outcome, isa.Fault):
-            text = f"{at}: {outcome.access} of {outcome.size} bytes by {lanes(outcome.lanes)}"
+            what = f"{outcome.access} of {outcome.size} bytes at {outcome.address:#x}"
+            text = f"{at}: {what} by {lanes(outcome.lanes)}"
             stop = KernelStop(text, kernel, place, outcome.address, _ACCESS[outcome.access])
             stop.lanes, stop.size = outcome.lanes, outcome.size
             return stop

@@ -10,6 +10,7 @@ client's pages.
 import ctypes
 import os
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from gputrace.formats.ioctl import AllocFlag
 from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
 
+_REMEMBERED = 4096  # buffers that a page table had and whose addresses it can still name
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # FALLOC_FL_* of <linux/falloc.h>
 
 
@@ -44,6 +46,7 @@ class Buffer:
     number: int
     mapped: set[int] = field(default_factory=set)
     references: int = 1
+    freed: bool = False
 
     @property
     def writable(self) -> bool:
@@ -55,9 +58,21 @@ class Buffer:
         """Whether waves may fetch instructions from it."""
         return bool(self.flags & AllocFlag.EXECUTABLE)
 
+    def holds(self, address: int) -> bool:
+        """Whether an address is inside, in the buffer's last page too."""
+        return self.address <= address < self.address + self.length
+
     def __str__(self) -> str:
         names = "+".join(name.name or "" for name in AllocFlag if name & self.flags & 0x1F)
-        return f"{names} buffer {self.address:#x}..{self.address + self.size - 1:#x}"
+        return f"{names}, {self.size:#x} bytes at {self.address:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A buffer that a page table does not have any more, since a step of the scheduler."""
+
+    buffer: Buffer
+    step: int
 
 
 class Pool:
@@ -114,7 +129,7 @@ class Space:
         self.exact = False
         self._starts: list[int] = []
         self._spans: list[Span] = []
-        self._freed: list[tuple[int, int, str]] = []
+        self._gone: deque[Gone] = deque(maxlen=_REMEMBERED)
         self._last: Span | None = None  # what the last operand lay in
 
     @property
@@ -134,15 +149,14 @@ class Space:
         self._spans.insert(at, Span(start, end, limit, buffer, buffer.host, *cells, *may))
         self.version += 1
 
-    def unmap(self, buffer: Buffer) -> None:
-        """Take a buffer out and remember it for the messages of later faults."""
+    def unmap(self, buffer: Buffer, step: int) -> None:
+        """Take a buffer out and remember it, and when, for the messages of later faults."""
         at = bisect_right(self._starts, buffer.address) - 1
         if at < 0 or self._spans[at].buffer is not buffer:
             return
         del self._starts[at], self._spans[at]
         self._last = None
-        self._freed.append((buffer.address, buffer.address + buffer.length, str(buffer)))
-        del self._freed[:-4096]
+        self._gone.append(Gone(buffer, step))
         self.version += 1
 
     def overlaps(self, start: int, end: int) -> bool:
@@ -221,24 +235,17 @@ class Space:
             span.view[at : at + length] = data[done : done + length]
             done += length
 
-    def near(self, address: int) -> str:
-        """Describe what is nearest to an address: for the messages of faults."""
-        for start, end, text in reversed(self._freed):
-            if start <= address < end and self.find(address) is None:
-                return f"inside {text}, which was unmapped or freed"
-        at = bisect_right(self._starts, address) - 1
-        best: tuple[int, str] | None = None
-        if at >= 0:
-            span = self._spans[at]
-            if address < span.end:
-                return f"offset {address - span.start:#x} in {span.buffer}"
-            best = (address - span.end, f"{address - span.end:#x} bytes after {span.buffer}")
-        if at + 1 < len(self._spans):
-            span = self._spans[at + 1]
-            gap = span.start - address
-            if best is None or gap < best[0]:
-                best = (gap, f"{gap:#x} bytes before {span.buffer}")
-        return best[1] if best else "nothing is mapped"
+    def around(self, address: int) -> tuple[Span | None, Span | None]:
+        """Return the last span that begins at or below an address, and the first one above."""
+        at = bisect_right(self._starts, address)
+        below = self._spans[at - 1] if at else None
+        return below, self._spans[at] if at < len(self._spans) else None
+
+    def gone(self, address: int) -> Gone | None:
+        """Return what was at an address last, where nothing is now."""
+        if self.find(address) is not None:
+            return None
+        return next((one for one in reversed(self._gone) if one.buffer.holds(address)), None)
 
 
 def pages(size: int) -> int:

@@ -1,7 +1,8 @@
 """What happens when a queue cannot go on: who stops, what is kept, which events the client gets."""
 
+from gputrace.devices.emulated.ahead import name_at
 from gputrace.devices.emulated.kernels import KernelStop
-from gputrace.devices.emulated.memory import AccessFault
+from gputrace.devices.emulated.memory import AccessFault, Buffer
 from gputrace.devices.emulated.process import Gpu, Process
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Trouble
@@ -18,47 +19,95 @@ from gputrace.kfd.port import Fault
 
 def report(process: Process, queue: HardwareQueue, back: bool, problem: Trouble, step: int) -> None:
     """Stop what must stop, keep a Fault with all that is known, and set the events."""
-    gpu = process.gpus[queue.device]
-    tail = queue.working if back else None
-    packet, place = (tail.packet, tail.place) if tail else (queue.packet, queue.place)
-    where = f"queue {queue.queue_id} of device {queue.device}, packet {packet} at {place:#x}"
     refused = getattr(problem, "refused", "")
     if refused:
         process.refused[refused] += 1
-    address = getattr(problem, "address", None)
-    access = getattr(problem, "access", None)
-    kernel = problem.kernel if isinstance(problem, KernelStop) else ""
-    text = f"{where}: {f'kernel {kernel}, ' if kernel else ''}{problem}"
-    if access is not None and address is not None:
-        text += f" ({access} of {address:#x}); {gpu.space.near(address)}"
-        named = process.labels.describe(address)
-        text += f": {named}" if named else ""
-    kind, wave = "packet", None
-    if isinstance(problem, KernelStop):
-        kind, wave = "kernel", problem.place
-    if access is not None:
-        kind = "memory"
-    fault = Fault(
-        kind,
-        text,
-        queue.device,
-        queue.queue_id,
-        packet,
-        place,
-        address,
-        access,
-        kernel or None,
-        wave.group if wave else None,
-        wave.wave if wave else None,
-        wave.pc if wave else None,
-        step,
-    )
+    fault = _fault(process, queue, back, problem, step)
     process.faults.append(fault)
-    queue.stopped = text
-    if isinstance(problem, AccessFault) or access is not None:
+    queue.stopped = fault.text
+    gpu = process.gpus[queue.device]
+    if fault.kind == "memory":
         _memory_fault(process, gpu, queue, fault)
     else:
         _engine_stop(process, gpu)
+
+
+def _fault(
+    process: Process, queue: HardwareQueue, back: bool, problem: Trouble, step: int
+) -> Fault:
+    tail = queue.working if back else None
+    packet, place = (tail.packet, tail.place) if tail else (queue.packet, queue.place)
+    stop = problem if isinstance(problem, KernelStop) else None
+    address = getattr(problem, "address", None)
+    access = getattr(problem, "access", None)
+    kind = "memory" if access else "kernel" if stop else "packet"
+    near = "" if address is None or not access else nearest(process, queue.device, address)
+    wave = stop.place if stop else None
+    return Fault(
+        kind, _text(process, queue, (packet, place), problem, near),
+        queue.device, queue.queue_id, packet, place, address, access,
+        (stop.kernel or None) if stop else None,
+        wave.group if wave else None, wave.wave if wave else None, wave.pc if wave else None,
+        step, stop.lanes if stop else None, stop.size if stop else None, near,
+    )  # fmt: skip
+
+
+def _text(
+    process: Process, queue: HardwareQueue, at: tuple[int, int], problem: Trouble, near: str
+) -> str:
+    packet, place = at
+    where = f"queue {queue.queue_id} of device {queue.device}, packet {packet}"
+    name = name_at(queue, process.family, place)
+    where += f" ({name} at {place:#x})" if name else f" at {place:#x}"
+    said = str(problem)
+    if isinstance(problem, KernelStop):
+        kernel = f"kernel {problem.kernel}: " if problem.kernel else ""
+        said = f"{kernel}{said}{_symbol(process, problem)}"
+    elif near and isinstance(problem, AccessFault):
+        said = f"{_ACCESSES[problem.access]} at {problem.address:#x}: {problem.reason}"
+    return f"{where}: {said}" + (f": {near}" if near else "")
+
+
+_ACCESSES = {"r": "read", "w": "write", "x": "execution"}
+
+
+def _symbol(process: Process, stop: KernelStop) -> str:
+    # The address in the code by name.
+    if stop.place is None or process.labels.at(stop.place.pc) is None:
+        return ""
+    return f", in {process.labels.short(stop.place.pc)}"
+
+
+def nearest(process: Process, device: int, address: int) -> str:
+    """Say which allocation an address is in, was in, or is next to."""
+    space = process.gpus[device].space
+    below, above = space.around(address)
+    if below is not None and address < below.end:
+        past = address - below.limit
+        if past >= 0:
+            return f"{past:#x} bytes after the end of {_buffer(process, below.buffer)}"
+        return _buffer(process, below.buffer, address)
+    gone = space.gone(address)
+    if gone is not None:
+        how = "freed" if gone.buffer.freed else "unmapped"
+        return f"{_buffer(process, gone.buffer, address)}, which was {how} at step {gone.step}"
+    found = []
+    if below is not None:
+        past = address - below.end
+        found.append((past, f"{past:#x} bytes after the end of {_buffer(process, below.buffer)}"))
+    if above is not None:
+        gap = above.start - address
+        found.append((gap, f"{gap:#x} bytes before {_buffer(process, above.buffer)}"))
+    return min(found)[1] if found else "nothing is mapped"
+
+
+def _buffer(process: Process, buffer: Buffer, address: int | None = None) -> str:
+    # A buffer by the name that it has or had, with an address in it as an offset.
+    start = buffer.address
+    label = process.labels.at(start) if not buffer.freed else process.labels.was(start)
+    named = label is not None and label.address == start
+    text = f"{label.what} {label.name!r}" if label is not None and named else "a buffer"
+    return text + (f" + {address - start:#x}" if address is not None else "") + f" ({buffer})"
 
 
 def _memory_fault(process: Process, gpu: Gpu, queue: HardwareQueue, fault: Fault) -> None:

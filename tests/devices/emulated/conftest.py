@@ -14,6 +14,7 @@ from gputrace.formats.ioctl import (
     CreateQueue,
     MapMemoryToGpu,
     QueueType,
+    UnmapMemoryFromGpu,
     doorbell_parts,
 )
 
@@ -79,6 +80,15 @@ class Bench:
         array = (ctypes.c_uint32 * len(ids))(*ids)
         pointer = ctypes.addressof(array)
         record = MapMemoryToGpu(handle=handle, device_ids_array_ptr=pointer, n_devices=len(ids))
+        return self.kfd.ioctl(record)
+
+    def unmap_gpu(self, handle, *gpu_ids):
+        ids = gpu_ids or (self.gpu_id,)
+        array = (ctypes.c_uint32 * len(ids))(*ids)
+        pointer = ctypes.addressof(array)
+        record = UnmapMemoryFromGpu(
+            handle=handle, device_ids_array_ptr=pointer, n_devices=len(ids)
+        )
         return self.kfd.ioctl(record)
 
     def memory(self, size, flags=ANY, *gpu_ids):

@@ -3,7 +3,7 @@
 import pytest
 
 from gputrace.formats import pm4
-from gputrace.formats.ioctl import QueueType
+from gputrace.formats.ioctl import FreeMemoryOfGpu, QueueType
 from gputrace.formats.operations import AtomicOperation, Compare
 from gputrace.formats.pm4 import (
     CopyFrom,
@@ -250,7 +250,26 @@ def test_a_fault_names_packet_address_access_and_neighbour(bench, ring, data):
     (fault,) = bench.kfd.faults()
     assert (fault.kind, fault.queue, fault.packet) == ("memory", 0, 1)
     assert (fault.address, fault.access) == (data.address + 8192, "w")
-    assert "0x0 bytes after GTT buffer" in fault.text
+    neighbour = f"a buffer (GTT, 0x2000 bytes at {data.address:#x})"
+    assert fault.near == f"0x0 bytes after the end of {neighbour}"
+    assert f"packet 1 (WRITE_DATA at {ring.address + 4:#x}): write at" in fault.text
+
+
+def test_a_use_after_free_names_the_buffer_that_was_there(bench, ring):
+    record = bench.allocate(4096)
+    at = record.va_addr
+    bench.map_gpu(record.handle)
+    bench.kfd.label(at, 4096, "buffer", "weights")
+    bench.run()
+    bench.kfd.label(at, 0, "buffer", "")
+    bench.unmap_gpu(record.handle)
+    bench.kfd.ioctl(FreeMemoryOfGpu(handle=record.handle))
+    ring.put(pm4.WriteData(address=at + 12, data=(1,)))
+    bench.run()
+    (fault,) = bench.kfd.faults()
+    assert fault.near == (
+        f"buffer 'weights' + 0xc (GTT, 0x1000 bytes at {at:#x}), which was freed at step 0"
+    )
 
 
 def test_a_fault_evicts_every_queue_of_the_gpu(bench, ring, data):
