@@ -15,8 +15,13 @@ def device(request):
         yield opened
 
 
-def test_an_engine_writes_and_the_cpu_waits_for_it(device):
-    queue, buffer = device.compute_queue(), device.alloc(4096)
+@pytest.fixture(params=["pm4", "aql"])
+def kind(request):
+    return request.param
+
+
+def test_an_engine_writes_and_the_cpu_waits_for_it(device, kind):
+    queue, buffer = device.compute_queue(kind), device.alloc(4096)
     queue.write(buffer, b"abcdefgh", 8)
     queue.timestamp(buffer, 64)
     queue.signal().wait(1.0)
@@ -24,8 +29,8 @@ def test_an_engine_writes_and_the_cpu_waits_for_it(device):
     assert 0 < buffer.view(np.uint64, 64, 1)[0] <= device.clock()[0]
 
 
-def test_nothing_passes_a_gate_that_the_cpu_holds(device):
-    queue, buffer, gate = device.compute_queue(), device.alloc(4096), device.timeline("gate")
+def test_nothing_passes_a_gate_that_the_cpu_holds(device, kind):
+    queue, buffer, gate = device.compute_queue(kind), device.alloc(4096), device.timeline("gate")
     queue.wait(gate.at(1))
     queue.write(buffer, b"past")
     done = queue.signal()
@@ -37,8 +42,8 @@ def test_nothing_passes_a_gate_that_the_cpu_holds(device):
     assert buffer.read(4) == b"past"
 
 
-def test_queues_wait_for_one_another(device):
-    first, second = device.compute_queue(), device.compute_queue()
+def test_queues_wait_for_one_another(device, kind):
+    first, second = device.compute_queue(), device.compute_queue(kind)
     line, buffer = device.timeline("line"), device.alloc(4096)
     second.wait(line.at(1))
     second.write(buffer, b"2222", 4)
@@ -49,8 +54,8 @@ def test_queues_wait_for_one_another(device):
     assert buffer.read(8) == b"11112222"
 
 
-def test_a_full_ring_blocks_until_the_engine_made_room(device):
-    queue, buffer = device.compute_queue(ring_size=4096), device.alloc(4096)
+def test_a_full_ring_blocks_until_the_engine_made_room(device, kind):
+    queue, buffer = device.compute_queue(kind, ring_size=4096), device.alloc(4096)
     for step in range(1000):
         queue.write(buffer, step.to_bytes(4, "little"), step % 1024 * 4)
     queue.signal().wait(1.0)
