@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import click
 
 from gputrace.cli.common import json_option
-from gputrace.errors import UsageError
 
 LIMIT = 20  # faults shown; a broken kernel may fault in every wave
 
@@ -29,14 +28,11 @@ def command(
     stopped it.
     """
     # Imported here: help should not wait for the emulator.
-    from gputrace.devices.names import parse_name
     from gputrace.devices.opening import emulated
     from gputrace.interpose.launch import run
     from gputrace.interpose.server import Notice
 
-    name = parse_name(device)
-    if name.scheme != "emu":
-        raise UsageError(f"device {device!r}: run needs an emulated one, such as emu:gfx942")
+    topology = emulated(device).topology
     shown = 0
 
     def tell(notice: Notice) -> None:
@@ -49,9 +45,12 @@ def command(
             print(f"gputrace: {notice.what}: {notice.text}", file=sys.stderr, flush=True)
 
     ended = run(
-        program, lambda client: emulated(name, client), emulated(name).topology,
-        tell=tell, strict=strict,
-    )  # fmt: skip
+        program,
+        lambda client: emulated(device, client),
+        topology,
+        tell=tell,
+        strict=strict,
+    )
     if as_json:
         end = {"what": "ended", "status": ended.status, "refused": dict(ended.refused)}
         click.echo(json.dumps(end), err=True)

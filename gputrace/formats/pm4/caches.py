@@ -323,6 +323,7 @@ class AcquireMemGfx9(
     )
     engine: int = bits(1, 31, 31, "which engine acts; graphics rings", default=0)
     size: int = bits(2, 55, 0, "bytes; all ones: everything", default=((1 << 56) - 1) << 8, shift=8)
+    size_spare: int = bits(3, 31, 24, "no part of the size, yet set by who means all", default=0)
     base: int = bits(
         4, 55, 0, "first byte", default=0, shift=8, role=Role(uses="address", length="flushed")
     )
@@ -345,6 +346,7 @@ class AcquireMem(
 
     engine: int = bits(1, 31, 31, "which engine acts; graphics rings", default=0)
     size: int = bits(2, 39, 0, "bytes; all ones: everything", default=((1 << 40) - 1) << 8, shift=8)
+    size_spare: int = bits(3, 31, 8, "no part of the size, yet set by who means all", default=0)
     base: int = bits(
         4, 55, 0, "first byte", default=0, shift=8, role=Role(uses="address", length="flushed")
     )
