@@ -208,7 +208,8 @@ class WriteTracker:
             )  # fmt: skip
             count = fcntl.ioctl(self._pagemap, _SCAN_IOCTL, request, True)
             if count and spans is not None:
-                spans += [one[:2] for one in _REGION.iter_unpack(self._found[: 24 * count])]
+                got = ctypes.string_at(self._vector, 24 * count)
+                spans += [one[:2] for one in _REGION.iter_unpack(got)]
             start = int.from_bytes(request[32:40], "little")
 
     def close(self) -> None:
