@@ -79,6 +79,10 @@ class WatchedMemory:
             self.size -= watched.size
             self._tracker.forget(start, watched.size)
 
+    def size_at(self, address: int) -> int:
+        """Return the size of the range that begins at an address, 0 when none does."""
+        return self._ranges[address].size if address in self._ranges else 0
+
     def stores(self) -> Iterator[Store]:
         """Yield what the CPU stored since the last call, in rising order of addresses."""
         for span in self._tracker.written():

@@ -43,6 +43,13 @@ class Emulated(Protocol):
     def written_by_gpu(self) -> list[Span]:
         """Return what the GPU wrote since the last call, by addresses of the client's mappings."""
 
+    def leave_out(self, address: int) -> None:
+        """Have `written_by_gpu` say no more about the mapping of the client at an address."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing in memory can change until the CPU acts."""
+
 
 class Recorder:
     """Record every call of the port into a trace, each doorbell before it is rung.
@@ -329,6 +336,7 @@ class Recorder:
                 self._queue_doorbells[answer.queue_id] = answer.doorbell_offset
                 self._name_doorbells()
                 self._writer.append(_queue_map(answer))
+                self._stop_watching(answer.ctx_save_restore_address)
                 self._observations.queue(
                     answer.queue_id, answer.queue_type, answer.ring_size,
                     answer.read_pointer_address,
@@ -345,6 +353,14 @@ class Recorder:
                 )
             case DestroyEvent():
                 self._writer.append(events.EventMap(answer.event_id, 0, 0, live=False))
+
+    def _stop_watching(self, address: int) -> None:
+        # A save area is large, and the CPU has written its headers before the queue is made.
+        size = self._memory.size_at(address)
+        if size:
+            self._memory.forget(address, size)
+            if self._emulated:
+                self._emulated.leave_out(address)
 
     def _name_doorbells(self) -> None:
         for queue, offset in self._queue_doorbells.items():

@@ -99,6 +99,10 @@ class Toy:
     def idle(self, until_ns: int | None = None) -> Progress:
         return Progress.BLOCKED
 
+    quiet = True
+
+    def leave_out(self, address: int) -> None: ...
+
     def written_by_gpu(self) -> list[Span]:
         move = self.client - self.alias
         return [Span(s.address + move, s.size) for s in self.writes.written()]
