@@ -12,7 +12,8 @@ from gputrace.isa import state
 
 Words = NDArray[np.uint32]
 Dimensions = tuple[int, int, int]
-Access = Literal["read", "write", "execute", "atomic"]
+Access = Literal["read", "write", "execute", "atomic", "unwritten", "lds"]
+"""What was tried; "unwritten" reads memory that nobody has written, "lds" is beyond the LDS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,26 @@ class Memory(Protocol):
 
     def ranges(self) -> Sequence[Range]:
         """Return all ranges that the GPU may touch."""
+
+
+class Checks(Protocol):
+    """Looks at every access of a wave beyond what the ranges say: byte-exact checks.
+
+    Compiled code does not call it, so a dispatch with checks runs on the numpy engine.
+    """
+
+    @property
+    def lds_bytes(self) -> int:
+        """Bytes of LDS that a work-group may touch."""
+
+    def unwritten(
+        self, access: Access, address: NDArray[np.uint64], size: int, mask: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Return the lanes that read, of `size` bytes each, what nobody has written.
+
+        `mask` tells which lanes take part in an access that the ranges allow; what they write
+        counts as written from now on.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

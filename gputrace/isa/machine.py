@@ -15,6 +15,7 @@ from gputrace.isa.decode import Decoder, decoder
 from gputrace.isa.graph import Graph
 from gputrace.isa.initial import Initial
 from gputrace.isa.launch import (
+    Checks,
     Done,
     Endless,
     Fault,
@@ -110,12 +111,14 @@ class Machine:
             self._programs[key] = found
         return found
 
-    def start(self, launch: KernelLaunch, memory: Memory) -> "Execution":
-        """Begin a dispatch; nothing runs before `Execution.run`."""
+    def start(
+        self, launch: KernelLaunch, memory: Memory, checks: Checks | None = None
+    ) -> "Execution":
+        """Begin a dispatch; nothing runs before `Execution.run`. With `checks` numpy runs it."""
         if launch.target != self.family.name:
             raise UsageError(f"a launch for {launch.target} on a machine for {self.family.name}")
         self.decoder(launch.wave_size)
-        return Execution(self, launch, memory)
+        return Execution(self, launch, memory, checks)
 
 
 class Execution:
@@ -126,7 +129,13 @@ class Execution:
     backwards (or to an address in a register). A group that takes long is joined by the next.
     """
 
-    def __init__(self, machine: Machine, launch: KernelLaunch, memory: Memory) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        launch: KernelLaunch,
+        memory: Memory,
+        checks: Checks | None = None,
+    ) -> None:
         self.launch = launch
         self._machine = machine
         self._view = View(memory)
@@ -137,7 +146,7 @@ class Execution:
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
         )
-        self._context = Context(self._view, launch.wave_size)
+        self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)
         self._initial = Initial(launch, machine.family)
         self._pending = self._initial.places()

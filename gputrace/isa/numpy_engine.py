@@ -7,13 +7,13 @@ of a wave are one array; atomics and stores to one place take effect in the orde
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gputrace.isa.graph import Graph, Node
-from gputrace.isa.launch import Access, View
+from gputrace.isa.launch import Access, Checks, View
 from gputrace.isa.primitives import PRIMS, Array
 from gputrace.isa.waves import Wave
 
@@ -76,8 +76,9 @@ def prepare(graph: Graph, context: "Context") -> Program:
 class Context:
     """What the primitives work on: one wave, the LDS of its group, and memory."""
 
-    def __init__(self, view: View, wave_size: int) -> None:
+    def __init__(self, view: View, wave_size: int, checks: Checks | None = None) -> None:
         self.view = view
+        self.checks = checks
         self.wave_size = wave_size
         self.lds: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.now = 0
@@ -140,11 +141,10 @@ class Context:
         allowed = self._allowed(address, int(size), access != "read")
         if access == "atomic":
             allowed = allowed & ((address & np.uint64(int(size) - 1)) == 0)
-        bad = mask & ~allowed
-        if bad.any():
-            lane = int(np.argmax(bad))
-            lanes = int.from_bytes(np.packbits(bad, bitorder="little").tobytes(), "little")
-            raise BadAccess(int(address[lane]), access, int(size), lanes)  # type: ignore[arg-type]
+        _refuse(mask & ~allowed, address, access, int(size))
+        if self.checks is not None:
+            wrong = self.checks.unwritten(cast(Access, access), address, int(size), mask)
+            _refuse(wrong, address, "unwritten", int(size))
         return address
 
     def _allowed(self, address: Array, size: int, write: bool) -> Array:
@@ -176,6 +176,8 @@ class Context:
     ) -> list[tuple[NDArray[np.uint8], Array, Array]]:
         # What lies outside the group's LDS reads as zero and is not written.
         wide = address.astype(np.int64)
+        if self.checks is not None:
+            _refuse(mask & (wide + size > self.checks.lds_bytes), address, "lds", size)
         lanes = np.flatnonzero(mask & (wide + size <= len(self.lds)))
         return [(self.lds, wide[lanes], lanes)] if len(lanes) else []
 
@@ -250,6 +252,14 @@ class Context:
 
     def _end(self, node: Node) -> None:
         self.stop = Stop.END
+
+
+def _refuse(bad: Array, address: Array, access: Any, size: int) -> None:
+    # Raise BadAccess for the lowest of the lanes that are bad, if any is.
+    if bad.any():
+        lane = int(np.argmax(bad))
+        lanes = int.from_bytes(np.packbits(bad, bitorder="little").tobytes(), "little")
+        raise BadAccess(int(address[lane]), access, size, lanes)
 
 
 def _index(node: Node) -> int:
