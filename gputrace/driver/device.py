@@ -144,6 +144,9 @@ class Device:
             if not self.node.get("num_sdma_xgmi_engines"):
                 raise UsageError(f"{self!r} has no XGMI copy engines")
             return self._made(SdmaQueue(self, name, QueueType.SDMA_XGMI))
+        engines = self.node["num_sdma_engines"] + self.node.get("num_sdma_xgmi_engines", 0)
+        if not 0 <= engine < engines:
+            raise UsageError(f"{self!r} has no copy engine {engine}, only 0 to {engines - 1}")
         return self._made(SdmaQueue(self, name, QueueType.SDMA_BY_ENG_ID, int(engine)))
 
     def _next(self, what: str) -> str:

@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+import weakref
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from gputrace.driver.mechanism import Block
 from gputrace.errors import UsageError
 from gputrace.formats.ioctl import AllocFlag
+from gputrace.kfd import host
 
 Kind = Literal["vram", "gtt", "userptr"]
 Data = bytes | bytearray | memoryview | npt.NDArray[Any]
@@ -32,16 +34,20 @@ class UserMemory:
         anchor = ctypes.c_ubyte.from_buffer(self._pages)
         self.address = ctypes.addressof(anchor)
         del anchor
-        self.view = memoryview(self._pages)
+        self.view = host.view(self.address, size)
+
+    def detach(self) -> None:
+        """Let go of the view, before the GPU loses the pages; UsageError while it is in use."""
+        # All slices and arrays share the object below; releasing one view does not see the others.
+        below, size = weakref.ref(self.view.obj), len(self.view)
+        self.view.release()
+        if below() is not None:
+            self.view = host.view(self.address, size)
+            raise UsageError("views of user memory are in use")
 
     def close(self) -> None:
-        """Give the pages back. Raises UsageError while views of them live."""
-        try:
-            self.view.release()
-            self._pages.close()
-        except BufferError:
-            self.view = memoryview(self._pages)
-            raise UsageError("views of user memory are in use") from None
+        """Give the pages back; nothing refers to them any more."""
+        self._pages.close()
 
 
 class Buffer:

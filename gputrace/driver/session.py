@@ -194,6 +194,8 @@ class Session:
 
     def _release(self, buffer: Buffer) -> None:
         with self.lock:
+            if buffer.user is not None:
+                buffer.user.detach()
             self.mechanism.free(buffer.block)
             if buffer.user is not None:
                 buffer.user.close()
@@ -338,10 +340,12 @@ class Session:
         try:
             self.mechanism.unmap_cpu(buffer.block)
             if buffer.user is not None:
-                buffer.user.close()
+                buffer.user.detach()
         except UsageError:
             return False
         if buffer is not self._event_page or self._faults is None:
             # The kernel keeps an event page that is in use until the process lets go of KFD.
             self.mechanism.free(buffer.block)
+        if buffer.user is not None:
+            buffer.user.close()
         return True
