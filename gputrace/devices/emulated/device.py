@@ -384,6 +384,27 @@ class EmulatedKfd:
         with self._lock:
             return self._opened("last writer").history.last(address, size)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether no engine can take a step: memory stays as it is until the CPU acts."""
+        with self._lock:
+            process = self._process
+            return process is None or self._scheduler.blocked(process.hardware)
+
+    def last_turn(self) -> Writer | None:
+        """Return the packet that the step taken last belonged to."""
+        turn = self._scheduler.turn
+        if turn is None:
+            return None
+        queue, _ = turn
+        return Writer(queue.device, queue.queue_id, queue.author)
+
+    def leave_out(self, address: int) -> None:
+        """Have `written_by_gpu` say no more about the mapping of the client at an address."""
+        with self._lock:
+            if self._writes is not None:
+                self._writes.leave_out(address)
+
     def hang_report(self) -> str:
         """Say what every stalled queue waits for, one line each; empty when none is."""
         return "\n".join(

@@ -225,6 +225,11 @@ class HardwareQueue:
 
     # --- steps ---------------------------------------------------------------------------------
 
+    @property
+    def author(self) -> int:
+        """The packet that the step taken last belonged to."""
+        return self._author
+
     def step(self) -> None:
         """Take one step of the front end, which is ready: from one boundary to the next.
 

@@ -29,6 +29,8 @@ class Scheduler:
 
     def __init__(self, seed: int, trouble: Callable[[HardwareQueue, bool, Trouble], None]) -> None:
         self.seed, self.step, self.now_ns = seed, 0, START_NS
+        self.turn: Turn | None = None
+        """The turn taken last."""
         self._trouble = trouble
         self._random = Random(seed)
 
@@ -58,7 +60,7 @@ class Scheduler:
         return turns
 
     def _take(self, turn: Turn) -> None:
-        queue, back = turn
+        queue, back = self.turn = turn
         self.step += 1
         try:
             if back:

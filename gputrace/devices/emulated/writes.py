@@ -18,28 +18,55 @@ class GpuWrites:
         self._tracker = WriteTracker()
         self._watched: dict[int, tuple[int, int]] = {}  # emulator address -> pool offset, length
         self._clients: dict[int, tuple[int, int]] = {}  # client address -> pool offset, length
+        self._left_out: set[int] = set()  # pool offsets
+        self._parts: dict[int, tuple[int, int]] = {}  # of the pool, when it was last followed
+        self._starts: list[int] = []
+        self._views: dict[int, list[tuple[int, int, int]]] = {}
 
     def mapped(self, address: int, offset: int, length: int) -> None:
         """Say that the client maps a part of the pool at an address of its own."""
         self._clients[address] = offset, length
+        self._views.clear()
 
     def unmapped(self, address: int) -> None:
         """Say that a mapping of the client is gone."""
         self._clients.pop(address, None)
+        self._views.clear()
+
+    def leave_out(self, address: int) -> None:
+        """Watch the memory that the client maps at an address no more."""
+        if address in self._clients:
+            self._left_out.add(self._clients[address][0])
+            self._parts.clear()  # so that the next call looks again
 
     def written(self) -> list[Span]:
         """Return what was written since the last call, once for each mapping of the client."""
         self._follow()
+        found = self._tracker.written()
+        if not found:
+            return []
         spans = []
-        starts = sorted(self._watched)
-        for found in self._tracker.written():
-            start = starts[bisect_right(starts, found.address) - 1]
-            offset = self._watched[start][0] + found.address - start
-            for address, (first, length) in self._clients.items():
-                low, high = max(first, offset), min(first + length, offset + found.size)
+        for address, size in found:
+            start = self._starts[bisect_right(self._starts, address) - 1]
+            offset = self._watched[start][0] + address - start
+            for client, first, length in self._seen_by(start):
+                low, high = max(first, offset), min(first + length, offset + size)
                 if low < high:
-                    spans.append(Span(address + low - first, high - low))
-        return sorted(spans)
+                    spans.append(Span(client + low - first, high - low))
+        spans.sort()
+        return spans
+
+    def _seen_by(self, start: int) -> list[tuple[int, int, int]]:
+        # The client's mappings of a watched part: address, pool offset, length.
+        found = self._views.get(start)
+        if found is None:
+            offset, length = self._watched[start]
+            found = self._views[start] = [
+                (client, first, size)
+                for client, (first, size) in self._clients.items()
+                if first < offset + length and offset < first + size
+            ]
+        return found
 
     def close(self) -> None:
         """Stop watching."""
@@ -47,9 +74,17 @@ class GpuWrites:
 
     def _follow(self) -> None:
         # The pool takes and drops parts; watch those that are there.
-        for address in [address for address in self._watched if address not in self._pool.parts]:
-            self._tracker.forget(address, self._watched.pop(address)[1])
-        for address, (offset, length) in self._pool.parts.items():
-            if address not in self._watched:
+        parts = self._pool.parts
+        if parts == self._parts:
+            return
+        self._parts = dict(parts)
+        for address, (offset, length) in list(self._watched.items()):
+            if parts.get(address) != (offset, length) or offset in self._left_out:
+                self._tracker.forget(address, length)
+                del self._watched[address]
+        for address, (offset, length) in parts.items():
+            if address not in self._watched and offset not in self._left_out:
                 self._tracker.watch(address, length, written=False)
                 self._watched[address] = offset, length
+        self._starts = sorted(self._watched)
+        self._views.clear()
