@@ -5,17 +5,38 @@ import re
 import pytest
 
 from gputrace.cli import workloads
-from gputrace.cli.workloads.frame import perform
+from gputrace.cli.workloads.frame import perform, rate
+from gputrace.cli.workloads.missing_wait import WORKLOAD as MISSING_WAIT
+from gputrace.cli.workloads.overlap import BATCHES
 from gputrace.devices.opening import make_device
+from gputrace.errors import UsageError
 from gputrace.replay.player import Player
 from gputrace.trace.reader import TraceReader
 
 TARGETS = ("gfx942", "gfx1100")
-TEXTS = {
-    "deadlock": ("queue 0: waits for .* >= 0x28, which is 0x27", "queue 1: waits for .* >= 0x28"),
+RUN_TEXTS = {
+    "lost_signal": ("slot 1 downloaded >= 37: will never", "queue 1: waits for .*>= 0x25"),
+    "deadlock": (
+        "queue 0.*: waits for .* >= 0x28 .*which is 0x27; packet 158 of queue 1 would free it",
+        "queue 1.*: waits for .* >= 0x28 .*which is 0x27; packet 158 of queue 0 would free it",
+    ),
+    "use_after_free": ("read of 4 bytes .* by lanes 0-", "'weights of layer 2'.* which was freed"),
+    "missing_wait": ("frame 20 was copied before it was drawn: it is frame 18",),
     "wrong_count": ("packet 192 ", r"ACQUIRE_MEM has [78] dwords but its header says [78]"),
+    "overrun": ("the history has changed from word 0 on",),
+    "overlap": (f"{BATCHES} batches of 1024 bytes are right",),
 }
-"""What the message of each failure names."""
+"""What the program says."""
+REPLAY_TEXTS = {
+    **RUN_TEXTS,
+    "lost_signal": (
+        "queue 1, packet .*: waits for .* >= 0x25 .*'timeline slot 1 transformed'",
+        "no packet that is left would write that",
+    ),
+    "missing_wait": (),
+    "overlap": (),
+}
+"""What the replay of the capture says."""
 
 
 @pytest.fixture(params=TARGETS)
@@ -23,15 +44,43 @@ def target(request):
     return request.param
 
 
-@pytest.mark.parametrize("name", workloads.NAMES)
-def test_a_workload_ends_as_it_says_and_so_does_its_replay(name, target, tmp_path):
+def assert_says(patterns: tuple[str, ...], text: str) -> None:
+    for pattern in patterns:
+        assert re.search(pattern, text), text
+
+
+@pytest.mark.parametrize("name", [name for name in workloads.NAMES if name != "overrun"])
+def test_a_workload_ends_as_it_says_and_so_does_the_replay_of_its_capture(name, target, tmp_path):
     workload, path = workloads.find(name), tmp_path / "run.gtrace"
-    done = perform(workload, f"emu:{target}", record=str(path))
+    done = perform(workload, workload.device(target))
     assert done.ending == workload.ending, done.text
-    for text in TEXTS[name]:
-        assert re.search(text, done.text), done.text
+    assert_says(RUN_TEXTS[name], done.text)
+    perform(workload, f"emu:{target}{workload.captured}", record=str(path))
     with TraceReader(path) as trace:
-        verdict = Player(trace, make_device(f"emu:{target}")).run()
-    assert verdict.result.value == workload.ending
-    for text in TEXTS[name]:
-        assert re.search(text, verdict.text), verdict.text
+        verdict = Player(trace, make_device(f"emu:{target}{workload.replayed}")).run()
+    assert verdict.result.value == workload.verdict, verdict.text
+    assert_says(REPLAY_TEXTS[name], verdict.text)
+
+
+def test_a_kernel_that_writes_into_the_neighbour_is_seen_by_its_result_only(target):
+    workload = workloads.find("overrun")
+    done = perform(workload, workload.device(target))
+    assert done.ending == "wrong"
+    assert_says(RUN_TEXTS["overrun"], done.text)
+
+
+def test_the_race_is_lost_under_some_schedules_only(target):
+    endings = rate(MISSING_WAIT, target, range(12))
+    assert set(endings) == {"passes", "wrong"}
+    assert endings["passes"] > endings["wrong"]
+
+
+def test_a_workload_that_does_not_exist_is_refused():
+    with pytest.raises(UsageError, match="known are lost_signal"):
+        workloads.find("crash")
+
+
+def test_a_target_without_kernels_is_refused_by_name():
+    workload = workloads.find("overlap")
+    with pytest.raises(UsageError, match="built for gfx1100, gfx942, not gfx90a"):
+        perform(workload, "emu:gfx90a")

@@ -15,8 +15,13 @@ from gputrace.cli.workloads.frame import Workload
 from gputrace.errors import UsageError
 
 NAMES = (
+    "lost_signal",
     "deadlock",
+    "use_after_free",
+    "missing_wait",
     "wrong_count",
+    "overrun",
+    "overlap",
 )
 
 

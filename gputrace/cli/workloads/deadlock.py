@@ -22,7 +22,7 @@ class Side:
     """One half: its queue, what it sends, where it receives."""
 
     def __init__(self, device: Device, snapshots: int) -> None:
-        self.queue, self.snapshots = device.compute_queue(), snapshots
+        self.queue, self.snapshots = device.compute_queue("pm4"), snapshots
         self.sent = device.timeline(f"{self.queue.name} sent")
         self.inbox = device.alloc(STEPS * EDGE * 4)
 
@@ -63,6 +63,7 @@ WORKLOAD = Workload(
     letter="b",
     bug="Two compute queues wait for each other: each would send after it has received.",
     ending="hang",
+    verdict="hang",
     minimum=(
         "compute 0: WAIT_REG_MEM of 'compute 1 sent' >= 40",
         "compute 0: RELEASE_MEM that stores 40 to 'compute 0 sent'",

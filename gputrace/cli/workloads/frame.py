@@ -1,15 +1,17 @@
 """What the workloads share: how one describes itself, how it is run, what came of it."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Literal
 
 import click
 
 import gputrace
-from gputrace.driver import Device, ProvenHang, WaitTimeout
+from gputrace.driver import Device, Program, ProvenHang, WaitTimeout
 from gputrace.errors import DeviceFault, GputraceError, UsageError
 
 Ending = Literal["passes", "hang", "fault", "wrong"]
@@ -23,8 +25,9 @@ class WrongResult(GputraceError):
 class Workload:
     """A program with one bug.
 
-    `run` drives a device and returns a line on what it verified; `ending` is how it ends with the
-    default device and seed. `minimum` has one line for each packet that the failure needs, in
+    `run` drives a device and returns a line on what it verified; `ending` is how it ends on an
+    emulated device with `options`. Its capture is made with `captured` and gives `verdict` when it
+    is replayed with `replayed`. `minimum` has one line for each packet that the failure needs, in
     order: the smallest capture that fails in the same way.
     """
 
@@ -32,8 +35,16 @@ class Workload:
     letter: str
     bug: str
     ending: Ending
+    verdict: str
     minimum: tuple[str, ...]
     run: Callable[[Device, int], str]
+    options: str = ""
+    captured: str = ""
+    replayed: str = ""
+
+    def device(self, target: str) -> str:
+        """Return the name of the emulated device on which it ends as it says."""
+        return f"emu:{target}{self.options}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +71,37 @@ def perform(workload: Workload, device: str, *, record: str = "", seed: int = 0)
         return Run("hang", str(problem))
 
 
+def rate(workload: Workload, target: str, schedules: Iterable[int]) -> Counter[Ending]:
+    """Run a workload under each of these schedules and count how it ended."""
+    names = (f"emu:{target},schedule={schedule}" for schedule in schedules)
+    return Counter(perform(workload, name).ending for name in names)
+
+
+def load(device: Device, name: str) -> Program:
+    """Load the workloads' code object of this name. Raises UsageError for another target."""
+    folder = files("gputrace.cli.workloads") / "kernels" / "built"
+    found = folder / device.target / f"{name}-O3.co"
+    if not found.is_file():
+        known = ", ".join(sorted(one.name for one in folder.iterdir()))
+        raise UsageError(f"the kernels of workloads are built for {known}, not {device.target}")
+    return device.load(found.read_bytes())
+
+
 def main(workload: Workload, arguments: Sequence[str] | None = None) -> None:
     """Run a workload as a command and exit: 0 when it ended as it says it does, 1 otherwise."""
 
     @click.command(name=workload.name, help=workload.bug)
-    @click.option("--device", default="emu:gfx942", show_default=True, help="Where to run it.")
+    @click.option("--device", default=workload.device("gfx942"), show_default=True,
+                  help="Where to run it.")  # fmt: skip
     @click.option("--record", default="", metavar="T.gtrace", help="Record the run.")
     @click.option("--seed", default=0, show_default=True, help="Vary the data.")
-    def command(device: str, record: str, seed: int) -> int:
+    @click.option("--schedules", default=0, metavar="N", help="Count endings under N schedules.")
+    def command(device: str, record: str, seed: int, schedules: int) -> int:
+        if schedules:
+            target = device.removeprefix("emu:").partition(",")[0]
+            for ending, count in sorted(rate(workload, target, range(schedules)).items()):
+                click.echo(f"{ending}: {count} of {schedules}")
+            return 0
         done = perform(workload, device, record=record, seed=seed)
         click.echo(f"{workload.name} on {device}: {done.ending}: {done.text}")
         return 0 if done.ending == workload.ending else 1

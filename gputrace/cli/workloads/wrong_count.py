@@ -33,7 +33,7 @@ def flush_packet(target: str) -> bytes:
 
 def run(device: Device, seed: int) -> str:
     """Write all samples and verify them."""
-    queue = device.compute_queue()
+    queue = device.compute_queue("pm4")
     log = device.alloc(SAMPLES * SAMPLE_WORDS * 4)
     samples = np.random.default_rng(seed).integers(0, 1 << 32, (SAMPLES, SAMPLE_WORDS), np.uint32)
     for number, sample in enumerate(samples):
@@ -52,6 +52,7 @@ WORKLOAD = Workload(
     letter="f",
     bug="The compute engine stops at a packet whose header has the wrong count.",
     ending="fault",
+    verdict="fault",
     minimum=("compute 0: ACQUIRE_MEM with a count of another generation",),
     run=run,
 )

@@ -1,0 +1,143 @@
+"""Record the workloads of `gputrace.cli.workloads` again: what stands in `traces/`.
+
+Usage: tools/make_traces.py [--check] [NAME ...]. With --check nothing is written: the exit code is
+1 when a stored capture differs from what its workload does now.
+
+What differs from run to run without meaning anything is made regular, so that the same program
+gives the same bytes: numbers of threads, places that the operating system chose (the doorbell
+pages and the arrays behind the pointers of ioctls), and what the capture itself cost.
+"""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gputrace.bits import Record
+from gputrace.cli import workloads
+from gputrace.cli.workloads.frame import Workload, perform
+from gputrace.driver.arena import ARENA_BASE, ARENA_COUNT, ARENA_SIZE, PAGE, round_up
+from gputrace.formats.ioctl import BY_RECORD
+from gputrace.trace import events
+from gputrace.trace.reader import TraceReader
+from gputrace.trace.writer import TraceWriter
+
+TRACES = Path(__file__).resolve().parent.parent / "traces"
+TARGETS = ("gfx942", "gfx1100")
+PLACES = 0x2000_0000_0000
+"""Where the reservations go that the operating system placed: free in every process."""
+POINTERS = 0x3000_0000_0000
+"""Where arrays of ioctls go; a replay makes its own."""
+COMPRESSION = 19
+_RECORDS = {record.__name__: record for record in BY_RECORD}
+
+
+class Regular:
+    """Turns the events of one run into those that every run would give."""
+
+    def __init__(self) -> None:
+        self._threads: dict[int, int] = {}
+        self._moved: list[tuple[int, int, int]] = []  # recorded start, size, new start
+        self._next = PLACES
+        self._pointers = POINTERS
+
+    def event(self, event: events.Event) -> events.Event | None:
+        """Return an event made regular, None for one that is left out."""
+        if isinstance(event, events.Cost):
+            return None
+        if isinstance(event, events.Reserve) and not _in_arena(event.address):
+            self._moved.append((event.address, event.size, self._next))
+            self._next += round_up(event.size, PAGE) + PAGE
+        if isinstance(event, events.Ioctl):
+            event = self._ioctl(event)
+        changes: dict[str, int] = {}
+        address, thread = getattr(event, "address", None), getattr(event, "thread", None)
+        if address is not None:
+            changes["address"] = self._place(address)
+        if thread is not None:
+            changes["thread"] = self._threads.setdefault(thread, len(self._threads) + 1)
+        return replace(event, **changes) if changes else event
+
+    def _place(self, address: int) -> int:
+        for start, size, new in self._moved:
+            if start <= address < start + size:
+                return new + address - start
+        return address
+
+    def _ioctl(self, event: events.Ioctl) -> events.Ioctl:
+        layout = _RECORDS.get(event.record)
+        if layout is None or not event.payloads:
+            return event
+        places: dict[str, int] = {}
+        for payload in event.payloads:
+            places[payload.field] = self._pointers
+            self._pointers += round_up(max(len(payload.before), len(payload.after), 1), PAGE)
+        payloads = tuple(one._replace(address=places[one.field]) for one in event.payloads)
+        before, after = _pointing(layout, event.before, places), event.after
+        return replace(
+            event, before=before, after=_pointing(layout, after, places), payloads=payloads
+        )
+
+
+def _in_arena(address: int) -> bool:
+    return ARENA_BASE <= address < ARENA_BASE + ARENA_COUNT * ARENA_SIZE
+
+
+def _pointing(layout: type[Record], data: bytes, places: dict[str, int]) -> bytes:
+    record = layout.from_bytes(data)
+    named = {name: place for name, place in places.items() if name in layout.BY_NAME}
+    return record.replace(**{k: v for k, v in named.items() if getattr(record, k)}).to_bytes()
+
+
+def rewrite(source: Path, target: Path) -> None:
+    """Write the trace at `source` anew, made regular and well compressed."""
+    regular = Regular()
+    with TraceReader(source) as trace:
+        writer = TraceWriter(target, trace.header, level=COMPRESSION)
+        for event in list(trace)[1:]:
+            made = regular.event(event)
+            if isinstance(made, events.Memory) and made.chunks:
+                data = b"".join(data for _, data in trace.pieces(made))
+                writer.memory(made.address, data, made.provenance, made.step)
+            elif made is not None:
+                writer.append(made)
+        writer.close()
+
+
+def captures(names: list[str]) -> Iterator[tuple[Workload, str, Path]]:
+    """Give each workload, target and path below `traces/`."""
+    for name in names or workloads.NAMES:
+        for target in TARGETS:
+            yield workloads.find(name), target, TRACES / f"{name}-{target}.gtrace"
+
+
+def capture(workload: Workload, target: str, path: Path) -> None:
+    """Record a workload to `path`. Raises SystemExit when it does not end as it says."""
+    raw, device = path.with_name(f"raw-{path.name}"), f"emu:{target}{workload.captured}"
+    expected = workload.ending if workload.captured == workload.options else "passes"
+    done = perform(workload, device, record=str(raw))
+    if done.ending != expected:
+        sys.exit(f"{workload.name} on {device}: {done.ending}, not {expected}: {done.text}")
+    rewrite(raw, path)
+
+
+def main() -> int:
+    """Record all; return how the process should exit."""
+    check, names = "--check" in sys.argv[1:], [one for one in sys.argv[1:] if one[:1] != "-"]
+    differing = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for workload, target, path in captures(names):
+            made = Path(folder) / path.name
+            capture(workload, target, made)
+            same = path.exists() and path.read_bytes() == made.read_bytes()
+            print(f"{path.name}: {made.stat().st_size} bytes, {'same' if same else 'differs'}")
+            differing += not same
+            if not check and not same:
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(made.read_bytes())
+    return 1 if check and differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
