@@ -88,15 +88,18 @@ class Machine:
             self._decoders[wave_size] = decoder(self.family.name, wave_size)
         return self._decoders[wave_size]
 
-    def graph(self, mode: Mode, pc: int, code: bytes) -> Graph:
-        """Return what the instruction at the start of some code does; raises NoMeaning."""
+    def graph(self, mode: Mode, pc: int, code: bytes) -> tuple[Graph, int]:
+        """Return what the instruction at the start of some code does, and how many bytes it has.
+
+        Raises NoMeaning.
+        """
         try:
             instruction = replace(self.decoder(mode.wave_size).decode(code, 0), address=pc)
         except DecodeError as error:
             raw = error.raw if isinstance(error.raw, int) else int.from_bytes(error.raw, "little")
             raise NoMeaning("", (raw & 0xFFFFFFFF,), error.reason) from error
         try:
-            return trace_instruction(instruction, mode, MEANINGS)
+            return trace_instruction(instruction, mode, MEANINGS), instruction.size
         except NotModelled as error:
             raise NoMeaning(instruction.mnemonic, instruction.words, str(error)) from error
 
@@ -105,7 +108,7 @@ class Machine:
         key = mode, pc, code
         found = self._programs.get(key)
         if found is None:
-            found = prepare(self.graph(mode, pc, code), context)
+            found = prepare(self.graph(mode, pc, code)[0], context)
             if len(self._programs) >= _REMEMBERED:
                 self._programs.clear()
             self._programs[key] = found

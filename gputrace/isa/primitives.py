@@ -4,6 +4,8 @@ An instruction only composes rows of `PRIMS`. A row cannot exist for one engine 
 readings stand side by side so that they are reviewed together. Rules that hold for all rows:
 shift amounts count modulo the width; conversions of floats to integers clamp and give 0 for NaN;
 a comparison of floats is ordered (false with a NaN) unless its name says otherwise; no fast-math.
+Arithmetic that gives a NaN gives the quiet one without sign or payload, whatever came in: which
+payload the host would pass on depends on the order of operands that a compiler chooses.
 
 Rows under "effects" touch the state of the wave or its memory and are carried out by the engine's
 own object: `NumpyState` on one side, `Emitter` on the other.
@@ -227,6 +229,11 @@ def _libm(name: str, arity: int) -> Callable[..., Array]:
     return run
 
 
+def library_address(name: str) -> int:
+    """Return the address of a function of the C library's mathematics."""
+    return ctypes.cast(getattr(_LIBM, name), ctypes.c_void_p).value or 0
+
+
 _FMA = _libm("fma", 3)
 
 
@@ -239,6 +246,23 @@ def _fma(state: NumpyState, node: Node, x: Array, y: Array, z: Array) -> Array:
 
 def _ldexp(state: NumpyState, node: Node, x: Array, n: Array) -> Array:
     return np.asarray(np.ldexp(x, np.clip(n.view(np.int32), -5000, 5000)))
+
+
+QUIET = {16: 0x7E00, 32: 0x7FC0_0000, 64: 0x7FF8_0000_0000_0000}
+"""The NaN that arithmetic gives, by the bits of its type."""
+
+
+def _quiet(function: NumpyRule) -> NumpyRule:
+    def run(state: NumpyState, node: Node, *args: Array) -> Array:
+        result = np.asarray(function(state, node, *args))
+        nan = np.isnan(result)
+        if nan.any():
+            bits = np.array(result).view(f"u{node.type.bits // 8}")
+            bits[nan] = QUIET[node.type.bits]
+            return np.asarray(bits.view(node.type.dtype))
+        return result
+
+    return run
 
 
 def _ballot(state: NumpyState, node: Node, x: Array) -> Array:
@@ -317,6 +341,46 @@ def _saturating(name: str) -> LlvmRule:
         return b.call(b.type(n), intrinsic, (source, x))
 
     return emit
+
+
+def _quiet_llvm(rule: LlvmRule) -> LlvmRule:
+    def emit(b: Emitter, n: Node, *args: str) -> str:
+        many = b.type(n)
+        result = rule(b, n, *args)
+        nan = b.inst(f"fcmp uno {many} {result}, {result}")
+        condition = f"<{b.wave_size} x i1>" if n.lanes else "i1"
+        quiet = b.constant(n, QUIET[n.type.bits])
+        return b.inst(f"select {condition} {nan}, {many} {quiet}, {many} {result}")
+
+    return emit
+
+
+def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
+    if n.type != F16:
+        return _intrinsic("fma")(b, n, x, y, z)
+    # As `_round_to_odd`, in float: the product of two halves is exact there.
+    half, many = b.type(n), b.type(n).replace("half", "float")
+    word = many.replace("float", "i32")
+    bit = many.replace("float", "i1")
+    a, c, d = (b.inst(f"fpext {half} {v} to {many}") for v in (x, y, z))
+    product = b.inst(f"fmul {many} {a}, {c}")
+    total = b.inst(f"fadd {many} {product}, {d}")
+    back = b.inst(f"fsub {many} {total}, {product}")
+    rest = b.inst(f"fsub {many} {product}, {b.inst(f'fsub {many} {total}, {back}')}")
+    error = b.inst(f"fadd {many} {rest}, {b.inst(f'fsub {many} {d}, {back}')}")
+    inexact = b.inst(f"fcmp one {many} {error}, {'zeroinitializer' if n.lanes else '0.0'}")
+    raw = b.inst(f"bitcast {many} {total} to {word}")
+    one, none = ("splat (i32 1)", "splat (i32 -1)") if n.lanes else ("1", "-1")
+    zero = "zeroinitializer" if n.lanes else "0"
+    even = b.inst(f"icmp eq {word} {b.inst(f'and {word} {raw}, {one}')}, {zero}")
+    up = b.inst(f"icmp sgt {word} {b.inst(f'bitcast {many} {error} to {word}')}, {none}")
+    positive = b.inst(f"icmp sgt {word} {raw}, {none}")
+    away = b.inst(f"icmp eq {bit} {up}, {positive}")
+    step = b.inst(f"select {bit} {away}, {word} {one}, {word} {none}")
+    odd = b.inst(f"add {word} {raw}, {step}")
+    change = b.inst(f"and {bit} {inexact}, {even}")
+    bits = b.inst(f"select {bit} {change}, {word} {odd}, {word} {raw}")
+    return b.inst(f"fptrunc {many} {b.inst(f'bitcast {word} {bits} to {many}')} to {half}")
 
 
 def _ldexp_llvm(b: Emitter, n: Node, x: str, y: str) -> str:
@@ -403,7 +467,12 @@ def _effect(rule: TypeRule, shape: str = "args") -> Prim:
 
 def _libm_row(name: str) -> Prim:
     function = _libm(name, 1)
-    return Prim(same, _pure(function), _intrinsic(name))
+    return _number(same, _pure(function), _intrinsic(name))
+
+
+def _number(rule: TypeRule, numpy: NumpyRule, llvm: LlvmRule) -> Prim:
+    # Arithmetic on floats: of all NaNs it gives but one.
+    return Prim(rule, _quiet(numpy), _quiet_llvm(llvm))
 
 
 PRIMS: dict[str, Prim] = {
@@ -444,28 +513,28 @@ PRIMS: dict[str, Prim] = {
     "bitcast": Prim(stated, lambda s, n, x: x.view(n.type.dtype), _convert("bitcast")),
     "select": Prim(second, _pure(np.where), _select_llvm),
     # floats
-    "fadd": Prim(same, _pure(np.add), _binary("fadd")),
-    "fsub": Prim(same, _pure(np.subtract), _binary("fsub")),
-    "fmul": Prim(same, _pure(np.multiply), _binary("fmul")),
-    "fdiv": Prim(same, _pure(np.divide), _binary("fdiv")),
-    "fma": Prim(same, _fma, _intrinsic("fma")),
-    "sqrt": Prim(same, _pure(np.sqrt), _intrinsic("sqrt")),
-    "floor": Prim(same, _pure(np.floor), _intrinsic("floor")),
-    "ceil": Prim(same, _pure(np.ceil), _intrinsic("ceil")),
-    "truncate": Prim(same, _pure(np.trunc), _intrinsic("trunc")),
-    "rint": Prim(same, _pure(np.rint), _intrinsic("rint")),
+    "fadd": _number(same, _pure(np.add), _binary("fadd")),
+    "fsub": _number(same, _pure(np.subtract), _binary("fsub")),
+    "fmul": _number(same, _pure(np.multiply), _binary("fmul")),
+    "fdiv": _number(same, _pure(np.divide), _binary("fdiv")),
+    "fma": _number(same, _fma, _fma_llvm),
+    "sqrt": _number(same, _pure(np.sqrt), _intrinsic("sqrt")),
+    "floor": _number(same, _pure(np.floor), _intrinsic("floor")),
+    "ceil": _number(same, _pure(np.ceil), _intrinsic("ceil")),
+    "truncate": _number(same, _pure(np.trunc), _intrinsic("trunc")),
+    "rint": _number(same, _pure(np.rint), _intrinsic("rint")),
     "exp2": _libm_row("exp2"),
     "log2": _libm_row("log2"),
     "sin": _libm_row("sin"),
     "cos": _libm_row("cos"),
-    "ldexp": Prim(stated, _ldexp, _ldexp_llvm),
+    "ldexp": _number(stated, _ldexp, _ldexp_llvm),
     "feq": Prim(boolean, _pure(np.equal), _binary("fcmp oeq")),
     "flt": Prim(boolean, _pure(np.less), _binary("fcmp olt")),
     "fle": Prim(boolean, _pure(np.less_equal), _binary("fcmp ole")),
     "isnan": Prim(
         boolean, _pure(np.isnan), lambda b, n, x: b.inst(f"fcmp uno {b.type(n.args[0])} {x}, {x}")
     ),
-    "fcvt": Prim(stated, _cast, _float_convert),
+    "fcvt": _number(stated, _cast, _float_convert),
     "from_unsigned": Prim(stated, _cast, _convert("uitofp")),
     "from_signed": Prim(stated, _from_signed, _convert("sitofp")),
     "to_unsigned": Prim(stated, _to_integer(signed=False), _saturating("fptoui")),
