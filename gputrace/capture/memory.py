@@ -33,15 +33,16 @@ class Change(NamedTuple):
 
 
 class Watched:
-    """A range of this process, and its bytes as they were last known.
+    """A range of the client, and its bytes as they were last known.
 
-    The copy is memory of its own, so that pages which nobody touched cost nothing.
+    The copy is memory of its own, so that pages which nobody touched cost nothing. `place` is where
+    this process sees the range: its own address unless the client is another process.
     """
 
-    __slots__ = ("_pages", "address", "end", "known", "known_at", "size")
+    __slots__ = ("_pages", "address", "end", "known", "known_at", "place", "size")
 
-    def __init__(self, address: int, size: int) -> None:
-        self.address, self.size, self.end = address, size, address + size
+    def __init__(self, address: int, size: int, place: int) -> None:
+        self.address, self.size, self.end, self.place = address, size, address + size, place
         self._pages = mmap.mmap(-1, size)
         self.known = memoryview(self._pages)
         self.known_at = addressof(c_ubyte.from_buffer(self._pages))
@@ -63,10 +64,13 @@ class WatchedMemory:
         self.scanned = 0
         """Bytes compared so far."""
 
-    def watch(self, address: int, size: int, *, zeroed: bool) -> None:
-        """Begin to watch whole pages; `zeroed` says that they hold nothing but zeros yet."""
+    def watch(self, address: int, size: int, *, zeroed: bool, place: int | None = None) -> None:
+        """Begin to watch whole pages; `zeroed` says that they hold nothing but zeros yet.
+
+        `place` is where this process sees them when `address` is one of another process.
+        """
         self._tracker.watch(address, size, written=not zeroed)
-        self._ranges[address] = Watched(address, size)
+        self._ranges[address] = Watched(address, size, address if place is None else place)
         self.size += size
         insort(self._starts, address)
 
@@ -96,7 +100,7 @@ class WatchedMemory:
         for span in spans:
             for watched, low, high in self._parts(span):
                 if high - low > SMALL_SPAN:
-                    watched.known[low:high] = host.view(watched.address + low, high - low)
+                    watched.known[low:high] = host.view(watched.place + low, high - low)
                 else:
                     for at in range(low, high, host.PAGE):
                         changes += self._words(watched, at)
@@ -138,10 +142,11 @@ class WatchedMemory:
     def _compare(self, watched: Watched, low: int, high: int) -> Iterator[Store]:
         self.scanned += high - low
         address, known = watched.address + low, watched.known
-        for begin, end in self._comparer.runs(address, watched.known_at + low, high - low):
+        there = watched.place + low
+        for begin, end in self._comparer.runs(there, watched.known_at + low, high - low):
             yield Store(address + begin, bytes(known[low + begin : low + end]))
 
     def _words(self, watched: Watched, low: int) -> Iterator[Change]:
-        address = watched.address + low
-        found = self._comparer.words(address, watched.known_at + low, host.PAGE, FEW_WORDS)
+        address, there = watched.address + low, watched.place + low
+        found = self._comparer.words(there, watched.known_at + low, host.PAGE, FEW_WORDS)
         return (Change(address + 4 * index, was, now) for index, was, now in found)

@@ -1,5 +1,6 @@
 """Follow the pointers in an ioctl's argument, by the roles of its fields."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from gputrace.bits import Field, Record
@@ -13,10 +14,17 @@ MAX_BYTES = 1 << 20
 _ITEM_BITS = {"gpu": 32, "queue": 32, "dword": 32, "byte": 8, "bit": 1}
 
 
-def read_pointed(record: Record, access: Literal["r", "w"]) -> dict[str, bytes]:
+def read_here(address: int, size: int) -> bytes:
+    """Return bytes of this process."""
+    return bytes(host.view(address, size, writable=False))
+
+
+def read_pointed(
+    record: Record, access: Literal["r", "w"], read: Callable[[int, int], bytes] = read_here
+) -> dict[str, bytes]:
     """Return by field name what the kernel reads ("r") or writes ("w") behind its pointers.
 
-    The pointers are addresses in this process; null pointers and empty arrays are left out.
+    `read` fetches the client's memory; null pointers and empty arrays are left out.
     """
     found = {}
     for field in record.FIELDS:
@@ -24,7 +32,7 @@ def read_pointed(record: Record, access: Literal["r", "w"]) -> dict[str, bytes]:
             continue
         address, size = getattr(record, field.name), min(_size(record, field), MAX_BYTES)
         if address and size:
-            found[field.name] = bytes(host.view(address, size, writable=False))
+            found[field.name] = read(address, size)
     return found
 
 

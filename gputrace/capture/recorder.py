@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import addressof, c_ubyte
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from gputrace.bits import Record
 from gputrace.capture.memory import WatchedMemory
 from gputrace.capture.observing import Observations
-from gputrace.capture.pointers import payloads, read_pointed
+from gputrace.capture.pointers import payloads, read_here, read_pointed
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import (
     CreateEvent,
@@ -22,7 +23,7 @@ from gputrace.formats.ioctl import (
 )
 from gputrace.kfd.port import Fault, Kfd, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import Topology
-from gputrace.kfd.tracking import Span, WriteTracker
+from gputrace.kfd.tracking import Span, Tracker, WriteTracker
 from gputrace.trace import events
 from gputrace.trace.writer import TraceWriter
 
@@ -55,13 +56,21 @@ class Recorder:
     """Record every call of the port into a trace, each doorbell before it is rung.
 
     On an emulated device the GPU's stores are told from the CPU's to the byte and each event
-    carries the scheduler's step. `wrote` are counters for what the capture cost.
+    carries the scheduler's step. For a client in another process `tracker` finds its stores and
+    `read` fetches its memory; the views of its mappings are this process's own.
     """
 
-    def __init__(self, kfd: Kfd, writer: TraceWriter) -> None:
-        self._kfd, self._writer = kfd, writer
+    def __init__(
+        self,
+        kfd: Kfd,
+        writer: TraceWriter,
+        *,
+        tracker: Tracker | None = None,
+        read: Callable[[int, int], bytes] = read_here,
+    ) -> None:
+        self._kfd, self._writer, self._read = kfd, writer, read
         self._emulated = kfd if isinstance(kfd, Emulated) else None
-        self._tracker = WriteTracker()
+        self._tracker = tracker or WriteTracker()
         self._memory = WatchedMemory(self._tracker)
         self._observations = Observations(self._memory.word)
         self._lock = threading.RLock()
@@ -122,8 +131,8 @@ class Recorder:
     def ioctl(self, record: R, tail: bytearray | None = None) -> R:
         """Call an ioctl; the call and its answer are written down, refused ones too."""
         with self._hook():
-            before, given = record.to_bytes(), bytes(tail or b"")
-            pointed = read_pointed(record, "r")
+            given = bytes(tail or b"")
+            pointed = read_pointed(record, "r", self._read)
             failure: KfdError | None = None
             answer = record
             if isinstance(record, CreateQueue):
@@ -133,25 +142,37 @@ class Recorder:
                     answer = self._kfd.ioctl(record, tail)
                 except KfdError as error:
                     failure = error
+            self.answered(record, answer, pointed, given, failure)
+            if failure:
+                raise failure
+            self._learn(answer)
+            return answer
+
+    def answered(
+        self,
+        record: Record,
+        answer: Record,
+        pointed: dict[str, bytes],
+        tail: bytes = b"",
+        failure: KfdError | None = None,
+    ) -> None:
+        """Write down a call that came back; `pointed` is what its pointers pointed at before."""
+        with self._hook():
             self._writer.append(
                 events.Ioctl(
                     target="kfd",
                     record=type(record).__name__,
                     request=request_of(record),
-                    before=before,
+                    before=record.to_bytes(),
                     after=answer.to_bytes(),
                     errno=failure.errno if failure else 0,
-                    payloads=payloads(answer, pointed, read_pointed(answer, "w")),
-                    tail=given,
+                    payloads=payloads(answer, pointed, read_pointed(answer, "w", self._read)),
+                    tail=tail,
                     step=self._step,
                     time=self._kfd.clock(),
                     thread=threading.get_native_id(),
                 )
             )
-            if failure:
-                raise failure
-            self._learn(answer)
-            return answer
 
     def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
         """Call a DRM ioctl; it is written down by its bits."""
@@ -191,7 +212,9 @@ class Recorder:
                 self._frames[offset] = mapping.address
                 self._name_doorbells()
             elif protection & Protection.WRITE:
-                self._memory.watch(mapping.address, size, zeroed=self._emulated is not None)
+                place = addressof(c_ubyte.from_buffer(mapping.view))
+                zeroed = self._emulated is not None
+                self._memory.watch(mapping.address, size, zeroed=zeroed, place=place)
             return mapping
 
     def unmap(self, mapping: Mapping) -> None:
