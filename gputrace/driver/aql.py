@@ -110,6 +110,10 @@ class AqlQueue(ComputeQueue):
                 self._inactive.release()
         super().close()
 
+    def submitted(self, place: int, number: int) -> str:
+        """Return what a packet was submitted as; the slot counts, wherever its PM4 is."""
+        return self.ring.submitted(number * PACKET_BYTES % self.ring.size)
+
     # --- launching --------------------------------------------------------------------------------
 
     def launch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
@@ -21,7 +21,7 @@ from gputrace.driver.waiting import WaitTimeout
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import GetClockCounters, QueueType
-from gputrace.kfd.port import Kfd, Labelled
+from gputrace.kfd.port import Fault, Kfd, Labelled
 from gputrace.kfd.topology import Node
 
 Q = TypeVar("Q", bound=Queue)
@@ -255,7 +255,13 @@ def open_kfd(kfd: Kfd, index: int = 0) -> Device:
     session.blame = lambda: [
         queue.current() for one in _devices.get(session, []) for queue in one.queues
     ]
+    session.describe = lambda fault: _submitted(session, fault)
     return device
 
 
-Opener = Callable[[str], Kfd]
+def _submitted(session: Session, fault: Fault) -> str:
+    for device in _devices.get(session, []):
+        for queue in device.queues:
+            if device.index == fault.device and queue.queue_id == fault.queue:
+                return queue.submitted(fault.place, fault.packet)
+    return ""

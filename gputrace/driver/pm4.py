@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from gputrace.driver.dispatch import pm4_dispatch
 from gputrace.driver.kernargs import Geometry
 from gputrace.driver.program import Kernel
 from gputrace.driver.queue import pack
+from gputrace.driver.ring import KEPT, Submission
 from gputrace.driver.timeline import Point
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.packets import Packet
@@ -33,6 +35,7 @@ class Pm4Queue(ComputeQueue):
     straddle = True
 
     def __init__(self, device: Device, name: str, ring_size: int = RING_BYTES) -> None:
+        self._indirect: deque[Submission] = deque(maxlen=KEPT)  # address, bytes, text
         super().__init__(device, name, QueueType.COMPUTE, ring_size)
 
     @property
@@ -60,6 +63,14 @@ class Pm4Queue(ComputeQueue):
             uploads.memory[offset : offset + len(data)] = data
             self._put(pack([packet.replace(address=uploads.address(offset))]), what)
             uploads.hold(self.timeline.last + 1)
+            self._indirect.append(Submission(uploads.address(offset), len(data), what))
+
+    def submitted(self, place: int, number: int) -> str:
+        """Return what a packet was submitted as; it may be in an indirect buffer."""
+        for one in reversed(self._indirect):
+            if one.start <= place < one.start + one.end:
+                return one.what
+        return super().submitted(place, number)
 
     def _signal_packets(self, point: Point) -> bytes:
         return pack(self._signals(point))

@@ -235,6 +235,14 @@ class Queue:
         """Say which submission the engine is at."""
         return f"{self!r}: {self.ring.current()}"
 
+    def submitted(self, place: int, number: int) -> str:
+        """Return what a packet was submitted as, by its GPU address and its count in the queue.
+
+        Empty when it is not of this queue or forgotten.
+        """
+        offset = place - self.hardware.made_with.ring_base_address
+        return self.ring.submitted(offset) if 0 <= offset < self.ring.size else ""
+
     def drain(self, timeout: float) -> None:
         """Wait until the last signal that this queue sends is reached."""
         if self._last is not None and not self._closed:

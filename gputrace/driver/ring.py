@@ -7,16 +7,15 @@ of 64 bytes, which cannot. Sources: libhsakmt queues.c, ROCr amd_blit_sdma.cpp, 
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
-KEPT = 256  # submissions remembered for reports
+KEPT = 256  # submissions remembered for reports, beside those that were not fetched yet
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """What was put into a ring by one call: byte positions and a text for people."""
 
     start: int
@@ -53,7 +52,7 @@ class Ring:
         self.rung = 0
         # A PM4 read pointer may wrap at the ring's size, so full and empty must differ.
         self._limit = self.size if last_packet else self.size - unit
-        self.log: deque[Submission] = deque(maxlen=KEPT)
+        self.log: deque[Submission] = deque()
 
     @property
     def consumed(self) -> int:
@@ -102,6 +101,13 @@ class Ring:
             self._memory[: end - self.size] = data[first:]
         self.written = start + len(data)
         self.log.append(Submission(start, self.written, what))
+        if len(self.log) > 2 * KEPT:
+            self._forget()
+
+    def _forget(self) -> None:
+        fetched = self.consumed
+        while len(self.log) > KEPT and self.log[0].end <= fetched:
+            self.log.popleft()
 
     def _put_slots(self, at: int, data: bytes | bytearray) -> None:
         # Body first, header last: the packet processor takes a slot whose header is valid.
@@ -116,6 +122,11 @@ class Ring:
         self._write[0] = position
         self.rung = self.written
         self._ring_doorbell(self._doorbell, position - 1 if self._last_packet else position)
+
+    def submitted(self, offset: int) -> str:
+        """Return what put the bytes at an offset of the ring, or nothing when that is forgotten."""
+        at = self.written - 1 - (self.written - 1 - offset) % self.size
+        return next((one.what for one in reversed(self.log) if one.start <= at < one.end), "")
 
     def current(self) -> str:
         """Say which submission is being executed, as far as the read pointer tells."""

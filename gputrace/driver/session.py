@@ -45,6 +45,7 @@ class Session:
         self.buffers: dict[int, Buffer] = {}
         self.acquired: dict[int, Node] = {}
         self.blame: Callable[[], list[str]] = list
+        self.describe: Callable[[Fault], str] = lambda fault: ""
         self.checks: list[Callable[[], Fault | None]] = []
         self._queue_numbers = itertools.count()
         self._signals: list[Signal] = []
@@ -55,7 +56,9 @@ class Session:
         self._events: list[Event] = []
         self._faults: tuple[Event, Event] | None = None
         self._event_page: Buffer | None = None
-        self.waiter = Waiter(kfd, self.sleep, lambda: self.blame(), self.checks)
+        self.waiter = Waiter(
+            kfd, self.sleep, lambda: self.blame(), lambda one: self.describe(one), self.checks
+        )
         kfd.open()
         try:
             self.arena = self._reserve()

@@ -22,7 +22,8 @@ class Waiter:
     """Waits on behalf of all threads of a session.
 
     `sleep(ns)` blocks in the kernel until an event of the session or for that long; `blame()`
-    returns lines on what each queue is doing; `checks` are asked for faults that only they see.
+    returns lines on what each queue is doing; `describe(fault)` says what was
+    submitted there; `checks` are asked for faults that only they see.
     """
 
     def __init__(
@@ -30,9 +31,11 @@ class Waiter:
         kfd: Kfd,
         sleep: Callable[[int], Fault | None],
         blame: Callable[[], list[str]],
+        describe: Callable[[Fault], str],
         checks: Sequence[Callable[[], Fault | None]] = (),
     ) -> None:
         self._kfd, self._sleep, self._blame, self._checks = kfd, sleep, blame, checks
+        self._describe = describe
         self._waiting = 0
         self._lock = threading.Lock()
 
@@ -88,12 +91,15 @@ class Waiter:
         for check in self._checks:
             self._raise(check())
 
-    @staticmethod
-    def _raise(fault: Fault | None) -> None:
+    def _raise(self, fault: Fault | None) -> None:
         if fault is None:
             return
+        submitted = self._describe(fault)
+        text = f"{fault.text}; submitted as: {submitted}" if submitted else fault.text
+        if fault.queue < 0:  # hardware does not tell who did it: say what all were doing
+            text = "\n".join([text, *(f"  {line}" for line in self._blame())])
         raise DeviceFault(
-            fault.text,
+            text,
             address=fault.address,
             access=fault.access,
             queue=fault.queue,

@@ -72,6 +72,7 @@ class FakeKfd:
         self.last_ring = {}
         self.event_page = self.made_events = 0
         self.labels = []
+        self.hardware = False  # whether, like hardware, it never knows that it is blocked
 
     def open(self):
         self.is_open = True
@@ -232,7 +233,9 @@ class FakeKfd:
         self.now = max(self.now + 1000, until_ns or 0)
         if not self.paused:
             self.work()
-        return Progress.BLOCKED if until_ns is None else Progress.EXPIRED
+        if until_ns is not None:
+            return Progress.EXPIRED
+        return Progress.ADVANCED if self.hardware else Progress.BLOCKED
 
     def stalls(self):
         return self.stall_list
