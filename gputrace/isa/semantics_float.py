@@ -62,7 +62,16 @@ _pure("v_min3_f32 v_min3_f16", lambda a, b, c: LEAST(LEAST(a, b), c))
 _pure("v_max3_f32 v_max3_f16", lambda a, b, c: MOST(MOST(a, b), c))
 _pure("v_maxmin_f32 v_maxmin_f16", lambda a, b, c: LEAST(MOST(a, b), c))
 _pure("v_minmax_f32 v_minmax_f16", lambda a, b, c: MOST(LEAST(a, b), c))
-_pure("v_med3_f32 v_med3_f16", lambda a, b, c: MOST(LEAST(a, b), LEAST(MOST(a, b), c)))
+
+
+def _median(a: Node, b: Node, c: Node) -> Node:
+    # With a NaN among them the least of the others.
+    nan = a.trace.apply("isnan", a) | a.trace.apply("isnan", b) | a.trace.apply("isnan", c)
+    middle = MOST(LEAST(a, b), LEAST(MOST(a, b), c))
+    return where(nan, LEAST(LEAST(a, b), c), middle)
+
+
+_pure("v_med3_f32 v_med3_f16", _median)
 
 for _name, _prim in (
     ("floor", "floor"),

@@ -2,13 +2,14 @@
 
 An access is checked as a whole before any part of it takes place, so that a wave that faults has
 changed nothing. Addresses of flat instructions that lie in the apertures go to LDS or scratch.
-Scratch is swizzled by dwords: dword d of lane l lies at wave base + (d * lanes + l) * 4.
+Scratch is swizzled by dwords: dword d of lane l lies at wave base + (d * lanes + l) * 4, so that
+what begins inside a dword goes on in a place of its own.
 
 Witness: AMD's ISA manuals (MI300 and RDNA3, chapters on memory instructions), LLVM's
 AMDGPUUsage (apertures, scratch swizzle), and the results of compiled kernels in the tests.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gputrace.isa import state
@@ -30,6 +31,79 @@ class Part:
     space: str
     mask: Node
     place: Callable[[int], Node]
+
+    def load(self, offset: int, element: Type) -> Node:
+        """Read one element."""
+        trace = self.mask.trace
+        return trace.apply(
+            "load", self.place(offset), self.mask, type=element, attribute=self.space
+        )
+
+    def store(self, values: Sequence[Node]) -> None:
+        """Write elements one behind the other."""
+        step = values[0].type.bits // 8
+        for k, value in enumerate(values):
+            self.mask.trace.apply(
+                "store", self.place(k * step), value, self.mask, attribute=self.space
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchPart(Part):
+    """A part in scratch: `place` gives the dword at a number, which counts from the first touched.
+
+    `start` is the byte offset in the first dword, None when it is known to be 0; `split` are the
+    lanes in which the access goes on in one dword more than its length.
+    """
+
+    start: Node | None
+    split: Node | None
+
+    def load(self, offset: int, element: Type) -> Node:
+        """Read one element out of the one or two dwords that hold it."""
+        low = self._word(offset // 4, self.mask)
+        if self.start is None:
+            return low.zext(element)
+        shift = self.start << 3
+        if self.split is None:
+            return (low >> shift).zext(element)
+        high = self._word(offset // 4 + 1, self.split)
+        both = low.zext(U64) | (high.zext(U64) << 32)
+        return (both >> shift.zext(U64)).zext(element)
+
+    def _word(self, number: int, mask: Node) -> Node:
+        return mask.trace.apply(
+            "load", self.place(number), mask, type=U32, attribute=self.space
+        )
+
+    def _put(self, number: int, value: Node, mask: Node) -> None:
+        mask.trace.apply("store", self.place(number), value, mask, attribute=self.space)
+
+    def store(self, values: Sequence[Node]) -> None:
+        """Write elements; the rest of the first and last dword is the lane's own and stays."""
+        element = values[0].type
+        if self.start is None and element == U32:
+            for k, value in enumerate(values):
+                self._put(k, value, self.mask)
+            return
+        trace = self.mask.trace
+        start = self.start if self.start is not None else trace.const(U32, 0)
+        shift = (start << 3).zext(U64)
+        ones = trace.const(U64, (1 << element.bits) - 1) << shift
+        carried: Node | None = None
+        for k, value in enumerate(values):
+            wide = value.zext(U64) << shift
+            low = wide.zext(U32)
+            if carried is None:
+                low = low | (self._word(0, self.mask) & ~ones.zext(U32))
+            else:
+                low = low | carried
+            self._put(k, low, self.mask)
+            carried = (wide >> 32).zext(U32)
+        if self.split is not None and carried is not None:
+            last = len(values)
+            kept = self._word(last, self.split) & ~(ones >> 32).zext(U32)
+            self._put(last, kept | carried, self.split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +187,22 @@ def _scratch_offset(trace: Trace, memory: Memory) -> Node:
 
 
 def _private(trace: Trace, offset: Node) -> Callable[[int], Node]:
+    # Addresses of the dwords from the one that holds the byte offset.
     base = trace.scalar(state.FLAT_SCRATCH, 2)
     lane = trace.apply("lane_id").zext(U64) << 2
     stride = 4 * trace.mode.wave_size
+    return lambda extra: base + ((offset + extra) >> 2).zext(U64) * stride + lane
 
-    def address(extra: int) -> Node:
-        place = offset + extra
-        row = (place >> 2).zext(U64) * stride
-        return base + row + lane + (place & 3).zext(U64)
 
-    return address
+def _dword_aligned(trace: Trace, memory: Memory, size: int) -> tuple[Node, bool]:
+    # The offset, and whether it is taken as a multiple of 4: stack pointers are. One that is not
+    # ends as an address that no scratch has.
+    offset = _scratch_offset(trace, memory)
+    aligned = memory.address is None and not memory.offset & 3 and size % 4 == 0
+    if not aligned or memory.base is None:
+        return offset, aligned
+    bad = (trace.raw(memory.base, 0, 1) & 3).ne(0)
+    return where(bad, trace.const(U32, 0xFFFFFFFF), offset), True
 
 
 def _parts(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
@@ -135,8 +215,8 @@ def _parts(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
         start = trace.raw(memory.address, 0, 1)
         return [Part("lds", active, lambda extra: start + (memory.offset + extra))]
     if encoding == "scratch":
-        offset = _scratch_offset(trace, memory)
-        return [_scratch_part(trace, offset, active, access, size)]
+        offset, aligned = _dword_aligned(trace, memory, size)
+        return [_scratch_part(trace, offset, active, access, size, aligned)]
     address = _global_address(trace, memory)
     if encoding == "global":
         return [_global_part(trace, address, active, access, size)]
@@ -150,14 +230,22 @@ def _global_part(trace: Trace, address: Node, mask: Node, access: str, size: int
     return Part("global", mask, lambda extra: found + extra if extra else found)
 
 
-def _scratch_part(trace: Trace, offset: Node, mask: Node, access: str, size: int) -> Part:
+def _scratch_part(
+    trace: Trace, offset: Node, mask: Node, access: str, size: int, aligned: bool = False
+) -> ScratchPart:
     # Dwords lie apart, so each has its own check.
     address = _private(trace, offset)
+    start = None if aligned else offset & 3
+    split = None
+    if start is not None and size > 1:
+        split = mask & trace.apply("ult", 4, start + min(size, 4))
+    words = [(number, mask) for number in range(-(-size // 4))]
+    words += [] if split is None else [(len(words), split)]
     found = {
-        at: trace.apply("check", address(at), mask, attribute=(access, min(4, size - at)))
-        for at in range(0, size, 4)
+        number: trace.apply("check", address(4 * number), lanes, attribute=(access, 4))
+        for number, lanes in words
     }
-    return Part("global", mask, lambda extra: found[extra])
+    return ScratchPart("global", mask, lambda number: found[number], start, split)
 
 
 def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: int) -> list[Part]:
@@ -175,13 +263,11 @@ def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: in
 # --- loads and stores
 
 
-def _load_part(trace: Trace, part: Part, access: Access) -> list[Node]:
-    values = []
-    for k in range(access.count):
-        place = part.place(k * access.element.bits // 8)
-        value = trace.apply("load", place, part.mask, type=access.element, attribute=part.space)
-        values.append(value.sext(U32) if access.signed else value.zext(U32))
-    return values
+def _load_part(part: Part, access: Access) -> list[Node]:
+    values = [
+        part.load(k * access.element.bits // 8, access.element) for k in range(access.count)
+    ]
+    return [value.sext(U32) if access.signed else value.zext(U32) for value in values]
 
 
 def vector_index(operand: Operand) -> int:
@@ -205,7 +291,7 @@ def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
 def _load(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         parts = _parts(trace, memory_of(trace), "read", access.size)
-        results = [_load_part(trace, part, access) for part in parts]
+        results = [_load_part(part, access) for part in parts]
         index = vector_index(trace.instruction.dst[0])
         for k in range(access.count):
             value = results[0][k]
@@ -214,12 +300,6 @@ def _load(access: Access) -> Callable[[Trace], None]:
             trace.put_vector(index + k, _keep_half(trace, index + k, access, value))
 
     return meaning
-
-
-def _store_part(trace: Trace, part: Part, access: Access, values: list[Node]) -> None:
-    for k, value in enumerate(values):
-        place = part.place(k * access.element.bits // 8)
-        trace.apply("store", place, value, part.mask, attribute=part.space)
 
 
 def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
@@ -235,7 +315,7 @@ def _store(access: Access) -> Callable[[Trace], None]:
         values = _data(trace, memory.data[0], access)
         parts = _parts(trace, memory, "write", access.size)
         for part in parts:
-            _store_part(trace, part, access, values)
+            part.store(values)
 
     return meaning
 
@@ -273,7 +353,7 @@ def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         index = vector_index(trace.instruction.dst[0])
         for part in _two_parts(trace, words, scale):
-            for value in _load_part(trace, part, Access(U32, words)):
+            for value in _load_part(part, Access(U32, words)):
                 trace.put_vector(index, value)
                 index += 1
 
@@ -285,7 +365,7 @@ def _store_two(words: int, scale: int) -> Callable[[Trace], None]:
         access = Access(U32, words)
         data = [_data(trace, operand, access) for operand in memory_of(trace).data]
         for part, values in zip(_two_parts(trace, words, scale), data, strict=True):
-            _store_part(trace, part, access, values)
+            part.store(values)
 
     return meaning
 

@@ -10,12 +10,18 @@ from numpy.typing import NDArray
 _SHAPES = {16: (11, -24, 16), 32: (24, -149, 128), 64: (53, -1074, 1024)}
 
 
-def rounded(value: Fraction, bits: int, negative_zero: bool = False) -> float:
-    """Round a fraction to the nearest float of a width, ties to even."""
+def signed(value: int, bits: int) -> int:
+    """Read the low bits as two's complement."""
+    value = int(value) & ((1 << bits) - 1)
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def rounded(value: Fraction | int, bits: int, negative_zero: bool = False) -> float:
+    """Round an exact number to the nearest float of a width, ties to even."""
     digits, least, limit = _SHAPES[bits]
     if value == 0:
         return -0.0 if negative_zero else 0.0
-    size = abs(value)
+    size = abs(Fraction(value))
     exponent = size.numerator.bit_length() - size.denominator.bit_length()
     if Fraction(2) ** exponent > size:
         exponent -= 1
@@ -43,3 +49,14 @@ def fma(x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> NDArray[Any]:
         else:
             made.append(a * b + c)
     return np.array(made, x.dtype)
+
+
+def least(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """IEEE minNum; of two zeros the negative one."""
+    smaller = np.where((x == y) & (x == 0), np.where(np.signbit(x), x, y), np.fmin(x, y))
+    return np.asarray(smaller.astype(x.dtype))
+
+
+def most(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+    """IEEE maxNum; of two zeros the positive one."""
+    return -least(-x, -y)

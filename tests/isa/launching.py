@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gputrace.isa.machine import Execution, KernelLaunch, Machine, Outcome, Range
 
 BUILT = Path(__file__).parent.parent / "kernels" / "built"
-CODE, KERNARGS, SCRATCH, BUFFERS = 0x10_0000, 0x20_0000, 0x4000_0000, 0x7000_0000_0000
+CODE, KERNARGS, PACKET = 0x10_0000, 0x20_0000, 0x21_0000
+SCRATCH, BUFFERS = 0x4000_0000, 0x7000_0000_0000
 
 
 class Arrays:
@@ -62,6 +63,7 @@ class Program:
         rsrc3, rsrc1, rsrc2, properties = struct.unpack_from("<IIIH", descriptor, 44)
         memory.add(self.image, CODE)
         memory.add(np.frombuffer(bytearray(packed(args)), np.uint8), KERNARGS)
+        memory.add(dispatch_packet(groups, size), PACKET)
         wave_size = 32 if properties >> 10 & 1 else 64
         wave_bytes = -(-private * wave_size // 1024) * 1024 + 65536
         memory.add(np.zeros(wave_bytes * 16, np.uint8), SCRATCH)
@@ -88,14 +90,23 @@ def packed(args: Any) -> bytes:
     out = b""
     for value in args:
         raw = struct.pack("<Q", value) if isinstance(value, int) else value.tobytes()
-        out += b"\0" * (-len(out) % len(raw)) + raw
+        step = 8 if isinstance(value, int) else value.dtype.alignment
+        out += b"\0" * (-len(out) % step) + raw
     return out + b"\0" * (256 + -len(out) % 8)
 
 
+def dispatch_packet(groups: tuple[int, ...], size: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the AQL packet of a launch as far as kernels read it: sizes of group and grid."""
+    sizes, counts = (*size, 1, 1)[:3], (*groups, 1, 1)[:3]
+    grid = [a * b for a, b in zip(sizes, counts, strict=True)]
+    raw = struct.pack("<2H3HH3I", 0, 3, *sizes, 0, *grid)
+    return np.frombuffer(bytearray(raw.ljust(64, b"\0")), np.uint8)
+
+
 def user_data(properties: int, rsrc2: int) -> tuple[int, ...]:
-    """Return the user SGPRs of a kernel that wants no more than the kernarg pointer."""
+    """Return the user SGPRs of a kernel that wants no more than kernarg and dispatch pointer."""
     values: list[int] = []
-    for bit, content in ((0, 0), (1, 0), (2, 0), (3, KERNARGS), (4, 0), (5, 0)):
+    for bit, content in ((0, 0), (1, PACKET), (2, 0), (3, KERNARGS), (4, 0), (5, 0)):
         if properties >> bit & 1:
             values += [content & 0xFFFFFFFF, content >> 32]
     return tuple((values + [0] * 16)[: rsrc2 >> 1 & 31])

@@ -1,10 +1,7 @@
 """Compiled arithmetic and division against Python's integers and IEEE floats."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from tests.isa.corpus import (
     COUNT,
@@ -16,16 +13,10 @@ from tests.isa.corpus import (
     integers,
     rows,
 )
-from tests.isa.exact import fma
+from tests.isa.exact import fma, least, most, signed
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 Build = tuple[str, str]
-
-
-def signed(value: int, bits: int) -> int:
-    """Read the low bits as two's complement."""
-    value = int(value) & ((1 << bits) - 1)
-    return value - (1 << bits) if value >> (bits - 1) else value
 
 
 @every_build
@@ -114,17 +105,6 @@ def test_small_ops(build: Build) -> None:
     ]
     found = rows(build, "arith", "small_ops", (a, b), np.array(expected))
     assert_rows(found, np.array(expected))
-
-
-def least(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """IEEE minNum; of two zeros the negative one."""
-    smaller = np.where((x == y) & (x == 0), np.where(np.signbit(x), x, y), np.fmin(x, y))
-    return smaller.astype(x.dtype)
-
-
-def most(x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
-    """IEEE maxNum; of two zeros the positive one."""
-    return -least(-x, -y)
 
 
 @every_build

@@ -29,9 +29,9 @@ kernel void bit_ops(global uint *out, global const uint *a, global const uint *b
 kernel void wide_bits(global ulong *out, global const ulong *a, global const ulong *b) {
     uint i = PLACE;
     ulong x = a[i], y = b[i];
-    out[ROW(0)] = (ulong)__builtin_popcountll(x);
-    out[ROW(1)] = x ? (ulong)__builtin_clzll(x) : 64;
-    out[ROW(2)] = x ? (ulong)__builtin_ctzll(x) : 64;
+    out[ROW(0)] = (ulong)__builtin_popcountl(x);
+    out[ROW(1)] = x ? (ulong)__builtin_clzl(x) : 64;
+    out[ROW(2)] = x ? (ulong)__builtin_ctzl(x) : 64;
     out[ROW(3)] = __builtin_bitreverse64(x);
     out[ROW(4)] = __builtin_rotateleft64(x, y);
     unsigned __int128 p = ((unsigned __int128)x << 64) | y, q = ((unsigned __int128)y << 64) | x;
@@ -54,9 +54,9 @@ kernel void uniform_bits(global ulong *out, ulong x, ulong y, uint s) {
     uint p = (uint)x, q = (uint)y;
     if (ITEM)
         return;
-    out[0] = (ulong)__builtin_popcountll(x) + (ulong)__builtin_popcount(p);
-    out[1] = (ulong)(x ? __builtin_clzll(x) : 64) + (ulong)(p ? __builtin_clz(p) : 32);
-    out[2] = (ulong)(x ? __builtin_ctzll(x) : 64) + (ulong)(p ? __builtin_ctz(p) : 32);
+    out[0] = (ulong)__builtin_popcountl(x) + (ulong)__builtin_popcount(p);
+    out[1] = (ulong)(x ? __builtin_clzl(x) : 64) + (ulong)(p ? __builtin_clz(p) : 32);
+    out[2] = (ulong)(x ? __builtin_ctzl(x) : 64) + (ulong)(p ? __builtin_ctz(p) : 32);
     out[3] = __builtin_bitreverse64(x) ^ __builtin_bitreverse32(p);
     out[4] = x << (s & 63);
     out[5] = x >> (s & 63);
