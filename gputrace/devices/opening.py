@@ -48,8 +48,6 @@ def emulated(text: str, client: Client | None = None) -> EmulatedKfd:
     if name.scheme != "emu":
         raise UsageError(f"device {text!r}: expected an emulated one, such as emu:gfx942")
     options = name.options
-    if options.get("check", "pages") != "pages":
-        raise UsageError(f"device {text!r}: check=bytes is not there yet, use check=pages")
     vram, schedule = options.get("vram"), options.get("schedule", 0)
     return EmulatedKfd(
         name.target,
@@ -57,6 +55,7 @@ def emulated(text: str, client: Client | None = None) -> EmulatedKfd:
         vram=None if vram is None else int(vram),
         schedule=int(schedule),
         budget=int(options.get("budget", BUDGET)),
+        exact=options.get("check") == "bytes",
         engine=cast(EngineName, options.get("engine", "auto")),
         name=text,
         client=client,

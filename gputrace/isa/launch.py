@@ -68,8 +68,10 @@ class KernelLaunch:
 
     Sizes count bytes, `groups` counts work-groups, `group_size` and `partial` count work-items;
     `partial` is the size of the last group on each axis, 0 for a whole one. `user_data` are the
-    initial user SGPRs, as many as RSRC2 says. `scratch_base` is the address of wave slot 0 and
-    `scratch_wave_bytes` the distance of two slots, of which there are `scratch_waves`.
+    initial user SGPRs, as many as RSRC2 says. `lds_asked` are the bytes of LDS that were asked for
+    where that is known, before they were rounded up to `lds_bytes`. `scratch_base` is the address
+    of wave slot 0 and `scratch_wave_bytes` the distance of two slots, of which there are
+    `scratch_waves`.
     """
 
     target: str
@@ -84,6 +86,7 @@ class KernelLaunch:
     partial: Dimensions = (0, 0, 0)
     first_group: Dimensions = (0, 0, 0)
     lds_bytes: int = 0
+    lds_asked: int | None = None
     scratch_base: int = 0
     scratch_wave_bytes: int = 0
     scratch_waves: int = 0

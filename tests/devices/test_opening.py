@@ -21,7 +21,7 @@ def test_a_real_device_is_one_of_the_kernel():
     assert isinstance(make_device("kfd:0"), RealKfd)
 
 
-@pytest.mark.parametrize("name", ["emu:gfx700", "emu:gfx942,check=bytes"])
+@pytest.mark.parametrize("name", ["emu:gfx700", "emu:gfx942,check=lines", "emu:gfx942,engine=fast"])
 def test_what_is_not_there_is_a_usage_error(name):
     with pytest.raises(UsageError):
         make_device(name)

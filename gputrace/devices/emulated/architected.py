@@ -242,6 +242,7 @@ class PacketProcessor:
             group_size=group,
             partial=(px, py, pz),
             lds_bytes=granules * family.lds_granule,
+            lds_asked=packet.group_segment_size,
             scratch_base=state.scratch_backing_memory_location,
             scratch_wave_bytes=wave_bytes,
             scratch_waves=waves,

@@ -19,10 +19,12 @@ from gputrace.devices.emulated import buffers, hangs, misc, queues
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.history import Writer
 from gputrace.devices.emulated.kernels import KernelRun
+from gputrace.devices.emulated.operations import Settle
 from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.devices.emulated.render import render_ioctl
 from gputrace.devices.emulated.scheduler import VERSION, Scheduler, Trouble
+from gputrace.devices.emulated.shadow import KernelChecks
 from gputrace.devices.emulated.troubles import report
 from gputrace.devices.emulated.writes import GpuWrites
 from gputrace.errors import Divergence, KfdError, UsageError
@@ -37,6 +39,7 @@ from gputrace.formats.ioctl import (
     WaitEvents,
     WaitResult,
 )
+from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Machine
 from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
@@ -110,7 +113,9 @@ class EmulatedKfd:
         client: Client | None = None,
         budget: int = BUDGET,
         engine: EngineName = "auto",
+        exact: bool = False,
     ) -> None:
+        self._exact = exact
         self._budget, self._engine = budget, engine
         family = find_family(target)
         self._client = client
@@ -168,7 +173,7 @@ class EmulatedKfd:
             if self._process is not None or self._closed:
                 raise KfdError("open", EBUSY, {"device": self.name}, "opened before")
             self._process = Process(
-                self._family, self._topology, self._scheduler, self._client
+                self._family, self._topology, self._scheduler, self._client, self._exact
             )
 
     def close(self) -> None:
@@ -247,6 +252,8 @@ class EmulatedKfd:
             at = host.map_shared(process.pool.fd, place, length, address, protection)
             if self._writes is not None:
                 self._writes.mapped(at, place, length)
+            if process.touched is not None:
+                process.touched.mapped(at, place, length)
         readable = bool(protection & Protection.READ)
         view = host.view(at, size if readable else 0, bool(protection & Protection.WRITE))
         return Mapping(at, size, view, offset)
@@ -286,6 +293,8 @@ class EmulatedKfd:
             raise UsageError(f"the mapping at {mapping.address:#x} is still in use") from None
         if self._writes is not None:
             self._writes.unmapped(mapping.address)
+        if self._process is not None and self._process.touched is not None:
+            self._process.touched.unmapped(mapping.address)
         host.cover(mapping.address, -(-mapping.size // PAGE) * PAGE)
 
     def reserve(self, size: int, address: int | None = None, alignment: int = PAGE) -> int:
@@ -299,7 +308,11 @@ class EmulatedKfd:
     def label(self, address: int, size: int, what: Labelled, name: str) -> None:
         """Keep a name for the texts of faults, and of kernels by their entry address."""
         with self._lock:
-            self._opened("label").labels.put(Label(address, size, what, name))
+            process = self._opened("label")
+            process.labels.put(Label(address, size, what, name))
+            if what == "buffer" and name:
+                for gpu in process.gpus:
+                    gpu.space.shorten(address, size)
 
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Store to a doorbell; the queue sees it when the device next advances."""
@@ -432,7 +445,22 @@ class EmulatedKfd:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         name = self._opened("dispatch").labels.kernel(dispatch.entry)
         named = replace(dispatch, kernel=name)
-        return KernelRun(self._machine, named, queue.space, self._budget)
+        return KernelRun(
+            self._machine, named, queue.space, self._budget, self._checks(named, queue)
+        )
+
+    def _checks(self, launch: KernelLaunch, queue: HardwareQueue) -> KernelChecks | None:
+        touched = self._opened("dispatch").touched
+        if touched is None:
+            return None
+        asked = launch.lds_bytes if launch.lds_asked is None else launch.lds_asked
+        return KernelChecks(queue.space, touched, asked, launch.scratch_base)
+
+    @property
+    def settle(self) -> Settle | None:
+        """What brings the shadows of memory up to date, with check=bytes."""
+        touched = self._opened("copy").touched
+        return None if touched is None else touched.settle
 
     def _trouble(self, queue: HardwareQueue, back: bool, problem: Trouble) -> None:
         report(self._opened("fault"), queue, back, problem, self.step)

@@ -10,7 +10,14 @@ from gputrace.isa.machine import Execution, Machine
 
 BUDGET = 4096
 """Wave-instructions of one step."""
-_ACCESS = {"read": "r", "write": "w", "atomic": "w", "execute": "x"}
+_ACCESS = {
+    "read": "r", "write": "w", "atomic": "w", "execute": "x", "unwritten": "r", "lds": None,
+}  # fmt: skip
+_WORDS = {
+    "unwritten": "read of {size} bytes that nobody has written at {address:#x}",
+    "lds": "access to {size} bytes at {address:#x} of the LDS, beyond its end,",
+}
+_PLAIN = "{access} of {size} bytes at {address:#x}"
 
 
 class KernelStop(GputraceError):
@@ -58,12 +65,17 @@ class KernelRun:
     """
 
     def __init__(
-        self, machine: Machine, launch: isa.KernelLaunch, space: Space, limit: int
+        self,
+        machine: Machine,
+        launch: isa.KernelLaunch,
+        space: Space,
+        limit: int,
+        checks: isa.Checks | None = None,
     ) -> None:
         self.launch, self._limit = launch, limit
         self.cost_ns = 0
         self.loop: Loop | None = None
-        self._execution: Execution = machine.start(launch, SpaceMemory(space))
+        self._execution: Execution = machine.start(launch, SpaceMemory(space), checks)
 
     def advance(self) -> bool:
         """Run a slice; return whether all work-groups have ended. Raises KernelStop."""
@@ -97,10 +109,11 @@ class KernelRun:
         kernel, place = self.launch.kernel, outcome.place
         at = _where(place)
         if isinstance(outcome, isa.Fault):
-            what = f"{outcome.access} of {outcome.size} bytes at {outcome.address:#x}"
+            access, size, address = outcome.access, outcome.size, outcome.address
+            what = _WORDS.get(access, _PLAIN).format(access=access, size=size, address=address)
             text = f"{at}: {what} by {lanes(outcome.lanes)}"
-            stop = KernelStop(text, kernel, place, outcome.address, _ACCESS[outcome.access])
-            stop.lanes, stop.size = outcome.lanes, outcome.size
+            stop = KernelStop(text, kernel, place, address, _ACCESS[access])
+            stop.lanes, stop.size = outcome.lanes, size
             return stop
         if isinstance(outcome, isa.Trapped):
             return KernelStop(f"{at}: trap {outcome.number}", kernel, place)

@@ -14,6 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gputrace.errors import GputraceError
 from gputrace.formats.ioctl import AllocFlag
 from gputrace.kfd import host
@@ -47,6 +50,7 @@ class Buffer:
     mapped: set[int] = field(default_factory=set)
     references: int = 1
     freed: bool = False
+    shadow: NDArray[np.uint8] | None = None
 
     @property
     def writable(self) -> bool:
@@ -119,14 +123,24 @@ class Span:
     quads: memoryview
     writable: bool
     executable: bool
+    shadow: NDArray[np.uint8] | None
+    """One byte for each, not 0 where somebody has written; None when nobody asks."""
+
+    def written(self, at: int, size: int) -> None:
+        """Note that bytes from offset `at` on are written."""
+        if self.shadow is not None:
+            self.shadow[at : at + size] = 1
 
 
 class Space:
-    """The page table of one GPU for one process."""
+    """The page table of one GPU for one process.
 
-    def __init__(self) -> None:
+    When it is `exact`, a buffer ends where its last byte was asked for, not at the end of the page.
+    """
+
+    def __init__(self, exact: bool = False) -> None:
         self.version = 0
-        self.exact = False
+        self.exact = exact
         self._starts: list[int] = []
         self._spans: list[Span] = []
         self._gone: deque[Gone] = deque(maxlen=_REMEMBERED)
@@ -146,7 +160,8 @@ class Space:
         self._starts.insert(at, start)
         may = buffer.writable, buffer.executable
         cells = view, view.cast("I"), view.cast("Q")
-        self._spans.insert(at, Span(start, end, limit, buffer, buffer.host, *cells, *may))
+        span = Span(start, end, limit, buffer, buffer.host, *cells, *may, buffer.shadow)
+        self._spans.insert(at, span)
         self.version += 1
 
     def unmap(self, buffer: Buffer, step: int) -> None:
@@ -158,6 +173,16 @@ class Space:
         self._last = None
         self._gone.append(Gone(buffer, step))
         self.version += 1
+
+    def shorten(self, start: int, size: int) -> None:
+        """Have the buffer that begins at an address end after `size` bytes, inside its last page.
+
+        Nothing happens unless the page table is exact.
+        """
+        span = self.find(start)
+        if self.exact and span is not None and span.start == start:
+            span.limit = span.start + min(size, span.end - span.start)
+            self.version += 1
 
     def overlaps(self, start: int, end: int) -> bool:
         """Whether anything is mapped in start..end."""
@@ -200,6 +225,8 @@ class Space:
             span.dwords[at >> 2] = value
         else:
             span.quads[at >> 3] = value
+        if span.shadow is not None:
+            span.written(at, size)
 
     def refuse(self, address: int, access: str) -> None:
         """Raise AccessFault unless one byte at `address` may be accessed."""
@@ -233,6 +260,7 @@ class Space:
         done = 0
         for span, at, length in self.pieces(address, len(data), "w"):
             span.view[at : at + length] = data[done : done + length]
+            span.written(at, length)
             done += length
 
     def around(self, address: int) -> tuple[Span | None, Span | None]:

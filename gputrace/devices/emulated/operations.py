@@ -2,15 +2,24 @@
 
 from collections.abc import Callable, Mapping
 
-from gputrace.devices.emulated.memory import Space
+from gputrace.devices.emulated.memory import Space, Span
 from gputrace.formats.operations import AtomicOperation
 from gputrace.kfd import host
 
 CHUNK = 1 << 20
 
 
-def copy(space: Space, source: int, destination: int, size: int) -> None:
-    """Copy bytes from the lowest address on; what lies before a fault has been copied."""
+Settle = Callable[[Span, int, int], None]
+"""Brings the shadow of some bytes up to date."""
+
+
+def copy(
+    space: Space, source: int, destination: int, size: int, settle: Settle | None = None
+) -> None:
+    """Copy bytes from the lowest address on; what lies before a fault has been copied.
+
+    With `settle`, bytes that nobody has written stay such where they are copied to.
+    """
     done = 0
     while done < size:
         length = min(CHUNK, size - done)
@@ -19,6 +28,11 @@ def copy(space: Space, source: int, destination: int, size: int) -> None:
         for span, at, count in pieces:
             for target, start, room in space.pieces(to, count, "w"):
                 target.view[start : start + room] = span.view[at : at + room]
+                if settle is not None and target.shadow is not None and span.shadow is not None:
+                    settle(span, at, room)
+                    target.shadow[start : start + room] = span.shadow[at : at + room]
+                else:
+                    target.written(start, room)
                 at, to = at + room, to + room
         done += length
 
@@ -31,6 +45,7 @@ def fill(space: Space, address: int, size: int, pattern: bytes) -> None:
         turned = pattern[start:] + pattern[:start]
         whole = turned * (length // len(pattern) + 1)
         span.view[at : at + length] = whole[:length]
+        span.written(at, length)
         done += length
 
 

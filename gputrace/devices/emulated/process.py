@@ -12,6 +12,7 @@ from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
+from gputrace.devices.emulated.shadow import Touched
 from gputrace.errors import KfdError
 from gputrace.families import Family
 from gputrace.formats.ioctl import EVENT_PAGE_BYTES, PROCESS_DOORBELL_BYTES, AllocFlag
@@ -25,9 +26,9 @@ from gputrace.kfd.topology import Node, Topology
 class Gpu:
     """One GPU and what the process has of it."""
 
-    def __init__(self, index: int, node: Node, pool: Pool) -> None:
+    def __init__(self, index: int, node: Node, pool: Pool, exact: bool) -> None:
         self.index, self.node = index, node
-        self.space = Space()
+        self.space = Space(exact)
         self.acquired: int | None = None
         self.vram_used = 0
         self.handles = 0
@@ -87,17 +88,19 @@ class Process:
         topology: Topology,
         scheduler: Scheduler,
         client: Client | None = None,
+        exact: bool = False,
     ) -> None:
         self.family, self.topology, self.scheduler = family, topology, scheduler
         self.pool = Pool("gputrace-emulated")
         self.client = client or Client()
         self.gpus = tuple(
-            Gpu(index, node, self.pool) for index, node in enumerate(topology.gpus)
+            Gpu(index, node, self.pool, exact) for index, node in enumerate(topology.gpus)
         )
         self.by_id: Mapping[int, Gpu] = {gpu.gpu_id: gpu for gpu in self.gpus}
         self.render: dict[int, int] = {}
         self.buffers: dict[int, Buffer] = {}
         self.events = EventTable()
+        self.touched = Touched(self.pool) if exact and client is None else None
         self.labels = Labels()
         self.history = History()
         self.event_buffer: Buffer | None = None
@@ -152,6 +155,8 @@ class Process:
             host.unmap(gpu.mmio_host, PAGE)
         for fd in self.render.values():
             os.close(fd)
+        if self.touched is not None:
+            self.touched.close()
         self.pool.close()
 
     @property

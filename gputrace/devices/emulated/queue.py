@@ -58,6 +58,10 @@ class Host(Protocol):
     def start(self, dispatch: Any, queue: "HardwareQueue") -> "Work":
         """Begin a dispatch."""
 
+    @property
+    def settle(self) -> operations.Settle | None:
+        """What brings shadows up to date, where there are any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:
@@ -345,7 +349,8 @@ class HardwareQueue:
     def _copy(self, effect: Copy) -> None:
         self.cost_ns += effect.size // BYTES_PER_NS
         self._wrote(effect.destination, effect.size)
-        operations.copy(self.space, effect.source, effect.destination, effect.size)
+        settle = self.host.settle
+        operations.copy(self.space, effect.source, effect.destination, effect.size, settle)
 
     def _fill(self, effect: Fill) -> None:
         self.cost_ns += effect.size // BYTES_PER_NS
@@ -357,6 +362,7 @@ class HardwareQueue:
         self._wrote(effect.address, size)
         span = self.space.span(effect.address, size, "w")
         place = span.host + effect.address - span.start
+        span.written(effect.address - span.start, size)
         return operations.atomic(place, effect.operation, effect.source, effect.compare)
 
     def _interrupt(self, effect: Interrupt) -> None:
