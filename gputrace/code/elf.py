@@ -246,6 +246,28 @@ class Elf:
         return list(layout.iter_unpack(raw))
 
 
+def file_from_memory(memory: bytes) -> bytes:
+    """Give the file that a loaded image is of: without sections, offsets equal to addresses.
+
+    `memory` begins at the load address. Raises DecodeError where no ELF header is, or where the
+    program headers are not in memory.
+    """
+    image = bytearray(memory)
+    if memory[: len(MAGIC)] != MAGIC or len(image) < _HEADER.size:
+        raise DecodeError("byte 0", memory[:4], "no ELF file was loaded here")
+    fields = list(_HEADER.unpack_from(image))
+    start, size, count = fields[10], fields[14], fields[15]
+    if size != _PROGRAM.size or start + size * count > len(image):
+        raise DecodeError("the file header", start, "the program headers are not in memory")
+    fields[11], fields[16:19] = 0, (0, 0, 0)
+    _HEADER.pack_into(image, 0, *fields)
+    for at in range(start, start + size * count, size):
+        row = list(_PROGRAM.unpack_from(image, at))
+        row[2] = row[3]
+        _PROGRAM.pack_into(image, at, *row)
+    return bytes(image)
+
+
 def _string(table: bytes, at: int) -> str:
     if at >= len(table):
         return ""

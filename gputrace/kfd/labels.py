@@ -61,10 +61,13 @@ class Labels:
     def short(self, address: int) -> str:
         """Write an address as name+offset, or as a number where nothing has a name."""
         found = self.at(address)
-        if found is None:
-            return f"{address:#x}"
-        past = address - found.address
-        return f"{found.name}+{past:#x}" if past else found.name
+        if found is not None:
+            past = address - found.address
+            return f"{found.name}+{past:#x}" if past else found.name
+        gone = self._gone(address)
+        if gone is not None:
+            return f"{address:#x} (freed {gone.name}+{address - gone.address:#x})"
+        return f"{address:#x}"
 
     def was(self, address: int) -> Label | None:
         """Return the last range around an address whose name was taken away."""
@@ -83,6 +86,9 @@ class Labels:
         if below is None:
             return ""
         return f"{address - below.end:#x} bytes after the end of {below.what} {below.name!r}"
+
+    def _gone(self, address: int) -> Label | None:
+        return next((one for one in reversed(self._former) if one.holds(address)), None)
 
     # A label that ends before the next begins can hold nothing that lies later.
     def _nest(self) -> list[int]:

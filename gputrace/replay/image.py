@@ -85,6 +85,13 @@ class Image:
             first, at = first + 1, 0
         return b"".join(parts)
 
+    def extent(self, address: int) -> tuple[int, int] | None:
+        """Give start and end of the allocation or mapping around an address, if there is one."""
+        at = bisect_right(self._starts, address) - 1
+        if at < 0 or address >= self._ends[self._starts[at]]:
+            return None
+        return self._starts[at], self._ends[self._starts[at]]
+
     # A chunk covers whole pages but for its ends.
     def _store(self, address: int, chunk: Chunk) -> None:
         end = address + chunk.size
@@ -120,15 +127,11 @@ class Image:
     def _look(self, number: int) -> bytes | bytearray | None:
         page = self._pages.get(number)
         if page is None:
-            return bytes(PAGE) if self._live(number * PAGE) else None
+            return bytes(PAGE) if self.extent(number * PAGE) else None
         return self._load(page) if isinstance(page, _Stored) else page
 
-    def _live(self, address: int) -> bool:
-        at = bisect_right(self._starts, address) - 1
-        return at >= 0 and address < self._ends[self._starts[at]]
-
     def _appear(self, address: int, size: int) -> None:
-        if self._live(address):
+        if self.extent(address):
             return
         if address not in self._ends:
             insort(self._starts, address)

@@ -2,14 +2,10 @@
 
 import random
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from gputrace.capture.recorder import Recorder
-from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import UsageError
 from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import QueueType
@@ -19,24 +15,9 @@ from gputrace.replay.stream import Placed, Submission, submissions
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
-from tests.devices.emulated.conftest import Bench, Ring
+from tests.devices.emulated.conftest import Ring
 from tests.devices.emulated.test_architected import Setup
-
-Work = Callable[[Bench], None]
-
-
-@contextmanager
-def recorded(path: Path, target: str = "gfx1100") -> Iterator[Bench]:
-    """Give a bench whose device is recorded; the trace is whole when the block ends."""
-    with TraceWriter(path, events.Header("test", family=target)) as writer:
-
-        def around(kfd: EmulatedKfd) -> Recorder:
-            return Recorder(kfd, writer)
-
-        bench = Bench(target, around=around)
-        yield bench
-        bench.kfd.close()
-        bench.kfd.release(bench.base, 1 << 30)
+from tests.replay.recording import poll, put, recorded
 
 
 @pytest.fixture
@@ -55,15 +36,6 @@ def packets(path: Path) -> list[Placed]:
 
 def names(placed: list[Placed]) -> list[str]:
     return [type(one.record).__name__ if one.record else one.problem for one in placed]
-
-
-def put(ring: Ring, *packets: Packet) -> None:
-    """Put packets into a ring and ring its doorbell once."""
-    ring.dwords([word for packet in packets for word in packet.encode()])
-
-
-def poll(address: int, reference: int = 1) -> pm4.WaitRegMem:
-    return pm4.WaitRegMem(function=Compare.GE, address=address, reference=reference)
 
 
 def some_pm4(rng: random.Random, at: int) -> list[pm4.Packet]:

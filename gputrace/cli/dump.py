@@ -1,0 +1,90 @@
+"""`gputrace dump`: print a trace packet by packet."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import click
+
+from gputrace.cli.common import json_option, trace_argument
+from gputrace.errors import UsageError
+from gputrace.report.jsonl import json_lines
+from gputrace.report.text import TextView
+from gputrace.report.walk import Wanted
+from gputrace.trace.events import Outcome
+from gputrace.trace.reader import TraceReader
+
+
+class PacketNumber(click.ParamType[tuple[int | None, int]]):
+    """N, or Q:N for the packet N of queue Q."""
+
+    name = "[Q:]N"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[int | None, int]:
+        """Give (queue or None, number)."""
+        if isinstance(value, tuple):
+            return value
+        queue, colon, number = value.rpartition(":")
+        if not number.isdecimal() or (colon and not queue.isdecimal()):
+            self.fail(f"{value!r}: expected a packet's number, or queue:number such as 0:12")
+        return int(queue) if colon else None, int(number)
+
+
+@click.command("dump")
+@trace_argument
+@click.option("--packet", type=PacketNumber(), help="Only packet N (of queue Q), bit by bit.")
+@click.option("--queue", type=click.IntRange(min=0), help="Only packets of this queue.")
+@click.option("--submission", type=click.IntRange(min=0), help="Only this submission.")
+@click.option("--events", is_flag=True, help="Also every event as it is stored.")
+@click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
+@json_option
+def command(
+    trace: str,
+    packet: tuple[int | None, int] | None,
+    queue: int | None,
+    submission: int | None,
+    events: bool,
+    skip_damage: bool,
+    as_json: bool,
+) -> None:
+    """Print TRACE: a line for each packet, and what the CPU did between them.
+
+    With --json one object a line: events, submissions and packets.
+    """
+    number = None
+    if packet is not None:
+        if queue is not None and packet[0] not in (None, queue):
+            raise UsageError(f"--queue {queue} and --packet {packet[0]}:{packet[1]} disagree")
+        queue, number = packet[0] if packet[0] is not None else queue, packet[1]
+    wanted = Wanted(queue, number, submission)
+    with TraceReader(trace, skip_damage=skip_damage) as reader:
+        if as_json:
+            _print(json_lines(reader, wanted, every_event=events))
+            return
+        view = TextView(
+            reader, wanted, outcome=_outcome(reader), every_event=events, whole=number is not None
+        )
+        _print(view)
+        _ending(reader, wanted, view)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _outcome(reader: TraceReader) -> Outcome | None:
+    if reader.trailer is None or not reader.trailer.outcome:
+        return None
+    known = set(Outcome.__dataclass_fields__)
+    return Outcome(**{name: v for name, v in reader.trailer.outcome.items() if name in known})
+
+
+def _ending(reader: TraceReader, wanted: Wanted, view: TextView) -> None:
+    for damage in reader.damage:
+        click.echo(f"damaged: {damage.where}: {damage.reason}")
+    if reader.torn is not None:
+        click.echo(f"cut at byte {reader.torn.offset}: {reader.torn.size} bytes cannot be read")
+    if not reader.complete:
+        click.echo("incomplete: the capture did not end in an orderly way")
+    if not wanted.everything and not view.packets:
+        raise UsageError(f"{reader.file.path} has no such packet")

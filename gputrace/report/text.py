@@ -1,0 +1,291 @@
+"""Write a trace as text: a line for each packet, and what the CPU did between them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from gputrace.errors import DecodeError, UsageError
+from gputrace.formats import ioctl
+from gputrace.isa.decode import decoder
+from gputrace.kfd.labels import Label
+from gputrace.replay.describe import Describer, memory_kind, queue_kind
+from gputrace.report.walk import Decoded, Rung, Seen, Walk, Wanted
+from gputrace.trace import events as ev
+from gputrace.trace.source import Source
+from gputrace.trace.text import event_line
+
+AROUND = 8
+"""Instructions shown before and after the one that a wave stopped at."""
+_SMALL = 16
+
+
+class _Writes:
+    """Puts writes into the same buffer, one after the other, together."""
+
+    def __init__(self) -> None:
+        self._where: tuple[str, Label | None] | None = None
+        self._start = ""
+        self._size = self._pieces = 0
+
+    def add(self, event: ev.Memory, label: Label | None, start: str) -> Iterator[str]:
+        """Take a write into account; yield what was gathered of others."""
+        where = event.provenance, label
+        if where != self._where or label is None:
+            yield from self.flush()
+            self._where, self._start = where, start
+        self._size += event.size
+        self._pieces += 1
+
+    def flush(self) -> Iterator[str]:
+        """Yield what was gathered, if anything."""
+        if self._where is not None:
+            pieces = f" in {self._pieces} pieces from" if self._pieces > 1 else " at"
+            plural = "byte" if self._size == 1 else "bytes"
+            yield f"{self._where[0]} wrote {self._size} {plural}{pieces} {self._start}"
+        self._where, self._size, self._pieces = None, 0, 0
+
+
+class TextView:
+    """Writes one trace.
+
+    `outcome` marks the packet that it names, if it is known beforehand; `every_event` adds each
+    event as it is stored, `whole` shows packets bit by bit.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        wanted: Wanted | None = None,
+        *,
+        outcome: ev.Outcome | None = None,
+        every_event: bool = False,
+        whole: bool = False,
+    ) -> None:
+        self._wanted = wanted or Wanted()
+        self._walk = Walk(source, self._wanted)
+        self._outcome, self._every, self._whole = outcome, every_event, whole
+        self._between = self._wanted.everything and not whole
+        self._buffers: dict[int, tuple[ioctl.AllocMemoryOfGpu, str]] = {}
+        self._fresh: int | None = None  # handle of an allocation that may get its name yet
+        self._hidden: set[tuple[int, int]] = set()  # rings and pointers: doorbells tell of them
+        self._writes = _Writes()
+        self.packets = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines."""
+        for item in self._walk:
+            if self._between and not self._every:
+                if isinstance(item, Seen) and isinstance(item.event, ev.Memory):
+                    yield from self._wrote(item.event)
+                    continue
+                if not isinstance(item, Decoded):
+                    yield from self._writes.flush()
+            match item:
+                case Seen() if self._every:
+                    yield event_line(item.number, item.event)
+                case Seen() if self._between:
+                    lines = list(self._event(item.event))
+                    if lines and not isinstance(item.event, ev.Ioctl):
+                        yield from self._allocated()
+                    yield from lines
+                case Rung() if not self._whole:
+                    yield from self._allocated()
+                    yield from self._rung(item)
+                case Decoded():
+                    self.packets += 1
+                    yield from self._packet(item)
+                case _:
+                    pass
+
+    @property
+    def _describer(self) -> Describer:
+        return self._walk.describer
+
+    def _rung(self, item: Rung) -> Iterator[str]:
+        submission = item.submission
+        count = len(submission.packets)
+        plural = "packet" if count == 1 else "packets"
+        queue = submission.queue
+        yield f"submission {submission.number} to queue {queue.queue}: {count} {plural}"
+        if submission.problem:
+            yield f"  ?? {submission.problem}"
+
+    def _packet(self, item: Decoded) -> Iterator[str]:
+        placed = item.placed
+        if self._whole:
+            yield from self._describer.annotated(placed, item.launch)
+            yield ""
+            return
+        line = self._describer.line(placed, item.launch)
+        mark = self._mark(item)
+        yield f"  {placed.queue}:{placed.number:<5} {'  ' * placed.depth}{line}{mark}"
+
+    def _mark(self, item: Decoded) -> str:
+        placed, outcome = item.placed, self._outcome
+        if outcome is None or outcome.packet < 0 or placed.depth:
+            return ""
+        here = (outcome.queue, outcome.packet) == (placed.queue, placed.number)
+        return f"   <== {outcome.result}" if here else ""
+
+    def _event(self, event: ev.Event) -> Iterator[str]:
+        short = self._describer.labels.short
+        match event:
+            case ev.Header():
+                yield from header_lines(event)
+            case ev.QueueMap(live=True):
+                yield self._queue(event)
+            case ev.Ioctl():
+                yield from self._ioctl(event)
+            case ev.Name() if not self._is_fresh(event.address):
+                if event.name and event.what in ("buffer", "code", "kernel"):
+                    yield f"{event.what} {event.name} at {event.address:#x}, {event.size:#x} bytes"
+            case ev.HostStore() if not self._is_hidden(event.address):
+                small = len(event.data) <= _SMALL
+                value = event.data.hex() if small else f"{len(event.data)} bytes"
+                yield f"cpu stored {value} at {short(event.address)}"
+            case ev.WaitBegin():
+                yield f"cpu waits for {self._observed(event.values) or 'something'}"
+            case ev.WaitEnd():
+                yield f"cpu wait ended: {event.result}"
+            case ev.Unsupported():
+                yield f"cannot be replayed: {event.what}: {event.reason}"
+            case ev.Checkpoint():
+                state = "complete" if event.complete else f"not complete: {event.text}"
+                yield f"checkpoint, {state}"
+            case ev.Trigger():
+                yield f"capture {event.what}: {event.cause}"
+            case ev.Note():
+                yield f"note: {event.what}: {event.text}"
+            case ev.Outcome():
+                yield from outcome_lines(event)
+                yield from self._stopped_wave(event)
+
+    def _queue(self, event: ev.QueueMap) -> str:
+        ring = event.ring, event.ring + event.ring_size
+        page = event.read_pointer & ~0xFFF
+        self._hidden |= {ring, (page, page + 0x1000)}
+        name = f" {event.name!r}" if event.name else ""
+        where = f"ring {event.ring:#x}, {event.ring_size:#x} bytes"
+        return f"queue {event.queue}: {queue_kind(event.type)}{name}, {where}"
+
+    def _wrote(self, event: ev.Memory) -> Iterator[str]:
+        if not self._is_hidden(event.address):
+            yield from self._allocated()
+            label = self._describer.labels.at(event.address)
+            where = self._describer.labels.short(event.address)
+            yield from self._writes.add(event, label, where)
+
+    def _is_hidden(self, address: int) -> bool:
+        label = self._describer.labels.at(address)
+        ring = label is not None and label.what == "ring"
+        return ring or any(start <= address < end for start, end in self._hidden)
+
+    def _ioctl(self, event: ev.Ioctl) -> Iterator[str]:
+        if event.errno:
+            yield f"{event.record or 'ioctl'} failed: errno {event.errno}"
+        elif event.record == "AllocMemoryOfGpu":
+            yield from self._allocated()
+            made = ioctl.AllocMemoryOfGpu.from_bytes(event.after)
+            self._fresh = made.handle
+            self._buffers[made.handle] = made, ""
+        elif event.record == "FreeMemoryOfGpu":
+            yield from self._allocated()
+            handle = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
+            if handle in self._buffers:
+                gone, name = self._buffers.pop(handle)
+                yield f"free {name}: {gone.size:#x} bytes at {gone.va_addr:#x}"
+        elif event.record == "DestroyQueue":
+            yield f"queue {ioctl.DestroyQueue.from_bytes(event.before).queue_id} destroyed"
+
+    def _is_fresh(self, address: int) -> bool:
+        return self._fresh is not None and self._buffers[self._fresh][0].va_addr == address
+
+    # An allocation is told once its name is known, which the client may give right after it.
+    def _allocated(self) -> Iterator[str]:
+        if self._fresh is None:
+            return
+        made, _ = self._buffers[self._fresh]
+        name = self._describer.labels.short(made.va_addr)
+        self._buffers[self._fresh] = made, name
+        self._fresh = None
+        kind = memory_kind(made.flags)
+        yield f"alloc {name}: {made.size:#x} bytes of {kind} at {made.va_addr:#x}"
+
+    def _observed(self, values: tuple[ev.Observed, ...]) -> str:
+        names = []
+        for one in values:
+            where = self._describer.labels.short(one.where) if one.where > 1 << 16 else one.where
+            names.append(f"{one.what} {where} to reach {one.value:#x}")
+        return ", ".join(names)
+
+    def _stopped_wave(self, outcome: ev.Outcome) -> Iterator[str]:
+        pc = outcome.details.get("pc")
+        if isinstance(pc, int):
+            yield from code_lines(self._describer, pc)
+
+
+def header_lines(header: ev.Header) -> Iterator[str]:
+    """Yield who wrote a trace, on what."""
+    name = header.device.get("name", "a device without a name")
+    yield f"trace by {header.tool or '?'} of {name} ({header.family or 'no known family'})"
+    seed = f", schedule seed {header.schedule_seed}" if header.scheduler else ""
+    yield f"capture mode {header.mode}{', durable' if header.durable else ''}{seed}"
+
+
+def outcome_lines(outcome: ev.Outcome) -> Iterator[str]:
+    """Yield how a run ended."""
+    proven = ", proven" if outcome.proven else ""
+    where = f" at packet {outcome.queue}:{outcome.packet}" if outcome.packet >= 0 else ""
+    yield f"outcome: {outcome.result}{proven}{where}"
+    facts: dict[str, Any] = {
+        "address": f"{outcome.address:#x}" if outcome.address >= 0 else "",
+        "access": outcome.access,
+        "kernel": outcome.kernel,
+        "wave": outcome.wave if outcome.wave >= 0 else "",
+    }
+    shown = ", ".join(f"{name} {value}" for name, value in facts.items() if value != "")
+    if shown:
+        yield f"  {shown}"
+    for line in outcome.text.splitlines():
+        yield f"  {line}"
+
+
+def code_lines(describer: Describer, pc: int) -> Iterator[str]:
+    """Disassemble around the instruction at `pc`, from the start of its kernel."""
+    loaded = describer.launches.code_around(pc)
+    family = describer.launches.family
+    if loaded is None or loaded.code is None or family is None:
+        yield f"  no code in the trace at {pc:#x}"
+        return
+    starts = {loaded.base + one.entry_address: one for one in loaded.code.kernels.values()}
+    start = max((entry for entry in starts if entry <= pc), default=None)
+    if start is None:
+        yield f"  no kernel of the trace begins before {pc:#x}"
+        return
+    kernel = starts[start]
+    wave = 32 if kernel.descriptor.enable_wavefront_size32 else max(family.waves)
+    image = loaded.code.image(0)
+    lines = list(_disassemble(family.name, wave, image, start - loaded.base, loaded.base, pc))
+    at = next((n for n, (address, _) in enumerate(lines) if address >= pc), len(lines))
+    yield f"code of {kernel.name} at {start:#x}:"
+    for address, text in lines[max(0, at - AROUND) : at + AROUND + 1]:
+        yield f"  {'=>' if address == pc else '  '} {address:#x} +{address - start:#06x}  {text}"
+
+
+def _disassemble(
+    target: str, wave: int, image: bytes, start: int, base: int, pc: int
+) -> Iterator[tuple[int, str]]:
+    try:
+        reader = decoder(target, wave)
+    except UsageError as error:
+        yield pc, str(error)
+        return
+    at, after = start, 0
+    while at < len(image) and after <= AROUND:
+        try:
+            instruction = reader.decode(image, at)
+        except DecodeError as error:
+            yield base + at, f"?? {error.reason}"
+            return
+        yield base + at, instruction.text()
+        after += base + at >= pc
+        at += instruction.size
