@@ -83,6 +83,7 @@ class Recorder:
         self._open = False
         self.last_stalls: tuple[Stall, ...] = ()
         """What `stalls` gave when it was last asked: why a program gave up waiting."""
+        self.last_faults: tuple[Fault, ...] = ()
 
     # What the port tells, unchanged.
 
@@ -108,7 +109,8 @@ class Recorder:
 
     def faults(self) -> Sequence[Fault]:
         """Return the faults known in detail."""
-        return self._kfd.faults()
+        self.last_faults = tuple(self._kfd.faults())
+        return self.last_faults
 
     # What is written down.
 
@@ -283,7 +285,7 @@ class Recorder:
                     later.add(span)
                     continue
                 for start, view in self._memory.known(span):
-                    self._writer.digest(start, view, step=self._step)
+                    self._writer.digest(start, view, store=len(view) <= 1 << 20, step=self._step)
             self._gpu_wrote = later
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """Record what happens inside a `with` block."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import BY_RECORD
-from gputrace.kfd.port import Kfd, Stall
+from gputrace.kfd.port import Fault, Kfd
 from gputrace.trace.events import Header, Outcome
 from gputrace.trace.writer import TraceWriter
 
@@ -41,7 +41,7 @@ def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[N
         with opening.wrapped(around):
             yield
     except BaseException as error:
-        outcome = _outcome(error, made[0][0].last_stalls if made else ())
+        outcome = _outcome(error, made[0][0] if made else None)
         raise
     finally:
         for recorder, writer in made:
@@ -69,7 +69,7 @@ def _layout(record: type[Record]) -> list[object]:
     return [record.WORDS, [[field.name, field.lo, field.width] for field in record.FIELDS]]
 
 
-def _outcome(error: BaseException, stalls: tuple[Stall, ...]) -> Outcome:
+def _outcome(error: BaseException, recorder: Recorder | None) -> Outcome:
     # The class of a failure is the device's word, not the name of an exception of the program.
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, DeviceFault):
@@ -80,9 +80,19 @@ def _outcome(error: BaseException, stalls: tuple[Stall, ...]) -> Outcome:
             address=-1 if error.address is None else error.address,
             access=error.access or "", kernel=error.kernel or "",
             wave=-1 if error.wave is None else error.wave,
+            details=_details(recorder.last_faults if recorder else (), error),
         )  # fmt: skip
+    stalls = recorder.last_stalls if recorder else ()
     if stalls:
         first = stalls[0]
         address = -1 if first.address is None else first.address
         return Outcome("hang", text, queue=first.queue, packet=first.packet, address=address)
     return Outcome("ended", text)
+
+
+def _details(faults: Sequence[Fault], error: DeviceFault) -> dict[str, object]:
+    for fault in faults:
+        if (fault.queue, fault.packet) == (error.queue, error.packet):
+            found = {"place": fault.place, "pc": fault.pc, "workgroup": fault.workgroup}
+            return {name: value for name, value in found.items() if value is not None}
+    return {}
