@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dump": ("gputrace.cli.dump", "Print a trace packet by packet."),
     "info": ("gputrace.cli.info", "Say what a trace holds."),
     "run": ("gputrace.cli.run", "Run an unmodified program on an emulated GPU."),
+    "replay": ("gputrace.cli.replay", "Do a recorded run again and say what came of it."),
     "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),
 }
 """Name of a command: its module, and the line that `gputrace --help` shows."""

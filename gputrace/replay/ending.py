@@ -11,11 +11,12 @@ from gputrace.replay.verdict import Failure, Result, Signature, Verdict
 class Ending:
     """Keeps the first failure of a run, by the names that the recording uses.
 
-    `beyond` is True when the device was let go further than was recorded.
+    `complete` says that the recording holds all that the CPU did: then who waits for the CPU waits
+    for ever. `beyond` is True when the device was let go further than was recorded.
     """
 
-    def __init__(self, device: Kfd, names: Names) -> None:
-        self._device, self._names = device, names
+    def __init__(self, device: Kfd, names: Names, complete: bool) -> None:
+        self._device, self._names, self._complete = device, names, complete
         self._ordinals: dict[int, int] = {}  # live queue -> how many were made before it
         self._queues: set[int] = set()
         self._made = 0
@@ -32,6 +33,10 @@ class Ending:
                 self._queues.add(live.queue_id)
             case DestroyQueue():
                 self._queues.discard(live.queue_id)
+
+    def ordinal(self, queue: int) -> int:
+        """Return how many queues were made before a live one, -1 for one that is not known."""
+        return self._ordinals.get(queue, -1)
 
     def look(self, clock: Clock, steps: int) -> None:
         """See whether the device has failed, letting it work on for up to `steps` before."""
@@ -55,36 +60,41 @@ class Ending:
         return Verdict(Result.HANG, "not ended in the time given", signature=signature)
 
     def _fault(self, faults: tuple[Fault, ...]) -> Verdict:
-        failures = tuple(
-            Failure(
-                self._recorded(one.queue), self._ordinals.get(one.queue, -1), one.packet, one.place,
-                one.text, one.address, one.access, one.kernel, one.workgroup, one.wave, one.pc,
-            )
-            for one in faults
-        )  # fmt: skip
+        failures = tuple(self._failure(one) for one in faults)
         first = failures[0]
         signature = Signature(
-            Result.FAULT, first.queue, first.packet, faults[0].kind, first.kernel or "",
-            first.ordinal,
-        )  # fmt: skip
+            Result.FAULT, first.queue, first.packet, first.kind, first.kernel or "", first.ordinal
+        )
         return Verdict(
             Result.FAULT, first.text, signature=signature, proven=True, failures=failures
         )
 
     def _hang(self, stalls: tuple[Stall, ...]) -> Verdict:
-        failures = tuple(
-            Failure(
-                self._recorded(one.queue), self._ordinals.get(one.queue, -1), one.packet, one.place,
-                one.text, one.address,
-            )
-            for one in stalls
-        )  # fmt: skip
+        failures = tuple(self._failure(one) for one in stalls)
         first = failures[0]
         signature = Signature(
-            Result.HANG, first.queue, first.packet, "stall", ordinal=first.ordinal
+            Result.HANG, first.queue, first.packet, first.kind, first.kernel or "", first.ordinal
         )
-        text = "; ".join(f"queue {one.queue}, packet {one.packet}: {one.text}" for one in failures)
-        return Verdict(Result.HANG, text, signature=signature, proven=True, failures=failures)
+        proven = first.kind != "budget" and (self._complete or first.kind != "stall")
+        return Verdict(
+            Result.HANG, first.text, signature=signature, proven=proven, failures=failures
+        )
+
+    def _failure(self, one: Fault | Stall) -> Failure:
+        return Failure(
+            queue=self._recorded(one.queue),
+            ordinal=self.ordinal(one.queue),
+            packet=one.packet,
+            place=one.place,
+            text=one.text,
+            kind=one.kind,
+            address=one.address,
+            access=one.access if isinstance(one, Fault) else None,
+            kernel=one.kernel,
+            workgroup=one.workgroup,
+            wave=one.wave,
+            pc=one.pc,
+        )
 
     def _recorded(self, queue: int) -> int:
         return self._names.recorded("queue", queue)

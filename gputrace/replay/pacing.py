@@ -34,10 +34,14 @@ class OutOfTime(Exception):
 
 
 class Clock:
-    """Lets a device work, and no longer than a replay may take."""
+    """Lets a device work, and no longer than a replay may take.
+
+    `after_step` is called after each single step when it is there.
+    """
 
     def __init__(self, device: Kfd, expired: Callable[[], bool]) -> None:
         self._device, self._expired = device, expired
+        self.after_step: Callable[[], None] | None = None
 
     @property
     def step(self) -> int:
@@ -53,25 +57,31 @@ class Clock:
         """Take steps up to `step`. Raises Divergence when there are not as many, OutOfTime."""
         device = self._device
         assert isinstance(device, Stepped)
-        while step - device.step > STRIDE:
-            device.advance(device.step + STRIDE, 0)
+        stride = 1 if self.after_step else STRIDE
+        while step - device.step > stride or (self.after_step and step > device.step):
+            device.advance(device.step + stride, 0)
+            if self.after_step:
+                self.after_step()
             self.check()
         device.advance(step, time)
 
     def once(self) -> bool:
         """Take the smallest step that the device can take; False when nothing can go on."""
-        if isinstance(self._device, Stepped):
-            try:
-                self._device.advance(self._device.step + 1, 0)
-            except Divergence:
-                return False
-            return True
-        return self._device.idle(self._device.clock() + 1_000_000) is not Progress.BLOCKED
+        device = self._device
+        if not isinstance(device, Stepped):
+            return device.idle(device.clock() + 1_000_000) is not Progress.BLOCKED
+        try:
+            device.advance(device.step + 1, 0)
+        except Divergence:
+            return False
+        if self.after_step:
+            self.after_step()
+        return True
 
     def finish(self, steps: int) -> bool:
         """Let the device work until nothing can go on; False when `steps` were not enough."""
         limit = self.step + steps
-        while self._device.idle(None) is not Progress.BLOCKED:
+        while self.once() if self.after_step else self._device.idle(None) is not Progress.BLOCKED:
             self.check()
             if self.step >= limit > 0:
                 return False

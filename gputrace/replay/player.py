@@ -39,8 +39,9 @@ class Player:
     Progress events), or can never happen; for edited streams, other schedules, other devices. An
     edited source gives read pointers in its Progress events by its own rings or leaves them out.
 
-    `ended` is the class of the recorded outcome, empty when unknown. `expired` is asked now and
-    then and ends the replay when it says True. `run` gives the verdict; the device is closed then.
+    `ended` is the class of the recorded outcome, empty when unknown; `complete` says that the
+    recording holds all that the CPU did. `expired` is asked now and then and ends the replay when
+    it says True. `run` gives the verdict; the device is closed then.
     """
 
     def __init__(
@@ -50,18 +51,21 @@ class Player:
         pacing: Pacing = "steps",
         *,
         ended: str = "",
+        complete: bool = True,
         expired: Callable[[], bool] = _never,
     ) -> None:
         self._source, self._device, self._pacing, self._ended = source, device, pacing, ended
         self.names, self.places = Names(), Places(device)
-        self._clock = Clock(device, expired)
+        self.clock = Clock(device, expired)
         self._reached = Reached(self.places.live)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
         self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
         self._compared = self._written = 0
         self._hash = xxh3_128()
         self._difference: Difference | None = None
-        self._ending = Ending(device, self.names)
+        self.after_event: Callable[[int], None] | None = None
+        """Called with the number of each event when it has been applied."""
+        self._ending = Ending(device, self.names, complete)
 
     def run(self) -> Verdict:
         """Replay every event and say what came of it."""
@@ -73,20 +77,26 @@ class Player:
                 compared=self._compared,
                 written=self._written,
                 digest=self._hash.hexdigest(),
-                steps=self._clock.step,
+                steps=self.clock.step,
                 seconds=time.monotonic() - start,
             )
         finally:
             self.places.close()
             self._device.close()
 
+    def ordinal(self, queue: int) -> int:
+        """Return how many queues were made before one that is known here by this id."""
+        return self._ending.ordinal(queue)
+
     def _play(self) -> Verdict:
         try:
             for number, event in self._source.numbered():
                 self._apply(number, event)
+                if self.after_event:
+                    self.after_event(number)
                 if self._ending.failure is not None:
                     break
-            self._ending.look(self._clock, AFTER_STEPS)
+            self._ending.look(self.clock, AFTER_STEPS)
         except Divergence as problem:
             return Verdict(Result.DIFFERS, f"the device answered otherwise: {problem}")
         except OutOfTime:
@@ -97,7 +107,7 @@ class Player:
         if self._pacing == "steps":
             step = getattr(event, "step", -1)
             if step >= 0:
-                self._clock.advance(step, getattr(event, "time", 0))
+                self.clock.advance(step, getattr(event, "time", 0))
         match event:
             case events.Progress():
                 self._hold(event)
@@ -142,8 +152,8 @@ class Player:
         if self._pacing == "steps":
             return
         missing = self._reached.missing(event.values)
-        while missing and self._clock.once():
-            self._clock.check()
+        while missing and self.clock.once():
+            self.clock.check()
             missing = self._reached.missing(missing)
 
     # --- memory --------------------------------------------------------------------------------
@@ -249,7 +259,7 @@ class Player:
         # With its queue goes what it can tell. Only a run that did not end well may go on beyond
         # what was recorded, and an edited one, whose end nobody has recorded.
         give_up = self._pacing == "progress" or self._ended in ("hang", "fault")
-        self._ending.look(self._clock, AFTER_STEPS if give_up else 0)
+        self._ending.look(self.clock, AFTER_STEPS if give_up else 0)
         if self._ending.beyond:
             self._pacing = "progress"
 

@@ -10,11 +10,14 @@ from gputrace.devices.names import DeviceName, parse_name
 from gputrace.devices.opening import make_device
 from gputrace.errors import UsageError
 from gputrace.families import by_target_version
+from gputrace.kfd.port import Kfd
 from gputrace.replay.child import run
+from gputrace.replay.explain import Watch, explain, packet_lines
+from gputrace.replay.needs import reasons
 from gputrace.replay.pacing import Pacing
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
-from gputrace.replay.verdict import Verdict
+from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace.events import Header
 from gputrace.trace.reader import TraceReader
 
@@ -66,10 +69,41 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
     with TraceReader(request.trace) as reader:
         name = device_name(reader.header, request)
         device = make_device(name)
-        trailer = reader.trailer
-        ended = str(trailer.outcome.get("result", "")) if trailer is not None else ""
-        pacing = pacing_for(reader.header, device)
-        return Player(reader, device, pacing, ended=ended, expired=expired).run()
+        found = reasons(reader, device)
+        if found:
+            text = f"cannot be replayed on {name}: {'; '.join(found)}"
+            return Verdict(Result.UNSUPPORTED, text, reasons=tuple(found), device=name)
+        player = _player(reader, device, expired)
+        verdict = player.run()
+        if verdict.difference is not None and verdict.difference.observed is not None:
+            verdict = _with_writer(reader, name, verdict, expired)
+        verdict = explain(reader, verdict)
+        return replace(verdict, device=name, pacing=pacing_for(reader.header, device))
+
+
+def _player(reader: TraceReader, device: Kfd, expired: Callable[[], bool]) -> Player:
+    trailer = reader.trailer
+    ended = str(trailer.outcome.get("result", "")) if trailer is not None else ""
+    complete = ended not in ("", "killed")
+    pacing = pacing_for(reader.header, device)
+    return Player(reader, device, pacing, ended=ended, complete=complete, expired=expired)
+
+
+def _with_writer(
+    reader: TraceReader, name: str, verdict: Verdict, expired: Callable[[], bool]
+) -> Verdict:
+    # Who wrote a byte last is seen by replaying once more with an eye on it.
+    device, difference = make_device(name), verdict.difference
+    if not isinstance(device, EmulatedKfd) or difference is None:
+        return verdict
+    player = _player(reader, device, expired)
+    watch = Watch(player, device, difference.address, 1, difference.event)
+    player.run()
+    if watch.writer is None:
+        return verdict
+    lines, _ = packet_lines(reader, [watch.writer])
+    text = f"queue {watch.queue}, packet {watch.writer[1]}: {lines.get(watch.writer, '?')}"
+    return replace(verdict, difference=replace(difference, writer=text))
 
 
 def replay(request: Request, limits: Limits | None = None) -> Verdict:

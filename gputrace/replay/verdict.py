@@ -72,19 +72,24 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One queue that hangs or faulted: as `kfd.port.Stall` and `Fault` say, by recorded names."""
+    """One queue that hangs or faulted: as `kfd.port.Stall` and `Fault` say, by recorded names.
+
+    `line` is the packet in words, where the trace was decoded.
+    """
 
     queue: int
     ordinal: int
     packet: int
     place: int
     text: str
+    kind: str = ""
     address: int | None = None
     access: str | None = None
     kernel: str | None = None
     workgroup: tuple[int, int, int] | None = None
     wave: int | None = None
     pc: int | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Verdict:
     `compared` and `written` count bytes that the GPU wrote: those that were checked, and all.
     `digest` is a hash of all that was compared, as it was here: equal replays have equal ones.
     `steps` are the device's at the end (0 where it does not count them), `seconds` the time taken.
+    `device` and `pacing` say how it was replayed.
     """
 
     result: Result
@@ -108,6 +114,8 @@ class Verdict:
     digest: str = ""
     steps: int = 0
     seconds: float = 0.0
+    device: str = ""
+    pacing: str = ""
 
     @property
     def outcome(self) -> tuple[object, ...]:

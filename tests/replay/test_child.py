@@ -29,7 +29,7 @@ def test_a_verdict_comes_back_as_it_was() -> None:
         difference=Difference(3, 4, 1, b"\x01", b"\x02", "x", 5, "packet 7"),
         signature=Signature(Result.FAULT, 1, 2, "memory", "saxpy", 0), proven=True,
         reasons=("a", "b"),
-        failures=(Failure(1, 0, 2, 3, "t", 4, "r", "saxpy", (1, 2, 3), 4, 5),),
+        failures=(Failure(1, 0, 2, 3, "t", "memory", 4, "r", "saxpy", (1, 2, 3), 4, 5, "line"),),
         digest="00", steps=9, seconds=0.5,
     )  # fmt: skip
     assert run(lambda expired: verdict) == verdict

@@ -17,6 +17,7 @@ from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 from tests.devices.emulated.conftest import Bench
+from tests.replay.editing import rewrite
 
 Work = Callable[[Bench], None]
 
@@ -110,15 +111,6 @@ def reuse(bench: Bench) -> None:
         bench.run()
 
 
-def edited(path: Path, keep: Callable[[events.Event], bool]) -> Path:
-    changed = path.with_name("edited.gtrace")
-    with TraceReader(path) as reader, TraceWriter(changed, reader.header) as writer:
-        for event in reader:
-            if not isinstance(event, events.Header) and keep(event):
-                writer.append(event)
-    return changed
-
-
 @pytest.mark.parametrize("schedule", [0, 3, 4])
 def test_paced_by_progress_the_cpu_is_never_too_early(tmp_path: Path, schedule: int) -> None:
     record(tmp_path / "t.gtrace", reuse)
@@ -128,19 +120,22 @@ def test_paced_by_progress_the_cpu_is_never_too_early(tmp_path: Path, schedule: 
             return Player(reader, EmulatedKfd("gfx1100", schedule=schedule), "progress").run()
 
     assert paced(tmp_path / "t.gtrace").result is Result.SAME
-    blind = edited(tmp_path / "t.gtrace", lambda event: not isinstance(event, events.Progress))
+    blind = rewrite(
+        tmp_path / "t.gtrace", lambda event, _: [event] * (not isinstance(event, events.Progress))
+    )
     assert paced(blind).result is Result.DIFFERS
 
 
 def test_what_can_never_happen_is_not_waited_for(tmp_path: Path) -> None:
     record(tmp_path / "t.gtrace", deadlock)
-    changed = tmp_path / "changed.gtrace"
-    with TraceReader(tmp_path / "t.gtrace") as reader, TraceWriter(changed, reader.header) as out:
-        for event in reader:
-            if isinstance(event, events.DoorbellIntent):
-                out.append(events.Progress((events.Observed("read", event.queue, 1 << 40),)))
-            if not isinstance(event, events.Header):
-                out.append(event)
+
+    def change(event: events.Event, data: bytes) -> list[events.Event]:
+        if isinstance(event, events.DoorbellIntent):
+            never = events.Observed("read", event.queue, 1 << 40)
+            return [events.Progress((never,)), event]
+        return [event]
+
+    changed = rewrite(tmp_path / "t.gtrace", change)
     with TraceReader(changed) as reader:
         verdict = Player(reader, EmulatedKfd("gfx1100"), "progress").run()
     assert verdict.result is Result.HANG
@@ -164,18 +159,17 @@ def test_a_page_fault_comes_again_with_its_address(tmp_path: Path) -> None:
 
 def test_each_byte_that_the_gpu_wrote_is_compared(tmp_path: Path) -> None:
     """A digest of other bytes than those written is found, whichever byte it is."""
-    path, changed = tmp_path / "t.gtrace", tmp_path / "changed.gtrace"
+    path = tmp_path / "t.gtrace"
     record(path, host_gate)
-    with TraceReader(path) as reader, TraceWriter(changed, reader.header) as writer:
-        for event in reader:
-            if isinstance(event, events.Header):
-                continue
-            if isinstance(event, events.Digest):
-                chunk = event.chunks[0]
-                wrong = events.Chunk(bytes(16), chunk.size)
-                event = events.Digest(event.address, event.size, (wrong, *event.chunks[1:]),
-                                      step=event.step)
-            writer.append(event)
+
+    def change(event: events.Event, data: bytes) -> list[events.Event]:
+        if isinstance(event, events.Digest):
+            wrong = events.Chunk(bytes(16), event.chunks[0].size)
+            chunks = (wrong, *event.chunks[1:])
+            return [events.Digest(event.address, event.size, chunks, step=event.step)]
+        return [event]
+
+    changed = rewrite(path, change)
     verdict = replay(changed)
     assert verdict.result is Result.DIFFERS
     assert verdict.difference is not None

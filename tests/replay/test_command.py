@@ -1,0 +1,146 @@
+"""`gputrace replay` as a user sees it: what it prints and what it exits with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gputrace
+from gputrace.cli.main import run
+from gputrace.errors import GputraceError
+from gputrace.trace import events
+from tests.replay.editing import rewrite
+
+Program = Callable[[], None]
+
+
+def passes() -> None:
+    with gputrace.open("emu:gfx1100,schedule=2") as device:
+        out, queue = device.alloc(4096, name="out"), device.compute_queue()
+        for turn in range(4):
+            queue.write(out, bytes([turn] * 8), 8 * turn)
+            queue.signal().wait()
+
+
+def hangs() -> None:
+    with gputrace.open("emu:gfx942") as device:
+        queue, gate = device.compute_queue(), device.timeline("gate")
+        queue.wait(gate.at(1))
+        queue.signal().wait(1.0)
+
+
+def does_nothing() -> None:
+    gputrace.open("emu:gfx942").close()
+
+
+def recorded(folder: Path, program: Program) -> str:
+    path = folder / f"{program.__name__}.gtrace"
+    try:
+        with gputrace.record(path):
+            program()
+    except GputraceError:
+        pass
+    return str(path)
+
+
+def flipped(path: str) -> str:
+    """Change one byte of what was recorded of the GPU's work in the buffer `out`."""
+    out = 0
+
+    def change(event: events.Event, data: bytes) -> list[events.Event | tuple[events.Event, bytes]]:
+        nonlocal out
+        if isinstance(event, events.Name) and event.name == "out":
+            out = event.address
+        if isinstance(event, events.Digest) and event.address == out:
+            return [(event, data[:17] + bytes([data[17] ^ 0x40]) + data[18:])]
+        return [event]
+
+    return str(rewrite(Path(path), change, events.Outcome("ended")))
+
+
+def replay(capsys: Any, *arguments: str) -> tuple[int, str]:
+    code = run(["replay", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_a_passing_run_is_the_same_every_time(tmp_path: Path, capsys: Any) -> None:
+    code, text = replay(capsys, recorded(tmp_path, passes), "--repeat", "5")
+    assert code == 0, text
+    assert text.startswith("same: ")
+    assert "emu:gfx1100,schedule=2, each event at its recorded step" in text
+    assert "5 of 5 agree" in text
+    assert "deterministic" not in text
+
+
+def test_a_hang_names_queue_packet_and_what_it_waits_for(tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, hangs)
+    code, text = replay(capsys, path)
+    assert code == 3
+    assert text.startswith("hang (proven): queue 0 at packet ")
+    assert "gate" in text
+    assert replay(capsys, path, "--expect", "recorded")[0] == 0
+
+
+def test_a_changed_byte_differs_and_its_writer_is_named(tmp_path: Path, capsys: Any) -> None:
+    path = flipped(recorded(tmp_path, passes))
+    code, text = replay(capsys, path)
+    assert code == 1, text
+    assert "out + 0x11" in text
+    assert "recorded 42 " in text
+    assert "observed 02 " in text
+    assert "written last by queue 0, packet " in text
+    assert "WriteData" in text
+    assert replay(capsys, path, "--expect", "recorded")[0] == 1
+
+
+def test_a_run_without_output_is_not_compared(tmp_path: Path, capsys: Any) -> None:
+    code, text = replay(capsys, recorded(tmp_path, does_nothing))
+    assert code == 5, text
+    assert text.startswith("not-compared")
+
+
+def test_another_target_is_unsupported_with_the_reason(tmp_path: Path, capsys: Any) -> None:
+    code, text = replay(capsys, recorded(tmp_path, passes), "--device", "emu:gfx942")
+    assert code == 7
+    assert "recorded on gfx1100" in text
+
+
+def test_json_says_the_same(tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, hangs)
+    code, text = replay(capsys, path, "--json", "--repeat", "2", "--expect", "recorded")
+    data = json.loads(text)
+    assert code == 0
+    assert (data["result"], data["proven"], data["repeats"]) == ("hang", True, 2)
+    assert [one["count"] for one in data["outcomes"]] == [2]
+    assert data["recorded"] == {"result": "hang", "came_again": True}
+    assert data["failures"][0]["line"]
+
+
+def test_another_schedule_is_paced_by_progress(tmp_path: Path, capsys: Any) -> None:
+    code, text = replay(capsys, recorded(tmp_path, passes), "--schedule", "seed:9")
+    assert code == 0, text
+    assert "schedule=9, each event after the progress that was recorded" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.gtrace"], "none.gtrace"),
+        (["--schedule", "x"], "expected seed:N"),
+        (["--device", "emu:gfx000"], "gfx000"),
+        (["--device", "cpu"], "expected kfd:0"),
+        (["--repeat", "0"], "0"),
+    ],
+)
+def test_wrong_use_is_one_line_and_2(
+    tmp_path: Path, capsys: Any, arguments: list[str], message: str
+) -> None:
+    path = recorded(tmp_path, does_nothing)
+    given = arguments if arguments[0].endswith(".gtrace") else [path, *arguments]
+    code, text = replay(capsys, *given)
+    assert code == 2
+    assert message in text
+    assert len(text.splitlines()) == 1
