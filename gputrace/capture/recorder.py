@@ -219,6 +219,17 @@ class Recorder:
                 self._memory.watch(mapping.address, size, zeroed=zeroed, place=place)
             return mapping
 
+    def watch(self, address: int, size: int, place: int) -> None:
+        """Watch memory of the client's own that GPUs can reach; this process sees it at `place`."""
+        with self._hook():
+            self._memory.watch(address, size, zeroed=False, place=place)
+
+    def forget(self, address: int, size: int) -> None:
+        """Stop watching what `watch` was given; what was stored until now has been written down."""
+        with self._hook():
+            self.digest(address, size)
+            self._memory.forget(address, size)
+
     def unmap(self, mapping: Mapping) -> None:
         """Unmap memory; what the CPU wrote until now has been written down."""
         with self._hook():

@@ -32,7 +32,7 @@ def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[N
     def around(kfd: Kfd) -> Kfd:
         if made:
             raise UsageError(f"{kfd.name}: this trace records {made[0][0].name} already")
-        writer = TraceWriter(path, _header(kfd), durable=durable)
+        writer = TraceWriter(path, header_of(kfd), durable=durable)
         made.append((Recorder(kfd, writer), writer))
         return made[0][0]
 
@@ -51,7 +51,8 @@ def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[N
         raise UsageError("nothing was recorded: no device was opened inside the block")
 
 
-def _header(kfd: Kfd) -> Header:
+def header_of(kfd: Kfd) -> Header:
+    """Return the header of a trace of this device."""
     nodes = kfd.topology.gpus
     target = by_target_version(nodes[0]["gfx_target_version"]).name if nodes else ""
     return Header(
