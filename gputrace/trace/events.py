@@ -402,10 +402,19 @@ class Note(Event):
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class ClockReads(Event):
+    """A queue read the GPU's clock: the values in order. A replay gives the same ones again."""
+
+    KIND: ClassVar[int] = 26
+    queue: int
+    values: tuple[int, ...]
+
+
 ALL: tuple[type[Event], ...] = (
     Header, Open, Close, Ioctl, Map, Unmap, Reserve, Release, QueueMap, EventMap, Name, Memory,
     DoorbellIntent, DoorbellDone, HostStore, Progress, WaitBegin, WaitEnd, Digest, Checkpoint,
-    Unsupported, Cost, Outcome, Trigger, Note,
+    Unsupported, Cost, Outcome, Trigger, Note, ClockReads,
 )  # fmt: skip
 KINDS: dict[int, type[Event]] = {kind.KIND: kind for kind in ALL}
 
