@@ -83,7 +83,8 @@ class Edited:
     """The stream of one candidate; a `Source` for the Player.
 
     `kept` are the kept items by event and packet. `made` gives the answers of CREATE_QUEUE in this
-    replay: a queue's doorbell moves when queues before it are gone.
+    replay: a queue's doorbell moves when queues before it are gone. The functions at the end of
+    `__init__` are called between events, so that a run can be watched or led.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class Edited:
                     self._by_doorbell.setdefault(packet.event, []).append(packet)
         self._fence_events = sorted(history.fences)
         self._next_fence = 0
-        self.after: Callable[[events.DoorbellIntent], None] = lambda event: None
-        """Called when a doorbell was rung."""
+        self.after_doorbell: Callable[[], None] = lambda: None
+        self.before_unmap: Callable[[Range], None] = lambda where: None
+        self.at_end: Callable[[], None] = lambda: None
 
     def original(self, ordinal: int) -> int:
         """Return which queue of the trace the queue number `ordinal` of this replay is."""
@@ -145,6 +147,7 @@ class Edited:
                 case _ if number in self.kept_events:
                     yield from self._progress(number)
                     yield from self._kept(number, event)
+        self.at_end()
 
     def _names(self) -> Iterator[tuple[int, events.Name]]:
         # What lies in memory that is gone needs no name.
@@ -158,6 +161,8 @@ class Edited:
         if isinstance(event, Memory | events.HostStore):
             yield from self._memory(number, event)
             return
+        if isinstance(event, events.Unmap | events.Release):
+            self.before_unmap(Range(event.address, event.address + event.size))
         if "step" in event.__slots__:
             event = replace(event, step=-1)  # type: ignore[call-arg]
         yield number, event
@@ -200,7 +205,7 @@ class Edited:
         value = pointer - 1 if ring.queue.architected else pointer
         rung = replace(event, address=self._doorbell(event, ring.queue), value=value, step=-1)
         yield number, rung
-        self.after(rung)
+        self.after_doorbell()
 
     def _doorbell(self, event: events.DoorbellIntent, queue: QueueFacts) -> int:
         here = self._made[self._ordinals.index(queue.ordinal)]

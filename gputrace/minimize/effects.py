@@ -35,12 +35,16 @@ class Condition:
             found, wanted = (found ^ sign) - sign, wanted
         return self.function.holds(found, wanted)
 
-    def __str__(self) -> str:
-        signs = {Compare.LT: "<", Compare.LE: "<=", Compare.EQ: "==", Compare.NE: "!=",
-                 Compare.GE: ">=", Compare.GT: ">", Compare.ALWAYS: "anything,"}  # fmt: skip
-        whole = (1 << 8 * self.size) - 1
-        masked = "" if self.mask & whole == whole else f" & {self.mask:#x}"
-        return f"{self.address:#x}{masked} {signs[self.function]} {self.reference:#x}"
+    @property
+    def sign(self) -> str:
+        """How it compares, as people write it."""
+        return _SIGNS[self.function]
+
+
+_SIGNS = {
+    Compare.LT: "<", Compare.LE: "<=", Compare.EQ: "==", Compare.NE: "!=", Compare.GE: ">=",
+    Compare.GT: ">", Compare.ALWAYS: "is anything, not",
+}  # fmt: skip
 
 
 class Stored(NamedTuple):

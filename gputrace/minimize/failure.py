@@ -12,6 +12,9 @@ from gputrace.minimize.effects import Condition, conditions, reach, stores
 from gputrace.minimize.model import Model, Packet
 from gputrace.replay.verdict import Failure, Result, Verdict
 
+RING = "ring of "
+"""How the driver core's names of rings begin; what follows is the queue's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Root:
@@ -161,7 +164,8 @@ def lies_in(model: Model, kept: frozenset[int], address: int) -> str:
 def describe_queue(model: Model, ordinal: int) -> str:
     """Return the name of a queue for people."""
     queue = model.queues[ordinal]
-    if queue.name:
-        return queue.name
+    name = model.name_of(queue.made.ring_base_address)
+    if name.startswith(RING):
+        return name.removeprefix(RING)
     kinds = {QueueType.COMPUTE: "compute", QueueType.COMPUTE_AQL: "compute (AQL)"}
     return f"queue {ordinal}, {kinds.get(QueueType(queue.made.queue_type), 'copy')}"

@@ -62,7 +62,6 @@ class QueueFacts:
     event: int
     made: CreateQueue
     mapped: events.QueueMap
-    name: str = ""
     packets: list["Packet"] = field(default_factory=list)
 
     @property
@@ -149,6 +148,17 @@ class Model:
         """Return the packet that an item is."""
         return self.queues[item.queue].packets[item.number]
 
+    def name_of(self, address: int) -> str:
+        """Say what lies at an address: a name and an offset, or the address itself."""
+        best: events.Name | None = None
+        for _, name in self.names:
+            if name.address <= address < name.address + name.size and name.name:
+                best = name if best is None or name.size <= best.size else best
+        if best is None:
+            return f"memory at {address:#x}"
+        offset = address - best.address
+        return f"{best.name} + {offset:#x}" if offset else best.name
+
     @property
     def packets(self) -> int:
         """Number of packets in all rings."""
@@ -196,7 +206,6 @@ class _Builder:
                 self._memory(number, event, len(event.data))
             case events.Name():
                 model.names.append((number, event))
-                self._name(event)
             case events.Checkpoint():
                 model.problems.append("it begins at a checkpoint, not with the first call")
 
@@ -236,11 +245,6 @@ class _Builder:
         facts = QueueFacts(len(self.model.queues), number, made, event)
         self.model.queues.append(facts)
         self._live[event.queue] = facts
-
-    def _name(self, event: events.Name) -> None:
-        for queue in self._live.values():
-            if event.what == "ring" and event.address == queue.made.ring_base_address:
-                queue.name = event.name.removeprefix("ring of ")
 
     def _memory(self, number: int, event: events.Event, size: int) -> None:
         assert isinstance(event, events.Memory | events.HostStore)

@@ -1,0 +1,179 @@
+"""Why a trace fails, said with the whole trace in view, not only with what is left of it."""
+
+from collections.abc import Iterator
+
+from gputrace.minimize.effects import Condition, conditions, stores
+from gputrace.minimize.failure import describe_queue
+from gputrace.minimize.graph import members
+from gputrace.minimize.model import Kind, Model, Packet
+from gputrace.minimize.reduce import Reduction
+
+SHOWN = 3
+"""Earlier stores that a report shows."""
+
+
+def explain(reduction: Reduction) -> list[str]:
+    """Return the true cause in a few lines, the most important one first."""
+    words = reduction.target.signature.split()
+    whole = reduction.whole
+    match words:
+        case ["hang", "wait", place]:
+            return list(_unanswered(whole, reduction, _packet(whole, place)))
+        case ["hang", "deadlock", places]:
+            some = [_packet(whole, place) for place in places.split("+")]
+            return list(_circle(whole, some))
+        case ["fault", "memory", place, *rest]:
+            return list(_memory_fault(whole, reduction, _packet(whole, place), rest))
+        case ["fault", _, place, *_]:
+            packet = _packet(whole, place)
+            where = f"{_place(whole, packet)}: {packet.line}"
+            return [f"The engine stops at {where}", f"  {reduction.target.text}"]
+    if reduction.target.contrast:
+        return list(_race(whole, reduction))
+    return [reduction.target.text]
+
+
+def _packet(model: Model, place: str) -> Packet:
+    queue, _, number = place.partition(".")
+    return model.queues[int(queue)].packets[int(number)]
+
+
+def _place(model: Model, packet: Packet) -> str:
+    return f"{describe_queue(model, packet.queue)}, packet {packet.number}"
+
+
+def _waits(packet: Packet) -> list[Condition]:
+    return [one for record in packet.records for one in conditions(record)]
+
+
+def shown(model: Model, condition: Condition) -> str:
+    """Write a condition with the name of what is polled."""
+    whole = (1 << 8 * condition.size) - 1
+    masked = "" if condition.mask & whole == whole else f" & {condition.mask:#x}"
+    name = model.name_of(condition.address)
+    return f"'{name}'{masked} {condition.sign} {condition.reference}"
+
+
+def _stored(model: Model, condition: Condition) -> Iterator[tuple[Packet, int | None]]:
+    # Who in the whole trace stores to what is waited for.
+    end = condition.address + condition.size
+    for queue in model.queues:
+        for packet in queue.packets:
+            for record in packet.records:
+                for one in stores(record):
+                    if one.address < end and condition.address < one.address + one.size:
+                        yield packet, one.value
+
+
+def _unanswered(model: Model, reduction: Reduction, packet: Packet) -> Iterator[str]:
+    waits = _waits(packet)
+    texts = " and ".join(shown(model, one) for one in waits)
+    yield f"{_place(model, packet)} waits for {texts}, and no packet of the trace stores that."
+    for condition in waits:
+        known = sorted(_stored(model, condition), key=lambda one: (one[0].event, one[0].number))
+        if not known:
+            yield f"  Nothing in the trace ever stores to '{model.name_of(condition.address)}'."
+            continue
+        for other, value in known[-SHOWN:]:
+            text = "a value of the run" if value is None else str(value)
+            yield f"  It was stored {text} by {_place(model, other)}."
+        yield from _missing(model, condition, known[-1][0])
+
+
+def _missing(model: Model, condition: Condition, last: Packet) -> Iterator[str]:
+    # Work that carries the same number, on the queue that stored before: there the store lacks.
+    packets = model.queues[last.queue].packets[last.number + 1 :]
+    same = [
+        each
+        for each in packets
+        if any(one.reference == condition.reference for one in _waits(each))
+        or any(one.value == condition.reference for r in each.records for one in stores(r))
+    ]
+    if not same:
+        yield f"  {describe_queue(model, last.queue)} stores nothing there after that."
+        return
+    first = same[0]
+    after = next((each for each in packets if each.number > first.number and _waits(each)), None)
+    until = f" and packet {after.number}" if after is not None else ""
+    yield (
+        f"  The missing signal belongs to {describe_queue(model, last.queue)}"
+        f"{', between' if until else ', after'} packet {first.number}{until}: packet "
+        f"{first.number} ({first.line}) belongs to {condition.reference}, and what follows it "
+        f"does not store {condition.reference} to '{model.name_of(condition.address)}'."
+    )
+
+
+def _circle(model: Model, some: list[Packet]) -> Iterator[str]:
+    names = " and ".join(describe_queue(model, one.queue) for one in some)
+    yield f"{names} wait for each other: each stores what the other needs only after its own wait."
+    for one, other in zip(some, [*some[1:], some[0]], strict=True):
+        for condition in _waits(one):
+            answers = [
+                each
+                for each, value in _stored(model, condition)
+                if each.queue == other.queue
+                and each.number > other.number
+                and (value is None or condition.holds(value))
+            ]
+            behind = (
+                f"; {_place(model, answers[0])} would store it, behind the wait at packet "
+                f"{other.number}"
+                if answers
+                else ""
+            )
+            yield f"  {_place(model, one)} waits for {shown(model, condition)}{behind}."
+
+
+def _memory_fault(
+    model: Model, reduction: Reduction, packet: Packet, rest: list[str]
+) -> Iterator[str]:
+    yield f"{_place(model, packet)} touches memory that it may not: {packet.line}"
+    yield f"  {reduction.target.text}"
+    where = rest[-1] if rest else ""
+    state, _, made = where.partition("#")
+    buffer = next((one for one in model.buffers if str(one.made) == made), None)
+    if buffer is None:
+        return
+    name = model.name_of(buffer.where.start)
+    if state == "freed":
+        submissions = {
+            each.event
+            for queue in model.queues
+            for each in queue.packets
+            if buffer.freed < each.event <= packet.event
+        }
+        yield (
+            f"  It uses '{name}', which the program freed (event {buffer.freed}) "
+            f"{len(submissions)} submissions before: use after free."
+        )
+    elif state == "unmapped":
+        yield f"  '{name}' was unmapped from the GPU (event {buffer.unmapped}) before."
+    else:
+        yield f"  '{name}' is mapped, but not for this access."
+
+
+def _race(model: Model, reduction: Reduction) -> Iterator[str]:
+    yield f"The result depends on the schedule: {reduction.target.text}."
+    made = int(reduction.target.signature.partition("#")[2])
+    buffer = next(one for one in model.buffers if one.made == made)
+    packets = [
+        reduction.case.model.packet(reduction.case.items[at])
+        for at in members(reduction.best)
+        if reduction.case.items[at].kind is Kind.PACKET
+    ]
+    writers = [
+        each
+        for each in packets
+        if any(
+            one.address < buffer.where.end and buffer.where.start < one.address + one.size
+            for record in each.records
+            for one in stores(record)
+        )
+    ]
+    for each in writers:
+        others = sorted({describe_queue(model, p.queue) for p in packets if p.queue != each.queue})
+        if others:
+            yield (
+                f"  {_place(model, each)} ({each.line}) runs beside {', '.join(others)} and waits "
+                "for nothing of it: a wait is missing before it."
+            )
