@@ -67,25 +67,32 @@ def decoder(fields: Sequence[Field], words: int, unknown: int) -> Callable[[Sequ
 
 
 def encoder(fields: Sequence[Field], words: int) -> Callable[[Any], list[int]]:
-    """Return a function from an instance to its fixed dwords; misfits call `_misfit`."""
-    lines = ["def encode(self):"]
+    """Return a function from an instance to its fixed dwords; misfits call `_misfit`.
+
+    Values of one width are checked together: their bits are joined first.
+    """
+    lines = ["def encode(self):", "    mine = self.__dict__"]
     parts: list[list[str]] = [[] for _ in range(words)]
+    widths: dict[int, list[str]] = {}
     for i, field in enumerate(fields):
-        low, high = field.limits
-        lines.append(f"    v{i} = self.{field.name}")
-        test = f"not {low} <= v{i} <= {high}"
-        if field.shift:
-            test += f" or v{i} & {(1 << field.shift) - 1}"
-        lines.append(f"    if {test}: self._misfit({field.name!r})")
+        lines.append(f"    v{i} = mine[{field.name!r}]")
+        if field.signed or field.shift:
+            low, high = field.limits
+            stray = f" or v{i} & {(1 << field.shift) - 1}" if field.shift else ""
+            lines.append(f"    if not {low} <= v{i} <= {high}{stray}: self._misfit()")
+        else:
+            widths.setdefault(field.width, []).append(f"v{i}")
         value = f"(v{i} >> {field.shift})" if field.shift else f"v{i}"
         for word, bit, taken, done in _pieces(field):
             part = f"{value} >> {done}" if done else value
             if done + taken < field.width or field.signed:
                 part = f"({part}) & {(1 << taken) - 1:#x}"
             parts[word].append(f"({part}) << {bit}" if bit else f"({part})")
+    for width, values in widths.items():
+        lines.append(f"    if ({' | '.join(values)}) >> {width}: self._misfit()")
     dwords = ", ".join(" | ".join(part) or "0" for part in parts)
     lines.append(f"    words = [{dwords}]")
-    lines.append("    if self.unknown: self._restore(words)")
+    lines.append("    if mine['unknown']: self._restore(words)")
     lines.append("    return words")
     space: dict[str, Any] = {}
     exec("\n".join(lines), space)  # text made from the fields above, never from input

@@ -63,29 +63,27 @@ class Record:
         cls._encode = generate.encoder(cls.FIELDS, cls.WORDS)  # type: ignore[method-assign,assignment]
 
     _decode: ClassVar[Any]
+    # What __init__ needs: fixed defaults, fields without one, all names, fields that follow others.
+    _PLAIN: ClassVar[Mapping[str, Any]] = {}
+    _NEEDED: ClassVar[frozenset[str]] = frozenset()
+    _NAMES: ClassVar[frozenset[str]] = frozenset()
+    _LATE: ClassVar[tuple[Field, ...]] = ()
 
     def _encode(self) -> list[int]:
         raise DefinitionError("Record itself has no fields")
 
     def __init__(self, **values: Any) -> None:
-        mine, late = self.__dict__, []
-        mine["unknown"] = 0
-        for field in self.FIELDS:
-            name = field.name
-            if name in values:
-                mine[name] = values.pop(name)
-            elif field.default is None:
-                raise TypeError(f"{type(self).__name__} needs {name}")
-            elif callable(field.default):
-                late.append(field)
-            else:
-                mine[name] = field.default
+        mine = self.__dict__
+        mine.update(self._PLAIN)
+        mine.update(values)
+        if not (self._NEEDED <= values.keys() <= self._NAMES):
+            _refuse(type(self), values)
         if self.TAIL is not None:
-            mine[self.TAIL.name] = tuple(values.pop(self.TAIL.name, ()))
-        if values:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(values)}")
-        for field in late:
-            mine[field.name] = _computed(self, field)
+            name = self.TAIL.name
+            mine[name] = tuple(mine[name])
+        for field in self._LATE:
+            if field.name not in values:
+                mine[field.name] = _computed(self, field)
 
     @property
     def dwords(self) -> int:
@@ -231,15 +229,25 @@ class Record:
     def __hash__(self) -> int:
         return hash((type(self), frozenset(self.__dict__.items())))
 
-    def _misfit(self, name: str) -> None:
-        field = self.BY_NAME[name]
-        problem = field.misfit(getattr(self, name)) or "does not fit"
-        raise FieldError(type(self).__name__, name, problem)
+    def _misfit(self) -> None:
+        # A value does not fit: say which.
+        for field in self.FIELDS:
+            problem = field.misfit(getattr(self, field.name))
+            if problem is not None:
+                raise FieldError(type(self).__name__, field.name, problem)
 
     def _restore(self, words: list[int]) -> None:
         # Put back the bits that nobody named.
         for i in range(len(words)):
             words[i] |= self.unknown >> 32 * i & generate.FULL
+
+
+def _refuse(cls: type[Record], values: Mapping[str, Any]) -> None:
+    for field in cls.FIELDS:
+        if field.default is None and field.name not in values:
+            raise TypeError(f"{cls.__name__} needs {field.name}")
+    odd = ", ".join(name for name in values if name not in cls._NAMES)
+    raise TypeError(f"{cls.__name__} has no field {odd}")
 
 
 def _computed(record: Record, field: Field) -> int:
@@ -265,8 +273,22 @@ def _collect(cls: type[Record], fixed: dict[str, int]) -> None:
         )
     cls.FIELDS = tuple(fields.values())
     cls.BY_NAME = fields
+    _prepare(cls)
     for name, field in fields.items():
         setattr(cls, name, field)
+
+
+def _prepare(cls: type[Record]) -> None:
+    # Sort the fields by what __init__ has to do for them.
+    ready = [one for one in cls.FIELDS if one.default is not None and not callable(one.default)]
+    plain: dict[str, Any] = {"unknown": 0, **{field.name: field.default for field in ready}}
+    cls._NEEDED = frozenset(field.name for field in cls.FIELDS if field.default is None)
+    cls._LATE = tuple(field for field in cls.FIELDS if callable(field.default))
+    cls._NAMES = frozenset(cls.BY_NAME)
+    if cls.TAIL is not None:
+        plain[cls.TAIL.name] = ()
+        cls._NAMES |= {cls.TAIL.name}
+    cls._PLAIN = plain
 
 
 def _check(cls: type[Record]) -> None:
