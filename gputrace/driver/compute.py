@@ -34,7 +34,7 @@ KEPT_LAUNCHES = 1024  # shapes of launches whose packets are kept
 
 KERNARG = KernelDispatch.BY_NAME["kernarg_address"].lo // 8
 _PATCH = struct.Struct("<Q").pack_into
-LaunchKey = tuple[Kernel, object, object, object, int, int]
+LaunchKey = tuple[object, ...]
 
 
 @dataclass(eq=False, slots=True)
@@ -106,16 +106,19 @@ class ComputeQueue(Queue):
     def _ready(
         self, kernel: Kernel, sizes: tuple[object, ...], dynamic_lds: int, stack: int
     ) -> Prepared:
-        if any(type(one) is list for one in sizes):
+        key = (kernel, *sizes, dynamic_lds, stack)
+        try:
+            found = self._prepared.get(key)
+        except TypeError:  # lists have no hash
             sizes = tuple(tuple(one) if isinstance(one, list) else one for one in sizes)
-        grid, block, threads = sizes
-        key = (kernel, grid, block, threads, dynamic_lds, stack)
-        found = self._prepared.get(key)
+            key = (kernel, *sizes, dynamic_lds, stack)
+            found = self._prepared.get(key)
         if kernel.program.memory.freed:
             raise UsageError(f"{kernel.name}: {kernel.program!r} was freed")
         if found is None or found.odd != self.timeline.last + 1 >> 32 & 1:
             if len(self._prepared) >= KEPT_LAUNCHES:
                 self._prepared.clear()
+            grid, block, threads = sizes
             shape = geometry(grid, block, threads, dynamic_lds)  # type: ignore[arg-type]
             found = self._prepared[key] = self._make_ready(kernel, shape, stack)
         return found

@@ -90,12 +90,12 @@ class Arguments:
                 f"{self._kernel.name} takes {len(self._explicit)} arguments ({wanted}), "
                 f"found {len(values)}"
             )
-        index = 0
+        start = -1
         try:
             for (start, end, convert), value in zip(self._explicit, values, strict=True):
                 data[start:end] = convert(value)
-                index += 1
         except UsageError as problem:
+            index = [one[0] for one in self._explicit].index(start)
             raise UsageError(f"{self._kernel.name}, argument {index}: {problem}") from None
 
     def template(self, shape: Geometry, hidden: Mapping[str, int]) -> bytearray:

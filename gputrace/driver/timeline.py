@@ -56,6 +56,9 @@ class Timeline:
         Values may be promised out of order where queues wait for one another in between.
         """
         with self._lock:
+            if value is None and self._last < MAX_VALUE:
+                self._last += 1
+                return self._last
             chosen = self._last + 1 if value is None else value
             reached = self.value
             if not reached < chosen <= MAX_VALUE:

@@ -75,8 +75,11 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 _building = threading.Lock()
 
 
-@lru_cache(maxsize=1)
-def _built() -> tuple[dict[str, Callable[..., int]], object]:
+_functions: dict[str, Callable[..., int]] = {}
+_keep: list[object] = []  # engines own the code
+
+
+def _build() -> None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine()
@@ -84,16 +87,20 @@ def _built() -> tuple[dict[str, Callable[..., int]], object]:
     module.verify()
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    functions: dict[str, Callable[..., int]] = {}
+    _keep.append(engine)
     for name, (result, *arguments) in _SIGNATURES.items():
         kind = ctypes.CFUNCTYPE(result, *arguments)
-        functions[name] = kind(engine.get_function_address(name))
-    return functions, engine  # the engine owns the code
+        _functions[name] = kind(engine.get_function_address(name))
 
 
 def _function(name: str) -> Callable[..., int]:
-    with _building:
-        return _built()[0][name]
+    found = _functions.get(name)
+    if found is None:
+        with _building:
+            if name not in _functions:
+                _build()
+        found = _functions[name]
+    return found
 
 
 def fence() -> None:
