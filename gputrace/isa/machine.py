@@ -5,9 +5,10 @@ advances by a budget of wave-instructions at a time. Nothing here looks at a clo
 random source: the same launch and memory give the same result in the same order.
 """
 
+from collections.abc import Container
 from dataclasses import replace
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.families import Family, family
@@ -41,8 +42,13 @@ from gputrace.isa.numpy_engine import (
     prepare,
 )
 from gputrace.isa.semantics import trace_instruction
+from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode, NotModelled
-from gputrace.isa.waves import ENDED, RUNNING, WAITING, Group, Wave
+from gputrace.isa.waves import ENDED, PATIENCE, RUNNING, SLICE, WAITING, Group, Wave
+
+if TYPE_CHECKING:
+    from gputrace.isa.jit_engine import JitEngine
+    from gputrace.isa.jit_library import Library
 
 __all__ = [
     "Done",
@@ -62,10 +68,14 @@ __all__ = [
 ]
 
 _LONGEST = 20  # bytes of the longest instruction
-_SLICE = 4096  # wave-instructions until the next wave of the group has its turn
-_PATIENCE = 1 << 16  # wave-instructions that a group may take before another joins it
 _RESIDENT = 1024  # groups that may run side by side
+_LOOK_AGAIN = 1 << 18  # wave-instructions between two looks at a group that takes long
 _REMEMBERED = 1 << 16  # prepared instructions that a machine keeps
+_NAMING = 64  # bytes of code that tell kernels apart
+_WARM = 500  # wave-instructions of a kernel after which compiled code is looked for
+_HOT = 6000  # wave-instructions of a kernel after which it is compiled
+_LEAST_OF_WAVE = 8  # instructions that the waves of a dispatch are expected to have at least
+_OFTEN = 3  # times that code is come to before it is compiled beside the kernel's beginning
 
 
 class Machine:
@@ -79,6 +89,31 @@ class Machine:
         self.engine = engine
         self._decoders: dict[int, Decoder] = {}
         self._programs: dict[tuple[Mode, int, bytes], Program] = {}
+        self._library: Library | None = None
+        self.heat: dict[bytes, int] = {}
+        """Wave-instructions that kernels, by the bytes that they begin with, have executed."""
+
+    @property
+    def library(self) -> "Library":
+        """The compiled code; raises UsageError where this processor cannot run any."""
+        if self._library is None:
+            # LLVM is loaded only when something is to be compiled.
+            from gputrace.isa.jit_library import Library, usable
+            from gputrace.isa.jit_store import Store
+
+            if not usable():
+                raise UsageError("compiled kernels need a processor with AVX2, FMA and F16C")
+            self._library = Library(self.graph, Store())
+        return self._library
+
+    def compiles(self) -> bool:
+        """Return whether kernels may be compiled here."""
+        if self.engine == "auto" and self._library is None:
+            try:
+                return bool(self.library)
+            except UsageError:
+                self.engine = "numpy"
+        return self.engine != "numpy"
 
     def decoder(self, wave_size: int) -> Decoder:
         """Return the decoder for waves of this size."""
@@ -158,6 +193,12 @@ class Execution:
         self._turn = 0
         self._in_round = False
         self._stop_at = 0
+        self._jit: JitEngine | None = None
+        self._may_compile = machine.engine != "numpy" and checks is None
+        self._written: set[int] = set()
+        self._comings: dict[int, int] = {}
+        self._name = b""
+        self._looked = False
 
     @property
     def instructions(self) -> int:
@@ -177,24 +218,34 @@ class Execution:
         while True:
             if not self._in_round and not self._next_group():
                 self._outcome = Done()
+                self._machine.heat[self._name] = self._heat()
                 return self._outcome
-            outcome = self._round(self._groups[self._turn])
+            group = self._groups[self._turn]
+            if self._jit is None and self._may_compile and self._worth_compiling():
+                self._jit = self._begin_jit()
+            outcome = self._round(group) if self._jit is None else self._rounds(self._jit, group)
             if outcome is not None:
                 if not isinstance(outcome, Paused):
                     self._outcome = outcome
+                    self._machine.heat[self._name] = self._heat()
                 return outcome
             self._in_round = False
 
     def _refresh(self) -> None:
         if self._view.version is not None and self._view.version != self._view.memory.version:
             self._numpy.forget()
+        if self._view.version == self._view.memory.version:
+            return
         self._view.refresh()
+        self._name = self._view.fetch(self.launch.entry, _NAMING) or b""
+        if self._jit is not None:
+            self._jit.refresh()
 
     # --- order
 
     def _next_group(self) -> bool:
         self._groups = [group for group in self._groups if not group.ended]
-        slow = all(group.executed > _PATIENCE for group in self._groups)
+        slow = all(group.executed > PATIENCE for group in self._groups)
         if slow and len(self._groups) < self._most_groups():
             self._groups += [self._start_group(place) for place in islice(self._pending, 1)]
         if not self._groups:
@@ -207,24 +258,30 @@ class Execution:
         # Each wave of the group that can run has a turn; None when the round is over.
         while group.turn < len(group.waves):
             wave = group.waves[group.turn]
-            if wave.status == RUNNING:
-                if self.instructions >= self._stop_at:
-                    return Paused()
-                if group.turn_end is None:
-                    group.turn_end = self.instructions + _SLICE
-                outcome = self._run_wave(group, wave, group.turn_end)
-                if outcome is not None:
-                    return outcome
-            group.turn += 1
-            group.turn_end = None
+            if wave.status != RUNNING:
+                group.turn += 1
+                continue
+            if self.instructions >= self._stop_at:
+                return Paused()
+            if self._jit is None and self._may_compile and self._worth_compiling():
+                self._jit = self._begin_jit()
+                return self._rounds(self._jit, group)
+            if group.turn_end is None:
+                group.turn_end = self.instructions + SLICE
+            outcome = self._run_wave(group, wave, group.turn_end, ())
+            if outcome is not None:
+                return outcome
         group.turn = 0
         group.release()
         return None
 
-    def _run_wave(self, group: Group, wave: Wave, turn_end: int) -> Outcome | None:
+    def _run_wave(
+        self, group: Group, wave: Wave, turn_end: int, compiled: Container[int]
+    ) -> Outcome | None:
+        # Run a wave with numpy until its turn is over or it comes to compiled code.
         before = self.instructions
         try:
-            stop = self._numpy.run(wave, group.lds, min(turn_end, self._stop_at))
+            stop = self._numpy.run(wave, group.lds, min(turn_end, self._stop_at), compiled)
         except BadAccess as error:
             return self._fault(group, wave, error)
         except NoMeaning as error:
@@ -232,13 +289,81 @@ class Execution:
             return Unsupported(place, error.name, error.words, error.reason)
         finally:
             group.executed += self.instructions - before
+        if stop is Stop.COMPILED:
+            return None
         if stop is Stop.END:
             wave.status = ENDED
         elif stop is Stop.BARRIER:
             wave.status = WAITING
         elif self.instructions < turn_end:
             return Paused()
+        group.turn += 1
+        group.turn_end = None
         return None
+
+    # --- compiled code
+
+    def _heat(self) -> int:
+        return self._machine.heat.get(self._name, 0) + self.instructions
+
+    def _worth_compiling(self) -> bool:
+        if self._machine.engine == "jit":
+            return True
+        count, heat = self.launch.groups, self._heat()
+        waves = count[0] * count[1] * count[2] * self._waves_of_one()
+        if max(heat, waves * _LEAST_OF_WAVE) >= _HOT:
+            self._may_compile = self._machine.compiles()
+            return self._may_compile
+        if heat < _WARM or self._looked:
+            return False
+        self._looked = True
+        self._may_compile = self._machine.compiles()
+        if not self._may_compile:
+            return False
+        library, fetch = self._machine.library, self._view.fetch
+        return library.find(self._mode, fetch, self.launch.entry, make=False) is not None
+
+    def _begin_jit(self) -> "JitEngine":
+        from gputrace.isa.jit_engine import JitEngine
+
+        engine = JitEngine(self._machine.library, self._view, self._mode, self._initial)
+        engine.refresh()
+        engine.touch(self._written)
+        return engine
+
+    def _rounds(self, jit: "JitEngine", group: Group) -> Outcome | None:
+        # Rounds of one group, or of the groups after it as well; None when the round is over.
+        alone = len(self._groups) == 1
+        while True:
+            jit.attach(group, self.instructions, self._context.changes, self._stop_at, alone)
+            more = jit.allow(group) if alone else 0
+            why = jit.drive()
+            self._context.now, self._context.changes = jit.counts()
+            started = more - jit.detach(group, alone)
+            if started:
+                next(islice(self._pending, started - 1, None))
+                group.slot = 0
+            if why is Why.DONE or why is Why.ROUND:
+                return None
+            if why is Why.PAUSED:
+                return Paused()
+            wave = group.waves[group.turn]
+            if why is Why.FAULT:
+                return self._fault(group, wave, jit.fault())
+            if self._compile(jit, wave.pc):
+                continue
+            assert group.turn_end is not None
+            outcome = self._run_wave(group, wave, group.turn_end, jit.table)
+            if outcome is not None:
+                return outcome
+
+    def _compile(self, jit: "JitEngine", pc: int) -> bool:
+        # Code that is come to once is not worth it, but for the kernel itself.
+        if pc in jit.table:
+            return False
+        comings = self._comings[pc] = self._comings.get(pc, 0) + 1
+        now = self._machine.engine == "jit" or pc == self.launch.entry or comings >= _OFTEN
+        return jit.enter(pc, make=now)
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:
         place = Place(group.place, wave.number, wave.pc)
@@ -268,4 +393,9 @@ class Execution:
         code = self._view.fetch(pc, _LONGEST)
         if code is None:
             raise BadAccess(pc, "execute", 4, 0)
-        return self._machine.program(self._mode, pc, code, self._context)
+        program = self._machine.program(self._mode, pc, code, self._context)
+        if not self._written.issuperset(program.written):
+            self._written.update(program.written)
+            if self._jit is not None:
+                self._jit.touch(self._written)
+        return program

@@ -59,6 +59,8 @@ class Program:
     constants: tuple[tuple[int, Array], ...]
     steps: tuple[Step, ...]
     length: int
+    written: tuple[int, ...]
+    """The vector registers that it writes, accumulators counted on."""
 
 
 def prepare(graph: Graph, context: "Context") -> Program:
@@ -70,7 +72,8 @@ def prepare(graph: Graph, context: "Context") -> Program:
             constants.append((node.index, run(context, node)))
         else:
             steps.append(Step(run, node, tuple(arg.index for arg in node.args)))
-    return Program(tuple(constants), tuple(steps), len(graph.nodes))
+    written = tuple(_index(node) for node in graph.nodes if node.prim == "put_vector")
+    return Program(tuple(constants), tuple(steps), len(graph.nodes), written)
 
 
 class Context:

@@ -385,7 +385,13 @@ def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
 
 def _ldexp_llvm(b: Emitter, n: Node, x: str, y: str) -> str:
     a, e = b.type(n.args[0]), b.type(n.args[1])
-    return b.call(b.type(n), f"llvm.ldexp.{_suffix(a)}.{_suffix(e)}", (a, x), (e, y))
+    if n.type != F16:
+        return b.call(a, f"llvm.ldexp.{_suffix(a)}.{_suffix(e)}", (a, x), (e, y))
+    # Exact in float wherever the half is not zero; LLVM 22 has it wrong for halves.
+    wide = a.replace("half", "float")
+    x = b.inst(f"fpext {a} {x} to {wide}")
+    scaled = b.call(wide, f"llvm.ldexp.{_suffix(wide)}.{_suffix(e)}", (wide, x), (e, y))
+    return b.inst(f"fptrunc {wide} {scaled} to {a}")
 
 
 def _float_convert(b: Emitter, n: Node, x: str) -> str:

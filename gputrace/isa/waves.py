@@ -17,6 +17,11 @@ RUNNING: Final = 0
 WAITING: Final = 1
 ENDED: Final = 2
 
+SLICE: Final = 4096
+"""Wave-instructions until the next wave of the group has its turn."""
+PATIENCE: Final = 1 << 16
+"""Wave-instructions that a group may take before another joins it."""
+
 RECORD_WORDS: Final = 4
 _ALIGNMENT = 64
 
@@ -80,6 +85,8 @@ class Group:
         self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
         self.waves = [Wave(n, self.words[n], self.records[n]) for n in range(count)]
         self.executed = 0
+        self.look_at = PATIENCE
+        """Count of its instructions from which on the end of a round is looked at."""
         self.slot = 0
         """Which part of the scratch memory the group has."""
         self.turn = 0

@@ -10,7 +10,7 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
-from gputrace.isa.machine import Execution, KernelLaunch, Machine, Outcome, Range
+from gputrace.isa.machine import Execution, Fault, KernelLaunch, Machine, Outcome, Range
 
 BUILT = Path(__file__).parent.parent / "kernels" / "built"
 CODE, KERNARGS, PACKET = 0x10_0000, 0x20_0000, 0x21_0000
@@ -33,6 +33,15 @@ class Arrays:
         self._held.append((at, data, writable))
         self.version += 1
         return at
+
+    def contents(self) -> list[bytes]:
+        """Return the bytes of all arrays."""
+        return [data.tobytes() for _, data, _ in self._held]
+
+    def restore(self, contents: list[bytes]) -> None:
+        """Put back what `contents` gave."""
+        for (_, data, _), raw in zip(self._held, contents, strict=True):
+            data.view(np.uint8).reshape(-1)[:] = np.frombuffer(raw, np.uint8)
 
     def ranges(self) -> Sequence[Range]:
         """Return the arrays as ranges."""
@@ -118,5 +127,39 @@ def start(launch: KernelLaunch, memory: Arrays, engine: Any = "auto") -> Executi
 
 
 def run(launch: KernelLaunch, memory: Arrays, engine: Any = "auto") -> Outcome:
-    """Run a launch to its end, or for ten million instructions."""
+    """Run a launch to its end, or for ten million instructions.
+
+    The engine "both" runs it twice from the same memory and holds the two results together.
+    """
+    if engine == "both":
+        return run_both(launch, memory)
     return start(launch, memory, engine).run(10_000_000)
+
+
+def run_both(launch: KernelLaunch, memory: Arrays) -> Outcome:
+    """Run a launch with numpy and compiled; outcome, memory and counts must be the same."""
+    before = memory.contents()
+    first = start(launch, memory, "numpy")
+    expected, after = first.run(10_000_000), memory.contents()
+    memory.restore(before)
+    second = start(launch, memory, "jit")
+    outcome = second.run(10_000_000)
+    assert second.instructions == first.instructions
+    assert memory.contents() == after
+    assert_same_outcome(outcome, expected)
+    return outcome
+
+
+def assert_same_outcome(found: Outcome, expected: Outcome) -> None:
+    """Compare two outcomes with all registers."""
+    assert replace_registers(found) == replace_registers(expected)
+    if isinstance(found, Fault) and isinstance(expected, Fault):
+        assert np.array_equal(found.registers.scalars, expected.registers.scalars)
+        assert np.array_equal(found.registers.vectors, expected.registers.vectors)
+
+
+def replace_registers(outcome: Outcome) -> Any:
+    """Return an outcome in a form that can be compared: without its registers."""
+    if isinstance(outcome, Fault):
+        return outcome.address, outcome.access, outcome.size, outcome.lanes, outcome.place
+    return outcome

@@ -1,0 +1,207 @@
+"""Runs compiled code for one dispatch: the context, the tables, and the calls of `drive`."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gputrace.isa import jit_layout as at
+from gputrace.isa import state
+from gputrace.isa.initial import INITIAL_VECTORS, Initial
+from gputrace.isa.jit_library import Library, Loaded
+from gputrace.isa.launch import Dimensions, View
+from gputrace.isa.numpy_engine import BadAccess
+from gputrace.isa.stop import Why
+from gputrace.isa.trace import Mode
+from gputrace.isa.waves import Group, aligned
+
+_FEWEST: Final = 64  # entries of a table
+_REASONS: Final = {
+    at.DONE: Why.DONE,
+    at.PAUSED: Why.PAUSED,
+    at.MISSING: Why.MISSING,
+    at.ROUND: Why.ROUND,
+    at.FAULT: Why.FAULT,
+}
+
+
+class Table:
+    """Compiled code by program counter: a hash table that compiled code searches."""
+
+    def __init__(self) -> None:
+        self.entries: dict[int, tuple[int, int, int, int]] = {}
+        self.slots = self._empty(_FEWEST)
+
+    def _empty(self, count: int) -> NDArray[np.uint64]:
+        made: NDArray[np.uint64] = aligned(count * at.ENTRY_SLOTS, np.uint64)
+        return made.reshape(count, at.ENTRY_SLOTS)
+
+    def __contains__(self, pc: object) -> bool:
+        return pc in self.entries
+
+    def add(self, pc: int, function: int, sites: int, base: int, number: int) -> None:
+        """Enter the code for an address; an address that is there already is left alone."""
+        if pc in self.entries:
+            return
+        self.entries[pc] = function, sites, base, number
+        if 2 * len(self.entries) > len(self.slots):
+            self.slots = self._empty(2 * len(self.slots))
+            for known, entry in self.entries.items():
+                self._put(known, entry)
+        else:
+            self._put(pc, self.entries[pc])
+
+    def _put(self, pc: int, entry: tuple[int, int, int, int]) -> None:
+        place = pc >> 2 & (len(self.slots) - 1)
+        while self.slots[place, 1]:
+            place = (place + 1) & (len(self.slots) - 1)
+        self.slots[place, :5] = pc, *entry
+
+
+class JitEngine:
+    """The compiled side of one dispatch."""
+
+    def __init__(self, library: Library, view: View, mode: Mode, initial: Initial) -> None:
+        self._library, self._view, self._mode, self._initial = library, view, mode, initial
+        self._drive = library.drive(mode.wave_size)
+        self.context: NDArray[np.uint64] = aligned(at.SLOTS, np.uint64)
+        self.table = Table()
+        self._kept: list[NDArray[np.uint64]] = []
+        self._ranges: NDArray[np.uint64] = np.zeros((0, 4), np.uint64)
+        self._template: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
+        self._vectors, self._accumulators = INITIAL_VECTORS, 0
+        self.refused: set[int] = set()
+        """Addresses from which on nothing can be compiled."""
+        self._describe()
+
+    def _describe(self) -> None:
+        # What does not change during the dispatch.
+        launch, context = self._initial.launch, self.context
+        words = self._initial.place_words
+        first, count = launch.first_group, launch.groups
+        context[at.ENTRY] = launch.entry
+        for slot, word in ((at.X_AT, words.x), (at.Y_AT, words.y), (at.Z_AT, words.z)):
+            context[slot] = word & 0xFFFF_FFFF_FFFF_FFFF
+        context[at.FIRST_X], context[at.END_X] = first[0], first[0] + count[0]
+        context[at.FIRST_Y], context[at.END_Y] = first[1], first[1] + count[1]
+        context[at.LDS_SIZE] = launch.lds_bytes
+        row = state.SCALARS + state.VECTORS * launch.wave_size
+        context[at.WAVE_BYTES] = 4 * row
+        context[at.AGAIN_AT] = 4 * (
+            state.SCALARS + state.FIRST_ACCUMULATOR * launch.wave_size
+        )
+
+    def refresh(self) -> None:
+        """Take in the ranges of memory, and forget what was found in the old ones."""
+        view = self._view
+        rows = [
+            (one.gpu_address, one.gpu_address + one.size,
+             (one.host_address - one.gpu_address) & 0xFFFF_FFFF_FFFF_FFFF, one.writable)
+            for one in view.ranges
+        ]  # fmt: skip
+        self._ranges = np.array(rows, np.uint64).reshape(len(rows), 4)
+        self.context[at.RANGES] = self._ranges.ctypes.data
+        self.context[at.RANGE_COUNT] = len(rows)
+        self.table, self._kept = Table(), []
+        self.refused.clear()
+
+    # --- code
+
+    def enter(self, pc: int, make: bool) -> bool:
+        """Find or make compiled code for an address; return whether there is some now."""
+        if pc in self.table:
+            return True
+        if pc in self.refused:
+            return False
+        found = self._library.find(self._mode, self._view.fetch, pc, make)
+        if found is None:
+            if make:
+                self.refused.add(pc)
+            return False
+        self._add(pc, found)
+        return True
+
+    def _add(self, pc: int, found: Loaded) -> None:
+        about = found.about
+        sites: NDArray[np.uint64] = aligned(max(1, at.SITE_SLOTS * about.sites), np.uint64)
+        self._kept.append(sites)
+        for number, place in enumerate(about.entries):
+            self.table.add(pc + place, found.address, sites.ctypes.data, pc, number)
+        self.touch(about.written)
+
+    def touch(self, written: Iterable[int]) -> None:
+        """Count on code that writes these vector registers, accumulators counted on."""
+        for index in written:
+            if index < state.FIRST_ACCUMULATOR:
+                self._vectors = max(self._vectors, index + 1)
+            else:
+                behind = index + 1 - state.FIRST_ACCUMULATOR
+                self._accumulators = max(self._accumulators, behind)
+
+    # --- running
+
+    def attach(self, group: Group, now: int, changes: int, stop_at: int, alone: bool) -> None:
+        """Make ready to run a group from where it stands; if not alone, for one round."""
+        context, lanes = self.context, self._initial.launch.wave_size
+        context[at.EXECUTED], context[at.CHANGES] = now, changes
+        context[at.STOP_AT], context[at.PATIENCE] = stop_at, group.look_at if alone else 0
+        context[at.TABLE], context[at.TABLE_MASK] = (
+            self.table.slots.ctypes.data, len(self.table.slots) - 1,
+        )  # fmt: skip
+        context[at.RECORDS], context[at.WAVE_COUNT] = group.records.ctypes.data, len(group.waves)
+        context[at.LDS], context[at.GROUP_EXECUTED] = group.lds.ctypes.data, group.executed
+        context[at.CURRENT], context[at.IN_TURN] = group.turn, group.turn_end is not None
+        context[at.TURN_END] = group.turn_end or 0
+        context[at.X : at.Z + 1] = group.place
+        context[at.USED] = 4 * (state.SCALARS + self._vectors * lanes)
+        context[at.USED_AGAIN] = 4 * self._accumulators * lanes
+        context[at.MORE] = 0
+
+    def allow(self, group: Group) -> int:
+        """Let `drive` start the groups of the same size after this one, and return how many."""
+        more = same_size_after(self._initial, group.place)
+        self._template = self._initial.template(self._initial.size_of(group.place))
+        self.context[at.TEMPLATES] = self._template.ctypes.data
+        self.context[at.MORE] = more
+        return more
+
+    def drive(self) -> Why:
+        """Run; return why it stopped."""
+        return _REASONS[self._drive(self.context.ctypes.data)]
+
+    def counts(self) -> tuple[int, int]:
+        """Return the instructions executed and the changes made in the dispatch so far."""
+        return int(self.context[at.EXECUTED]), int(self.context[at.CHANGES])
+
+    def detach(self, group: Group, alone: bool) -> int:
+        """Write back where the group stands, which may be a later one of the same memory.
+
+        Returns how many groups `drive` could have started but has not.
+        """
+        context = self.context
+        if alone:
+            group.look_at = int(context[at.PATIENCE])
+        group.executed = int(context[at.GROUP_EXECUTED])
+        group.turn = int(context[at.CURRENT])
+        group.turn_end = int(context[at.TURN_END]) if context[at.IN_TURN] else None
+        group.place = (int(context[at.X]), int(context[at.Y]), int(context[at.Z]))
+        return int(context[at.MORE])
+
+    def fault(self) -> BadAccess:
+        """Return what the wave whose turn it is must not touch."""
+        word = int(self.context[at.FAULT_ACCESS])
+        lanes = int(self.context[at.FAULT_LANES])
+        address = int(self.context[at.FAULT_ADDRESS])
+        return BadAccess(address, at.ACCESSES[word & 0xFF], word >> 8, lanes)
+
+
+def same_size_after(initial: Initial, place: Dimensions) -> int:
+    """Return how many groups that follow a place in the order have its size for certain."""
+    launch = initial.launch
+    first, count = launch.first_group, launch.groups
+    x, y, z = (place[axis] - first[axis] for axis in range(3))
+    if launch.partial == (0, 0, 0):
+        return count[0] * count[1] * count[2] - 1 - (x + count[0] * (y + count[1] * z))
+    whole = count[0] - (launch.partial[0] != 0)
+    return max(0, whole - 1 - x)

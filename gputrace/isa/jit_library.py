@@ -1,0 +1,172 @@
+"""Compiled regions by what their code is: in this process, on disk, or made now."""
+
+import ctypes
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from gputrace.isa import jit_compile, jit_runtime
+from gputrace.isa.graph import Graph
+from gputrace.isa.jit_driver import DRIVER
+from gputrace.isa.jit_emit import RegionEmitter
+from gputrace.isa.jit_region import Item, Region, find_region
+from gputrace.isa.jit_store import Compiled, Store, sources
+from gputrace.isa.numpy_engine import NoMeaning
+from gputrace.isa.primitives import library_address
+from gputrace.isa.trace import Mode
+
+usable = jit_compile.usable
+
+Fetch = Callable[[int, int], bytes | None]
+"""Gives up to so many bytes of code at an address, None where nothing may be executed."""
+GraphOf = Callable[[Mode, int, bytes], tuple[Graph, int]]
+"""Gives what the instruction at an address does, and its bytes; raises NoMeaning."""
+
+_PREFIX = 256  # bytes of code that a stored region is looked up by
+_LONGEST = 20
+_MOST_INSTRUCTIONS = 60_000  # that one library compiles: more are left to the numpy engine
+_BIG = 2500  # instructions of a region from which on code is made fast rather than fast code
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A region in this process and the address of its function."""
+
+    about: Compiled
+    address: int
+
+
+class Library:
+    """Finds or makes compiled regions; one for each machine."""
+
+    def __init__(self, graph_of: GraphOf, store: Store) -> None:
+        self._graph_of = graph_of
+        self._store = store
+        self._known: dict[tuple[Mode, bytes], list[Loaded]] = {}
+        self._refused: set[tuple[Mode, bytes]] = set()
+        self.compiled = 0
+        """Instructions compiled so far, those from disk left out."""
+
+    def find(self, mode: Mode, fetch: Fetch, pc: int, make: bool) -> Loaded | None:
+        """Return the region that begins at an address; None when it cannot or shall not be made."""
+        prefix = fetch(pc, _PREFIX)
+        if prefix is None:
+            return None
+        key = mode, prefix
+        for known in self._known.get(key, ()):
+            if _matches(known.about, fetch, pc):
+                return known
+        name = self._name(mode, prefix)
+        stored = self._store.get(name)
+        if stored is not None and _matches(stored, fetch, pc):
+            return self._load(key, stored, mode.wave_size)
+        if not make or key in self._refused or self.compiled > _MOST_INSTRUCTIONS:
+            return None
+        made = self._make(mode, fetch, pc)
+        if made is None:
+            self._refused.add(key)
+            return None
+        self._store.put(name, made)
+        return self._load(key, made, mode.wave_size)
+
+    def drive(self, wave_size: int) -> Callable[[int], int]:
+        """Return `drive` as a function of the address of a context."""
+        address = _runtime(wave_size, self._store)["drive"]
+        made: Callable[[int], int] = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(address)
+        return made
+
+    def _name(self, mode: Mode, prefix: bytes) -> str:
+        digest = hashlib.blake2b(digest_size=24)
+        for part in (jit_compile.identity(), sources(), repr(mode).encode(), prefix):
+            digest.update(hashlib.blake2b(part).digest())
+        return digest.hexdigest()
+
+    def _load(self, key: tuple[Mode, bytes], compiled: Compiled, wave_size: int) -> Loaded:
+        known = _runtime(wave_size, self._store)
+        imports = {name: known[name] for name in compiled.imports}
+        loaded = Loaded(compiled, _loader().load(compiled.code, ("region",), imports)["region"])
+        self._known.setdefault(key, []).append(loaded)
+        return loaded
+
+    def _make(self, mode: Mode, fetch: Fetch, pc: int) -> Compiled | None:
+        def item_at(at: int) -> Item:
+            code = fetch(pc + at, _LONGEST)
+            if code is None:
+                raise NoMeaning("", (), "no code")
+            graph, size = self._graph_of(mode, at, code)
+            return Item(at, size, graph)
+
+        try:
+            region = find_region(item_at)
+        except NoMeaning:
+            return None
+        emitter = RegionEmitter(region, mode.wave_size)
+        text = emitter.module()
+        if emitter.useless:
+            return None
+        self.compiled += region.instructions
+        code = jit_compile.compile_module(text, 1 if region.instructions < _BIG else 0)
+        return Compiled(
+            spans=tuple(region.spans()),
+            digest=_digest(region.spans(), fetch, pc),
+            entries=tuple(region.entries),
+            sites=emitter.sites,
+            imports=tuple(emitter.helpers),
+            written=tuple(sorted(_written(region))),
+            instructions=region.instructions,
+            code=code,
+        )
+
+
+def _written(region: Region) -> set[int]:
+    found = set()
+    for block in region.blocks.values():
+        for item in block:
+            for node in item.graph.nodes:
+                if node.prim == "put_vector" and isinstance(node.attribute, int):
+                    found.add(node.attribute)
+    return found
+
+
+def _digest(spans: list[tuple[int, int]], fetch: Fetch, pc: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for at, size in spans:
+        digest.update(fetch(pc + at, size) or b"")
+    return digest.hexdigest()
+
+
+def _matches(compiled: Compiled, fetch: Fetch, pc: int) -> bool:
+    return _digest(list(compiled.spans), fetch, pc) == compiled.digest
+
+
+@cache
+def _loader() -> jit_compile.Loader:
+    return jit_compile.Loader()
+
+
+_RUNTIMES: dict[int, dict[str, int]] = {}
+
+
+def _runtime(wave_size: int, store: Store) -> dict[str, int]:
+    # Addresses of the helpers for this wave size, and of `drive`.
+    if wave_size not in _RUNTIMES:
+        text = jit_runtime.helpers(wave_size)
+        names = tuple(jit_runtime.names())
+        mathematics = {name: library_address(name) for name in jit_runtime.MATHEMATICS}
+        found = _stored(text, names, mathematics, store, optimise=False)
+        found |= _stored(DRIVER, ("drive",), {}, store, optimise=True)
+        _RUNTIMES[wave_size] = found | mathematics
+    return _RUNTIMES[wave_size]
+
+
+def _stored(
+    text: str, names: tuple[str, ...], imports: dict[str, int], store: Store, optimise: bool
+) -> dict[str, int]:
+    raw = hashlib.blake2b(jit_compile.identity() + text.encode(), digest_size=24)
+    kept = store.get(raw.hexdigest())
+    if kept is None:
+        code = jit_compile.compile_module(text, 2, optimise)
+        kept = Compiled((), "", (), 0, (), (), 0, code)
+        store.put(raw.hexdigest(), kept)
+    return _loader().load(kept.code, names, imports)
