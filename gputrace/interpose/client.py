@@ -20,13 +20,15 @@ from gputrace.interpose.wire import PAYLOAD_LIMIT, Gone, Kind, Message, receive,
 
 
 @dataclass(slots=True)
-class _Shared:
+class Shared:
     """A range of the program's pages that lies in the memory file."""
 
     address: int
     length: int
     offset: int
     place: int
+    stores_found: bool
+    """Whether the kernel tells which of these pages the program writes."""
     users: int = 1
 
 
@@ -35,7 +37,7 @@ class RemoteClient(Client):
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._shared: list[_Shared] = []  # by address, no two overlap
+        self._shared: list[Shared] = []  # by address, no two overlap
 
     @contextmanager
     def through(self, connection: socket.socket) -> Iterator[None]:
@@ -102,12 +104,18 @@ class RemoteClient(Client):
         offset, place = pool.take(length)
         try:
             message = Message(Kind.SHARE, address, length, offset)
-            self._ask(message, "ALLOC_MEMORY_OF_GPU", pool.fd)
+            done = self._ask(message, "ALLOC_MEMORY_OF_GPU", pool.fd)
         except (KfdError, Gone):
             pool.drop(offset, length, place)
             raise
-        self._shared.insert(at + 1, _Shared(address, length, offset, place))
+        one = Shared(address, length, offset, place, bool(done.a))
+        self._shared.insert(at + 1, one)
         return offset, place
+
+    @property
+    def shared(self) -> tuple[Shared, ...]:
+        """What is shared now, by address."""
+        return tuple(self._shared)
 
     def detach(self, pool: Pool, place: int) -> None:
         """Give pages back to the program, with what they hold now."""

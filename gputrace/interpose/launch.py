@@ -25,10 +25,11 @@ _SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
 
 @dataclass
 class Ended:
-    """How a program ended: `status` as a shell shows it, and what was refused to it, by name."""
+    """How a program ended: `status` as a shell shows it, what was refused to it, its traces."""
 
     status: int
     refused: Counter[str] = field(default_factory=Counter)
+    traces: list[Path] = field(default_factory=list)
 
 
 def find_program(name: str) -> Path:
@@ -64,12 +65,14 @@ def run(
     *,
     tell: Callable[[Notice], None],
     strict: bool = False,
+    trace: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program to its end on devices that `make` makes. Raises UsageError.
 
     `tell` gets notices as they come, in other threads. With `strict` the program is killed when
-    something is refused because it is not modelled.
+    something is refused because it is not modelled. With `trace` it is recorded into that file, on
+    the ServedKfd that `make` then makes, and each child that opens the KFD into one beside it.
     """
     program, library = find_program(command[0]), preload_library()
     with tempfile.TemporaryDirectory(prefix="gputrace-") as folder:
@@ -88,7 +91,7 @@ def run(
                 for child in children:
                     child.kill()
 
-        with Server(make, Path(folder) / "socket", notice) as server:
+        with Server(make, Path(folder) / "socket", notice, trace) as server:
             child = subprocess.Popen([str(program), *command[1:]], env=given)
             children.append(child)
             try:
@@ -97,4 +100,4 @@ def run(
                 child.kill()
                 child.wait()
                 raise
-        return Ended(status if status >= 0 else 128 - status, server.refused)
+        return Ended(status if status >= 0 else 128 - status, server.refused, server.traces)

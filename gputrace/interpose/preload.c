@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -54,6 +55,7 @@ struct file {
 static struct file files[DESCRIPTORS];
 static char tree[PATH_MAX / 2];
 static char server[sizeof(((struct sockaddr_un *)0)->sun_path)];
+static _Atomic bool recorded; /* the server wants to know of mappings and stores */
 static pthread_key_t at_thread_end;
 static uint64_t image; /* tells this program from the one that it was before exec */
 static __thread int connection = -1;
@@ -178,6 +180,40 @@ static int take_message(struct head *head, void *payload, int *descriptor)
     return 0;
 }
 
+/* ---- stores of the program, while it is recorded ---- */
+
+static int faults = -1; /* the userfaultfd, whose asynchronous write protection the server reads */
+
+static int stores_descriptor(void)
+{
+    static pthread_mutex_t once = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&once);
+    if (faults < 0) {
+        struct uffdio_api api = {.api = UFFD_API, .features = 1 << 12 | 1 << 13 | 1 << 15};
+        int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | 1 /* user mode only */);
+        int high = fd < 0 ? -1 : (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, PRIVATE_FROM);
+        if (fd >= 0)
+            raw_close(fd);
+        if (high >= 0 && (high >= DESCRIPTORS || syscall(SYS_ioctl, high, UFFDIO_API, &api))) {
+            raw_close(high);
+            high = -1;
+        }
+        if (high >= 0)
+            atomic_store(&files[high].node, PRIVATE);
+        faults = high;
+    }
+    pthread_mutex_unlock(&once);
+    return faults;
+}
+
+/* Asks the kernel to tell which pages of a range are written; says whether it will. */
+static bool find_stores(uint64_t address, uint64_t size)
+{
+    struct uffdio_register range = {.range = {address, size}, .mode = UFFDIO_REGISTER_MODE_WP};
+    int fd = stores_descriptor();
+    return fd >= 0 && !syscall(SYS_ioctl, fd, UFFDIO_REGISTER, &range);
+}
+
 /* ---- what the server asks while we wait ---- */
 
 /* Copies through the kernel, so that a wild pointer of the program is EFAULT and not a crash. */
@@ -194,8 +230,9 @@ static int copy(void *here, uint64_t there, size_t size, bool write)
 }
 
 /* Moves pages of the program into the memory file: the GPU then sees what the program sees. */
-static int share(uint64_t address, uint64_t size, uint64_t offset, int descriptor)
+static int share(const struct head *asked, int descriptor, uint64_t *found)
 {
+    uint64_t address = asked->a, size = asked->b, offset = asked->c;
     uint64_t done = 0;
     while (done < size) {
         ssize_t put = pwrite(descriptor, (void *)(uintptr_t)(address + done), size - done,
@@ -206,23 +243,28 @@ static int share(uint64_t address, uint64_t size, uint64_t offset, int descripto
             return put < 0 ? errno : EIO;
         done += (uint64_t)put;
     }
-    void *at = mmap((void *)(uintptr_t)address, size, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_FIXED, descriptor, (off_t)offset);
-    return at == MAP_FAILED ? errno : 0;
+    long at = syscall(SYS_mmap, address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                      descriptor, offset);
+    if (at == -1)
+        return errno;
+    if (atomic_load(&recorded))
+        *found = find_stores(address, size);
+    return 0;
 }
 
 static int detach(uint64_t address, uint64_t size)
 {
-    void *kept = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (kept == MAP_FAILED)
+    long kept = syscall(SYS_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                        0);
+    if (kept == -1)
         return errno;
-    int failed = copy(kept, address, size, false);
+    int failed = copy((void *)kept, address, size, false);
     if (failed) {
-        munmap(kept, size);
+        syscall(SYS_munmap, kept, size);
         return failed;
     }
-    void *at = mremap(kept, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)address);
-    return at == MAP_FAILED ? errno : 0;
+    long at = syscall(SYS_mremap, kept, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, address);
+    return at == -1 ? errno : 0;
 }
 
 static int serve(const struct head *asked, char *payload, int descriptor)
@@ -241,7 +283,7 @@ static int serve(const struct head *asked, char *payload, int descriptor)
         done.b = (uint64_t)copy(payload, asked->a, asked->size, true);
         break;
     case SHARE:
-        done.b = (uint64_t)share(asked->a, asked->b, asked->c, descriptor);
+        done.b = (uint64_t)share(asked, descriptor, &done.a);
         break;
     case DETACH:
         done.b = (uint64_t)detach(asked->a, asked->b);
@@ -309,6 +351,7 @@ static bool connected(void)
         drop_connection();
         return false;
     }
+    atomic_store(&recorded, hello.a != 0);
     return true;
 }
 
@@ -688,6 +731,95 @@ EXPORT int dup3(int from, int to, int flags)
 CONTROL(fcntl)
 CONTROL(fcntl64)
 
+/* ---- mappings, which matter while the program is recorded ---- */
+
+#define MAPPINGS 8192
+
+static struct {
+    uint64_t start, end;
+} mapped[MAPPINGS];
+static int mapped_count;
+static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void tell(uint32_t message, uint64_t a, uint64_t b, uint64_t c, void *payload, uint32_t size)
+{
+    struct head head = {.message = message, .size = size, .a = a, .b = b, .c = c};
+    int none, kept = errno;
+    if (connected())
+        ask(&head, payload, 0, &none);
+    errno = kept;
+}
+
+/* Must come before the range loses what it holds. */
+static void gone(uint64_t start, uint64_t size)
+{
+    uint64_t end = start + size;
+    for (;;) {
+        uint64_t low = 0, high = 0;
+        pthread_mutex_lock(&mapped_lock);
+        for (int i = 0; i < mapped_count && !high; i++) {
+            if (mapped[i].start < end && start < mapped[i].end) {
+                low = mapped[i].start;
+                high = mapped[i].end;
+                mapped[i] = mapped[--mapped_count];
+            }
+        }
+        pthread_mutex_unlock(&mapped_lock);
+        if (!high)
+            return;
+        tell(UNMAPPED, low, high - low, 0, NULL, 0);
+    }
+}
+
+static void came(uint64_t start, uint64_t size, int protection, struct file *file, uint64_t offset)
+{
+    size = (size + 4095) & ~UINT64_C(4095);
+    uint64_t facts[3] = {file->handle, (uint64_t)protection, 0};
+    if (protection & PROT_WRITE)
+        facts[2] = find_stores(start, size);
+    pthread_mutex_lock(&mapped_lock);
+    bool room = mapped_count < MAPPINGS;
+    if (room) {
+        mapped[mapped_count].start = start;
+        mapped[mapped_count++].end = start + size;
+    }
+    pthread_mutex_unlock(&mapped_lock);
+    tell(MAPPED, start, size, offset, facts, sizeof facts);
+}
+
+/* Allocators may call this before anything else works, so it needs nobody's help. */
+EXPORT void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    bool watched = atomic_load(&recorded);
+    if (watched && flags & MAP_FIXED)
+        gone((uintptr_t)address, size);
+    long at = syscall(SYS_mmap, address, size, protection, flags, fd, offset);
+    struct file *file = watched && at != -1 ? special(fd) : NULL;
+    if (file && (flags & MAP_TYPE) != MAP_PRIVATE)
+        came((uint64_t)at, size, protection, file, (uint64_t)offset);
+    return (void *)at;
+}
+
+EXPORT void *mmap64(void *, size_t, int, int, int, off64_t) __attribute__((alias("mmap")));
+
+EXPORT int munmap(void *address, size_t size)
+{
+    if (atomic_load(&recorded))
+        gone((uintptr_t)address, size);
+    return (int)syscall(SYS_munmap, address, size);
+}
+
+EXPORT void *mremap(void *address, size_t size, size_t wanted, int flags, ...)
+{
+    va_list list;
+    va_start(list, flags);
+    void *target = va_arg(list, void *);
+    va_end(list);
+    if (atomic_load(&recorded))
+        gone((uintptr_t)address, size);
+    return (void *)syscall(SYS_mremap, address, size, wanted, flags, target);
+}
+
 /* ---- ioctl ---- */
 
 static int ask_ioctl(struct file *file, unsigned long request, void *argument)
@@ -757,7 +889,8 @@ EXPORT PLAIN void *gputrace_lookup(void *handle, const char *name)
         OURS(readlink),   OURS(realpath), OURS(stat),    OURS(lstat),    OURS(fstat),
         OURS(stat64),     OURS(lstat64),  OURS(fstat64), OURS(fstatat),  OURS(fstatat64),
         OURS(statx),      OURS(close),    OURS(dup),     OURS(dup2),     OURS(dup3),
-        OURS(fcntl),      OURS(fcntl64),  OURS(ioctl),   OURS(readlinkat)};
+        OURS(fcntl),      OURS(fcntl64),  OURS(ioctl),   OURS(readlinkat),
+        OURS(mmap),       OURS(mmap64),   OURS(munmap),  OURS(mremap)};
     if (!gputrace_real_dlsym)
         find_dlsym();
     if (handle == RTLD_NEXT)
@@ -820,6 +953,8 @@ static void in_child(void)
             raw_close(fd);
         }
     connection = -1;
+    faults = -1;
+    mapped_count = 0;
 }
 
 static void setting(const char *name, char *room, size_t size)

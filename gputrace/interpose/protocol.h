@@ -15,16 +15,20 @@ enum node { NODE_NONE = 0, NODE_KFD = 1, NODE_RENDER = 2 };
 
 enum message {
     /* Asked by the library; each is answered by ANSWER, after any number of the server's own. */
-    HELLO = 1, /* a: version, b: process, c: a number of this image: exec makes another */
+    HELLO = 1, /* a: version, b: process, c: a number of this image: exec makes another;
+                  the answer's a: 1 when the program is recorded */
     OPEN = 2,  /* a: node, b: minor; the answer carries a descriptor, a: handle */
     CLOSE = 3, /* a: handle */
     IOCTL = 4, /* a: handle, b: request, c: address of the argument; payload: the argument */
+    MAPPED = 5, /* a: address, b: bytes, c: offset in the file; payload: handle, PROT_*, and whether
+                   stores to it can be found, 8 bytes each. Sent while a program is recorded */
+    UNMAPPED = 6, /* a: address, b: bytes: about to be unmapped, or mapped over */
 
     /* Asked by the server while the library waits; each is answered by DONE. */
     READ = 16,   /* a: address, b: bytes; the answer's payload holds them */
     WRITE = 17,  /* a: address; payload: the bytes */
     SHARE = 18,  /* a: address, b: bytes, c: offset in the descriptor that comes along: move the
-                    pages there and map them shared */
+                    pages there and map them shared; the answer's a: stores can be found */
     DETACH = 19, /* a: address, b: bytes: make the pages the process's own again */
     FIND = 20,   /* a: descriptor; the answer's a: handle of what it is, 0 for none of ours */
 

@@ -17,14 +17,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from errno import EBADF, EINVAL, ENODEV, ENOTTY
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from gputrace.bits import Record
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
+from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import DecodeError, FieldError, KfdError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import PROCESS_DOORBELL_BYTES, MmapType
 from gputrace.interpose.client import RemoteClient
+from gputrace.interpose.recording import Recording
 from gputrace.interpose.wire import VERSION, Gone, Kind, Message, Node, receive, send
 
 Maker = Callable[[Client], EmulatedKfd]
@@ -43,6 +46,14 @@ class Notice:
     text: str
 
 
+class Opened(NamedTuple):
+    """What a handle stands for: the node, the device's own descriptor of it, its minor."""
+
+    node: Node
+    descriptor: int
+    minor: int
+
+
 @dataclass(eq=False)
 class Session:
     """One program: its device, what it has open, and the memory behind its connections."""
@@ -53,13 +64,19 @@ class Session:
     kfd: EmulatedKfd
     ended: int
     """Descriptor that becomes readable when the process ends."""
-    opened: dict[int, tuple[Node, int]] = field(default_factory=dict)
-    """Handle: the node, and the device's own descriptor of it."""
+    recording: Recording | None = None
+    opened: dict[int, Opened] = field(default_factory=dict)
+    """What the program has open, by handle."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     started: bool = False
     closed: bool = False
     faults: int = 0
     """How many of the device's faults have been told."""
+
+    @property
+    def calls(self) -> EmulatedKfd | Recording:
+        """What answers the program's calls."""
+        return self.recording or self.kfd
 
 
 class Server:
@@ -67,11 +84,21 @@ class Server:
 
     `make` makes the device of a program. The folder of `path` must be closed to other users, and
     only processes of this user are answered. `tell` is called with each thing that is refused
-    because it is not modelled, once, and with each fault. Use it as a context manager.
+    because it is not modelled, once, and with each fault. With `trace` programs are recorded: the
+    first into this file, further ones into files beside it; `make` makes ServedKfds then. Use it
+    as a context manager.
     """
 
-    def __init__(self, make: Maker, path: Path, tell: Callable[[Notice], None]) -> None:
-        self._make, self._path, self._tell = make, path, tell
+    def __init__(
+        self,
+        make: Maker,
+        path: Path,
+        tell: Callable[[Notice], None],
+        trace: Path | None = None,
+    ) -> None:
+        self._make, self._path, self._tell, self._trace = make, path, tell, trace
+        self.traces: list[Path] = []
+        """The files that programs were recorded into."""
         self._sessions: dict[int, Session] = {}
         self._handles = 0
         self._lock = threading.Lock()
@@ -85,11 +112,13 @@ class Server:
     def __enter__(self) -> "Server":
         self._listener.bind(str(self._path))
         self._listener.listen(64)
-        for work, name in ((self._accept, "accept"), (self._pump, "engines")):
-            thread = threading.Thread(target=work, name=f"gputrace-{name}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._start(self._accept)
         return self
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
@@ -103,8 +132,9 @@ class Server:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
-        for session in list(self._sessions.values()):
-            self._end(session)
+        with self._lock:
+            for session in list(self._sessions.values()):
+                self._end(session)
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -122,8 +152,7 @@ class Server:
                 continue
             with self._lock:
                 self._connections.add(connection)
-            arguments = (connection, process)
-            threading.Thread(target=self._serve, args=arguments, daemon=True).start()
+            self._start(self._serve, connection, process)
 
     def _serve(self, connection: socket.socket, process: int) -> None:
         try:
@@ -132,7 +161,7 @@ class Server:
                 send(connection, Message(Kind.ANSWER, b=EINVAL))
                 return
             session = self._session(process, hello.c)
-            send(connection, Message(Kind.ANSWER))
+            send(connection, Message(Kind.ANSWER, a=int(self._trace is not None)))
             while True:
                 self._answer(session, connection, receive(connection))
         except (Gone, DecodeError, OSError):
@@ -162,6 +191,8 @@ class Server:
         if session.started:
             self._look(session)
             self._refused.update(session.kfd.refused)
+            if session.recording is not None:
+                session.recording.end()
             session.kfd.close()
         os.close(session.ended)
         self._sessions.pop(session.process, None)
@@ -195,6 +226,9 @@ class Server:
             elif asked.kind is Kind.IOCTL:
                 with session.client.through(connection):
                     reply = self._ioctl(session, asked)
+            elif asked.kind in (Kind.MAPPED, Kind.UNMAPPED) and session.recording is not None:
+                _note_mapping(session, session.recording, asked)
+                reply = Message(Kind.ANSWER)
             else:
                 raise Gone(f"the library asks {asked.kind.name}")
         except KfdError as error:
@@ -211,29 +245,36 @@ class Server:
         node = Node(asked.a)
         with session.lock:
             if not session.started:
-                session.kfd.open()
-                session.started = True
-            own = session.kfd.open_render(asked.b) if node is Node.RENDER else 0
+                self._begin(session)
+            own = session.calls.open_render(asked.b) if node is Node.RENDER else 0
             with self._lock:
                 self._handles += 1
                 handle = self._handles
-            session.opened[handle] = node, own
+            session.opened[handle] = Opened(node, own, asked.b)
         return Message(Kind.ANSWER, handle), session.kfd.memory_file
+
+    def _begin(self, session: Session) -> None:
+        # A program is recorded from its first open on: one that opens nothing leaves no file.
+        if self._trace is not None:
+            assert isinstance(session.kfd, ServedKfd)
+            with self._lock:
+                number = len(self.traces) + 1
+                name = self._trace.stem + (f"-{number}" if number > 1 else "")
+                path = self._trace.with_name(f"{name}.gtrace")
+                self.traces.append(path)
+            session.recording = Recording(path, session.process, session.kfd, session.client)
+        session.calls.open()
+        session.started = True
+        self._start(self._pump, session)
 
     def _ioctl(self, session: Session, asked: Message) -> Message:
         with session.lock:
             found = session.opened.get(asked.a)
         if found is None:
             raise KfdError("ioctl", EBADF, {"handle": asked.a}, "it is not open")
-        node, own = found
-        if node is Node.RENDER:
-            minor = next(
-                gpu.render_minor
-                for gpu in session.kfd.topology.gpus
-                if session.kfd.open_render(gpu.render_minor) == own
-            )
+        if found.node is Node.RENDER:
             data = bytearray(asked.payload)
-            session.kfd.render_ioctl(minor, asked.b, data)
+            session.calls.render_ioctl(found.minor, asked.b, data)
             return Message(Kind.ANSWER, payload=bytes(data))
         return Message(Kind.ANSWER, payload=self._kfd_ioctl(session, asked))
 
@@ -250,7 +291,7 @@ class Server:
         record = entry.record.from_bytes(asked.payload[:size].ljust(size, b"\0"))
         tail = bytearray(asked.payload[size:]) if entry.record is ioctl.Svm else None
         record = self._own_descriptors(session, record, entry.name)
-        answer = session.kfd.ioctl(record, tail)
+        answer = session.calls.ioctl(record, tail)
         answer = _file_offsets(session.kfd, answer)
         made = answer.to_bytes() + bytes(tail or b"")
         return made[: ioctl.request_size(asked.b)]
@@ -262,39 +303,44 @@ class Server:
                 continue
             handle = session.client.find(getattr(record, one.name), name)
             with session.lock:
-                _, changes[one.name] = session.opened.get(handle, (None, 0xFFFF_FFFF))
+                known = session.opened.get(handle)
+            changes[one.name] = 0xFFFF_FFFF if known is None else known.descriptor
         return record.replace(**changes) if changes else record
 
     # --- engines ----------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _pump(self, session: Session) -> None:
         idle, pause = 0, _SHORTEST
-        while not self._stopping.is_set():
-            worked = False
-            sessions = list(self._sessions.values())
-            for session in sessions:
-                if session.started and not session.closed and session.kfd.pump():
-                    worked = True
-                    self._look(session)
-            if worked:
+        engines = session.recording or session.kfd
+        while not self._stopping.is_set() and not session.closed:
+            if engines.pump():
+                self._look(session)
                 idle, pause = 0, _SHORTEST
                 continue
             idle += 1
-            if idle > _BUSY_ROUNDS:
-                self._reap(sessions)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST)
-            else:
+            if idle <= _BUSY_ROUNDS:
                 time.sleep(0)
-
-    def _reap(self, sessions: list[Session]) -> None:
-        if not sessions:
-            return
-        ready, _, _ = select.select([session.ended for session in sessions], [], [], 0)
-        with self._lock:
-            for session in sessions:
-                if session.ended in ready:
+                continue
+            if select.select([session.ended], [], [], pause)[0]:
+                with self._lock:
                     self._end(session)
+                return
+            pause = min(2 * pause, _LONGEST)
+
+
+def _note_mapping(session: Session, recording: Recording, asked: Message) -> None:
+    if asked.kind is Kind.UNMAPPED:
+        recording.unmapped(asked.a)
+        return
+    if len(asked.payload) != 24:
+        raise Gone("a mapping without its facts")
+    handle, protection, found = struct.unpack("<3Q", asked.payload)
+    with session.lock:
+        known = session.opened.get(handle)
+    if known is None:
+        raise KfdError("mmap", EBADF, {"handle": handle}, "it is not open")
+    node: Literal["kfd"] | int = "kfd" if known.node is Node.KFD else known.descriptor
+    recording.mapped(node, asked.a, asked.b, asked.c, protection, bool(found))
 
 
 def _file_offsets(kfd: EmulatedKfd, answer: Record) -> Record:

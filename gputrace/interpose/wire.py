@@ -20,12 +20,14 @@ _MASK = (1 << 64) - 1
 
 
 class Kind(IntEnum):
-    """What a message says; 1 to 4 ask the server, 16 to 20 the library, the others answer."""
+    """What a message says; 1 to 6 ask the server, 16 to 20 the library, the others answer."""
 
     HELLO = 1
     OPEN = 2
     CLOSE = 3
     IOCTL = 4
+    MAPPED = 5
+    UNMAPPED = 6
     READ = 16
     WRITE = 17
     SHARE = 18

@@ -1,0 +1,152 @@
+"""Record a program in another process: calls, mappings, stores and doorbells, into one trace."""
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from gputrace.capture.pointers import read_pointed
+from gputrace.capture.recorder import Recorder
+from gputrace.capture.session import header_of
+from gputrace.devices.emulated.served import ServedKfd
+from gputrace.errors import KfdError
+from gputrace.formats.ioctl import WaitEvents
+from gputrace.interpose.client import RemoteClient, Shared
+from gputrace.interpose.tracker import RemoteTracker
+from gputrace.kfd.port import Mapping, Protection, R
+from gputrace.trace.events import ClockReads, Outcome
+from gputrace.trace.writer import TraceWriter
+
+MOST_READS = 4096
+"""Clock values in one event of the trace."""
+
+
+class Recording:
+    """The trace of one program; every method is called in the order in which things happen."""
+
+    def __init__(self, path: Path, process: int, kfd: ServedKfd, client: RemoteClient) -> None:
+        self.path = path
+        self._kfd, self._client = kfd, client
+        # No order of steps can be replayed: the program's stores come at any time between them.
+        self._writer = TraceWriter(path, replace(header_of(kfd), scheduler=""))
+        self._tracker = RemoteTracker(process)
+        self._recorder = Recorder(kfd, self._writer, tracker=self._tracker, read=self._read)
+        self._mappings: dict[int, Mapping] = {}
+        self._own: dict[int, Shared] = {}  # the program's pages that are watched
+
+    def _read(self, address: int, size: int) -> bytes:
+        # The device answers a wild pointer itself; here it is only not written down.
+        with suppress(KfdError):
+            return self._client.read(address, size, "record")
+        return b""
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the device."""
+        self._recorder.open()
+
+    def open_render(self, minor: int) -> int:
+        """Open a render node."""
+        return self._recorder.open_render(minor)
+
+    def ioctl(self, record: R, tail: bytearray | None = None) -> R:
+        """Answer a call. A wait lasts as long as it may: nothing is held meanwhile."""
+        if isinstance(record, WaitEvents):
+            return self._wait(record)
+        answer = self._recorder.ioctl(record, tail)
+        self._watch_own()
+        return answer
+
+    def _wait(self, record: R) -> R:
+        pointed = read_pointed(record, "r", self._read)
+        try:
+            answer = self._kfd.ioctl(record)
+        except KfdError as error:
+            self._recorder.answered(record, record, pointed, failure=error)
+            raise
+        self._recorder.answered(record, answer, pointed)
+        return answer
+
+    def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
+        """Answer a call on a render node."""
+        self._recorder.render_ioctl(minor, request, data)
+
+    # --- memory -----------------------------------------------------------------------------------
+
+    def mapped(
+        self, node: Literal["kfd"] | int, address: int, size: int, offset: int,
+        protection: int, stores_found: bool,
+    ) -> None:  # fmt: skip
+        """Take a mapping that the program has made."""
+        if not stores_found:
+            self._tracker.unregistered(address)
+        self._mappings[address] = self._recorder.map(
+            fd=node,
+            offset=self._kfd.kernel_offset(node, offset),
+            size=size,
+            address=address,
+            protection=Protection(protection & 3),
+        )
+
+    def unmapped(self, address: int) -> None:
+        """Take note that a mapping is about to go."""
+        mapping = self._mappings.pop(address, None)
+        if mapping is not None:
+            self._recorder.unmap(mapping)
+
+    def _watch_own(self) -> None:
+        shared = {one.address: one for one in self._client.shared}
+        for address, one in list(self._own.items()):
+            if shared.get(address) is not one:
+                del self._own[address]
+                self._recorder.forget(address, one.length)
+        for address, one in shared.items():
+            if address not in self._own:
+                self._own[address] = one
+                if not one.stores_found:
+                    self._tracker.unregistered(address)
+                place = self._kfd.shared(address, one.offset, one.length)
+                self._recorder.watch(address, one.length, place)
+
+    # --- engines ----------------------------------------------------------------------------------
+
+    def pump(self) -> bool:
+        """Write down what was rung, then let the engines work; return whether anything happened."""
+        rung = self._kfd.rung()
+        for address, value in rung:
+            self._recorder.doorbell(address, value)
+        if not rung and self._kfd.quiet and not self._kfd.stalls():
+            return False
+        worked = self._recorder.idle().name == "ADVANCED"
+        for queue, values in self._kfd.clock_reads().items():
+            for at in range(0, len(values), MOST_READS):
+                self._writer.append(ClockReads(queue, tuple(values[at : at + MOST_READS])))
+        return worked or bool(rung)
+
+    def end(self) -> None:
+        """Close device and trace; what the program rang last is in it."""
+        self._tracker.ended = True
+        for address, value in self._kfd.rung():
+            self._recorder.doorbell(address, value)
+        outcome = self._outcome()
+        self._recorder.close()
+        self._writer.close(outcome)
+
+    def _outcome(self) -> Outcome:
+        faults, stalls = self._kfd.faults(), self._kfd.stalls()
+        if faults:
+            first = faults[0]
+            return Outcome(
+                "fault", first.text, queue=first.queue, packet=first.packet,
+                address=-1 if first.address is None else first.address,
+                access=first.access or "", kernel=first.kernel or "",
+                wave=-1 if first.wave is None else first.wave,
+            )  # fmt: skip
+        if stalls:
+            one = stalls[0]
+            text = "; ".join(f"queue {stall.queue}: {stall.text}" for stall in stalls)
+            address = -1 if one.address is None else one.address
+            return Outcome("hang", text, queue=one.queue, packet=one.packet, address=address)
+        return Outcome("ended")
+
