@@ -7,10 +7,11 @@ them.
 """
 
 from array import array
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import Literal, NamedTuple
 
 from gputrace.devices.emulated.device import EmulatedKfd
+from gputrace.devices.emulated.history import KEPT, Written
 from gputrace.devices.emulated.process import Gpu, Process
 from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import (
@@ -23,8 +24,22 @@ from gputrace.formats.ioctl import (
 from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Mapping, Progress, Protection, R
+from gputrace.kfd.tracking import Span
 
 _DOORBELLS = PROCESS_DOORBELL_BYTES // 8
+
+
+class _Log(deque[Written]):
+    """The history's log, which also keeps what is new for somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__(maxlen=KEPT)
+        self.news: list[Written] = []
+
+    def append(self, item: Written) -> None:
+        """Take one more write."""
+        super().append(item)
+        self.news.append(item)
 
 
 class Rung(NamedTuple):
@@ -43,6 +58,7 @@ class ServedKfd(EmulatedKfd):
         """Open the device; its engines look at doorbells of their own from here on."""
         super().open()
         process = self._opened("open")
+        self._log = process.history.log = _Log()
         self._pages = {}
         for gpu in process.gpus:
             self._pages[gpu.gpu_id] = gpu.doorbells
@@ -131,6 +147,25 @@ class ServedKfd(EmulatedKfd):
             if self._writes is not None:
                 self._writes.mapped(address, offset, length)
             return _alias(process, offset, length)
+
+    def packet_writes(self) -> list[Span]:
+        """Return what packets wrote since the last call, as the program maps it.
+
+        Read pointers are among it; what kernels wrote is not.
+        """
+        with self._lock:
+            process = self._opened("packet writes")
+            news, self._log.news = self._log.news, []
+            wanted = [(address, size, place[0]) for address, size, place, _ in news if size]
+            for queue in process.queues.values():
+                wanted.append((queue.hardware.read_pointer, 8, queue.hardware.device))
+            found = []
+            for address, size, device in dict.fromkeys(wanted):
+                span = process.gpus[device].space.find(address)
+                if span is not None and self._writes is not None:
+                    offset = span.buffer.offset + address - span.start
+                    found += self._writes.of_client(offset, size)
+            return found
 
     def kernel_offset(self, node: Literal["kfd"] | int, offset: int) -> int:
         """Return the offset that a real /dev/kfd would have had the program map."""
