@@ -11,6 +11,8 @@ from typing import Any
 from gputrace.bits.field import Field
 
 FULL = 0xFFFFFFFF
+_MANY = 6  # small fields from which on a decoder remembers
+_REMEMBERED = 1024  # combinations that it remembers
 
 
 def _pieces(field: Field) -> list[tuple[int, int, int, int]]:
@@ -44,19 +46,51 @@ def _read(field: Field, number: int) -> str:
     return text if field.kind is int else f"k{number}({text})"
 
 
-def decoder(fields: Sequence[Field], words: int, unknown: int) -> Callable[[Sequence[int]], Any]:
-    """Return a function from at least `words` dwords to the attributes of an instance."""
-    names = ", ".join(f"w{i}" for i in range(words))
-    lines = ["def decode(words):", f"    {names}, = words"]
+def _strays(words: int, unknown: int) -> str:
     stray = []
     for word in range(words):
         mask = unknown >> 32 * word & FULL
         if mask:
             stray.append(f"(w{word} & {mask:#x}) << {32 * word}")
-    values = [f"{field.name!r}: {_read(field, i)}" for i, field in enumerate(fields)]
-    values.append(f"'unknown': {' | '.join(stray) or '0'}")
-    lines.append(f"    return {{{', '.join(values)}}}")
-    space: dict[str, Any] = {}
+    return " | ".join(stray) or "0"
+
+
+def _is_whole(field: Field) -> bool:
+    # Whether nothing else lies in the field's dwords and they are its value as they are.
+    return field.width % 32 == 0 and field.lo % 32 == 0 and field.kind is int
+
+
+def decoder(fields: Sequence[Field], words: int, unknown: int) -> Callable[[Sequence[int]], Any]:
+    """Return a function from at least `words` dwords to the attributes of an instance.
+
+    Packets of a stream differ in addresses and values, hardly in their control bits: what the
+    dwords of many small fields mean is remembered.
+    """
+    small = [field for field in fields if not _is_whole(field)]
+    packed = sorted({piece[0] for field in small for piece in _pieces(field)}
+                    | {word for word in range(words) if unknown >> 32 * word & FULL})  # fmt: skip
+    remembers = len(small) >= _MANY
+    names = ", ".join(f"w{i}" for i in range(words))
+    pairs = {id(f): f"{f.name!r}: {_read(f, i)}" for i, f in enumerate(fields)}
+    stray = f"'unknown': {_strays(words, unknown)}"
+    lines = ["def decode(words):", f"    {names}, = words"]
+    if not remembers:
+        lines.append(f"    return {{{', '.join([*pairs.values(), stray])}}}")
+    else:
+        key = ", ".join(f"w{word}" for word in packed)
+        meaning = ", ".join([*(pairs[id(field)] for field in small), stray])
+        lines += [
+            f"    known = seen.get(({key},))",
+            "    if known is None:",
+            f"        if len(seen) >= {_REMEMBERED}: seen.clear()",
+            f"        known = seen[{key},] = {{{meaning}}}",
+            "    mine = known.copy()",
+        ]
+        for i, field in enumerate(fields):
+            if _is_whole(field):
+                lines.append(f"    mine[{field.name!r}] = {_read(field, i)}")
+        lines.append("    return mine")
+    space: dict[str, Any] = {"seen": {}}
     for i, field in enumerate(fields):
         if issubclass(field.kind, IntEnum):
             space[f"k{i}"] = field.kind._value2member_map_.get

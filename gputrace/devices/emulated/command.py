@@ -17,6 +17,7 @@ from gputrace.devices.emulated.effects import (
     Condition,
     Copy,
     Drain,
+    Effect,
     Engine,
     EngineStop,
     Fill,
@@ -87,7 +88,7 @@ class CommandProcessor:
 
     def ring(self) -> Engine:
         """Execute a ring of packets, for ever."""
-        layout_of, quiet, handlers = self.dialect.layout, self._QUIET, self._EXECUTE
+        layout_of, single = self.dialect.layout, self._SINGLE
         done = Next(0)
         while True:
             words = yield done
@@ -96,22 +97,21 @@ class CommandProcessor:
                 words = yield More(size)
             packet = layout.decode(words, 0, size)
             kind = type(packet)
-            if kind is not pm4.Nop:
-                check(packet)
-            done.consumed = size
-            if kind in quiet:
-                quiet[kind](self, packet)
+            if kind in single:
+                if kind is not pm4.Nop:
+                    check(packet)
+                effect = single[kind](self, packet)
+                if effect is not None:
+                    yield effect
+                done.consumed = size
                 continue
-            execute = handlers.get(kind)
-            if execute is None:
-                raise refuse(packet.VENDOR_NAME)
-            skip = yield from execute(self, packet)
+            skip = yield from self._execute(packet, 0)
             if skip:
                 yield More(size + skip)
-                done.consumed = size + skip
+            done.consumed = size + skip
 
-    def buffer(self, address: int, count: int, depth: int = 0) -> Engine:
-        """Execute an indirect buffer of `count` dwords."""
+    def buffer(self, address: int, count: int, depth: int = 1) -> Engine:
+        """Execute an indirect buffer of `count` dwords; the ring has depth 0."""
         while count:
             words = yield Words(aligned(address, 4, "INDIRECT_BUFFER"), count)
             chained = yield from self._stream(address, words, depth)
@@ -141,25 +141,30 @@ class CommandProcessor:
                 self._checked(packet)
                 return packet
             elif self._selected:
-                at += (yield from self._execute(packet, depth)) or 0
+                at += yield from self._execute(packet, depth)
         self._selected = everywhere
         return None
 
     def _execute(self, packet: pm4.Packet, depth: int) -> Any:
+        # Returns how many dwords after the packet are skipped.
         kind = type(packet)
         if kind is not pm4.Nop:
             check(packet)
-        if kind in self._QUIET:
-            self._QUIET[kind](self, packet)
+        if kind in self._SINGLE:
+            effect = self._SINGLE[kind](self, packet)
+            if effect is not None:
+                yield effect
             return 0
         if isinstance(packet, pm4.IndirectBuffer):
-            if depth:
+            if depth > 1:
                 raise refuse("INDIRECT_BUFFER in a nested indirect buffer")
-            return (yield from self._indirect(packet, depth + 1))
+            self._checked(packet)
+            yield from self.buffer(packet.address, packet.dwords_there, depth + 1)
+            return 0
         execute = self._EXECUTE.get(kind)
         if execute is None:
             raise refuse(packet.VENDOR_NAME)
-        return (yield from execute(self, packet))
+        return (yield from execute(self, packet)) or 0
 
     # --- flow ----------------------------------------------------------------------------------
 
@@ -172,29 +177,23 @@ class CommandProcessor:
             raise EngineStop("INDIRECT_BUFFER without its valid bit", packet.address)
         check(packet)
 
-    def _indirect(self, packet: pm4.IndirectBuffer, depth: int = 0) -> Any:
-        self._checked(packet)
-        yield from self.buffer(packet.address, packet.dwords_there, depth)
-        return 0
-
     def _conditional(self, packet: pm4.CondExec) -> Any:
         value = yield Load(aligned(packet.address, 4, "COND_EXEC"), 4)
         return 0 if value else packet.exec_count
 
-    def _wait(self, packet: pm4.WaitRegMem | pm4.WaitRegMem64) -> Any:
+    def _wait(self, packet: pm4.WaitRegMem | pm4.WaitRegMem64) -> Effect | None:
         size = 8 if isinstance(packet, pm4.WaitRegMem64) else 4
         known(WaitOperation, packet.operation, "WAIT_REG_MEM operation")
         known(WaitSpace, packet.space, "WAIT_REG_MEM space")
         function = known(Compare, packet.function, "WAIT_REG_MEM function")
         if packet.polls_memory:
             address = aligned(packet.address, size, "WAIT_REG_MEM")
-            yield Wait((Condition(address, size, function, packet.reference, packet.mask),))
-            return 0
+            return Wait((Condition(address, size, function, packet.reference, packet.mask),))
         register = self._written_first(packet)
         value = self._poll(register) & packet.mask
         if not function.holds(value, packet.reference):
-            yield Never(f"register {register:#x} is {value:#x} and nobody will write it")
-        return 0
+            return Never(f"register {register:#x} is {value:#x} and nobody will write it")
+        return None
 
     def _written_first(self, packet: pm4.WaitRegMem | pm4.WaitRegMem64) -> int:
         # The register that is polled, after the write that some forms of the packet make.
@@ -245,12 +244,10 @@ class CommandProcessor:
             for state in self._chosen():
                 state[number] = value
 
-    def _dispatch(self, packet: pm4.DispatchDirect) -> Any:
+    def _dispatch(self, packet: pm4.DispatchDirect) -> Effect | None:
         size = packet.dim_x, packet.dim_y, packet.dim_z
         launch = self.dispatcher.from_registers(self._chosen(), size, packet.initiator)
-        if launch is not None:
-            yield Launch(launch)
-        return 0
+        return None if launch is None else Launch(launch)
 
     def _dispatch_indirect(self, packet: pm4.DispatchIndirect) -> Any:
         size = []
@@ -265,21 +262,19 @@ class CommandProcessor:
 
     # --- memory --------------------------------------------------------------------------------
 
-    def _write_data(self, packet: pm4.WriteData | pm4.WriteDataGfx12) -> Any:
+    def _write_data(self, packet: pm4.WriteData | pm4.WriteDataGfx12) -> Effect | None:
         to, data = packet.dst_sel, packet.data
         if to in _MEMORY:
             address = aligned(packet.address, 4, "WRITE_DATA")
             if packet.one_address:
                 data = data[-1:]
             if len(data) == 1:
-                yield Store(address, 4, data[0])
-            elif data:
-                yield StoreBytes(address, pack(f"<{len(data)}I", *data))
-        elif to == WriteTo.REGISTER:
-            self._write_registers(packet.address, data)
-        else:
+                return Store(address, 4, data[0])
+            return StoreBytes(address, pack(f"<{len(data)}I", *data)) if data else None
+        if to != WriteTo.REGISTER:
             raise refuse(f"WRITE_DATA to {shown(to)}")
-        return 0
+        self._write_registers(packet.address, data)
+        return None
 
     def _cond_write(self, packet: pm4.CondWrite) -> Any:
         function = known(Compare, packet.function, "COND_WRITE function")
@@ -321,21 +316,19 @@ class CommandProcessor:
             raise refuse(f"COPY_DATA of {size} bytes to {shown(to)}")
         return 0
 
-    def _dma(self, packet: pm4.DmaData) -> Any:
+    def _dma(self, packet: pm4.DmaData) -> Effect | None:
         if packet.sas or packet.das or packet.saic or packet.daic:
             raise refuse("DMA_DATA with registers or a fixed address")
         if packet.dst_sel == DmaTo.NOWHERE:
-            return 0
+            return None
         if packet.dst_sel not in (DmaTo.ADDRESS, DmaTo.L2):
             raise refuse(f"DMA_DATA to {shown(packet.dst_sel)}")
         if packet.src_sel == DmaFrom.DATA:
             pattern = (packet.source & 0xFFFF_FFFF).to_bytes(4, "little")
-            yield Fill(packet.destination, packet.byte_count, pattern)
-        elif packet.src_sel in (DmaFrom.ADDRESS, DmaFrom.L2):
-            yield Copy(packet.source, packet.destination, packet.byte_count)
-        else:
-            raise refuse(f"DMA_DATA from {shown(packet.src_sel)}")
-        return 0
+            return Fill(packet.destination, packet.byte_count, pattern)
+        if packet.src_sel in (DmaFrom.ADDRESS, DmaFrom.L2):
+            return Copy(packet.source, packet.destination, packet.byte_count)
+        raise refuse(f"DMA_DATA from {shown(packet.src_sel)}")
 
     def _atomic(self, packet: pm4.AtomicMem) -> Any:
         operation = known(AtomicOperation, packet.atomic, "ATOMIC_MEM operation")
@@ -353,13 +346,11 @@ class CommandProcessor:
 
     # --- ends of the pipe ----------------------------------------------------------------------
 
-    def _event(self, packet: pm4.EventWrite) -> Any:
+    def _event(self, packet: pm4.EventWrite) -> Effect | None:
         _check_event("EVENT_WRITE", packet, _EVENTS)
-        if packet.event_type == Event.CS_PARTIAL_FLUSH:
-            yield Drain()
-        return 0
+        return Drain() if packet.event_type == Event.CS_PARTIAL_FLUSH else None
 
-    def _release(self, packet: Any) -> Any:
+    def _release(self, packet: Any) -> Effect:
         _check_event("RELEASE_MEM", packet, _END_EVENTS)
         if packet.dst_sel not in _RELEASE_TO:
             raise refuse(f"RELEASE_MEM to {shown(packet.dst_sel)}")
@@ -372,8 +363,7 @@ class CommandProcessor:
         size = 0 if interrupt == ReleaseInterrupt.INTERRUPT_ONLY else data.size
         if size:
             aligned(packet.address, size, "RELEASE_MEM")
-        yield AtEnd(self._released(packet, data, size, interrupt))
-        return 0
+        return AtEnd(self._released(packet, data, size, interrupt))
 
     def _timestamp(self, packet: pm4.Timestamp) -> Any:
         if packet.top:
@@ -400,7 +390,7 @@ class CommandProcessor:
         if interrupt not in _SILENT:
             yield Interrupt(packet.int_ctxid)
 
-    _QUIET: dict[type[pm4.Packet], Callable[..., None]] = {  # noqa: RUF012
+    _SINGLE: dict[type[pm4.Packet], Callable[..., Effect | None]] = {  # noqa: RUF012
         pm4.Filler: _nothing,
         pm4.Nop: _nothing,
         pm4.PredExec: _nothing,  # in the ring itself it narrows nothing
@@ -412,29 +402,29 @@ class CommandProcessor:
         pm4.SetShRegIndex: _set_masked,
         pm4.SetShRegPairs: _set_pairs,
         pm4.SetUconfigReg: _set_registers,
-    }
-    """Packets that touch nothing outside the command processor."""
-    _EXECUTE: dict[type[pm4.Packet], Callable[..., Any]] = {  # noqa: RUF012
-        pm4.IndirectBuffer: _indirect,
-        pm4.CondExec: _conditional,
         pm4.WaitRegMem: _wait,
         pm4.WaitRegMem64: _wait,
         pm4.DispatchDirect: _dispatch,
-        pm4.DispatchIndirect: _dispatch_indirect,
         pm4.WriteData: _write_data,
         pm4.WriteDataGfx12: _write_data,
-        pm4.CondWrite: _cond_write,
-        pm4.CopyData: _copy_data,
-        pm4.CopyDataGfx12: _copy_data,
         pm4.DmaData: _dma,
-        pm4.AtomicMem: _atomic,
         pm4.EventWrite: _event,
         pm4.ReleaseMemGfx9: _release,
         pm4.ReleaseMemGfx10: _release,
         pm4.ReleaseMemGfx11: _release,
         pm4.ReleaseMemGfx12: _release,
+    }
+    """Packets that have one effect outside the command processor, or none."""
+    _EXECUTE: dict[type[pm4.Packet], Callable[..., Any]] = {  # noqa: RUF012
+        pm4.CondExec: _conditional,
+        pm4.DispatchIndirect: _dispatch_indirect,
+        pm4.CondWrite: _cond_write,
+        pm4.CopyData: _copy_data,
+        pm4.CopyDataGfx12: _copy_data,
+        pm4.AtomicMem: _atomic,
         pm4.Timestamp: _timestamp,
     }
+    """Packets of several effects; each returns how many dwords after it are skipped, or None."""
 
 
 def _check_event(packet: str, asked: Any, modelled: Mapping[Event, EventIndex]) -> None:

@@ -49,8 +49,8 @@ def _standing(process: Process, queue: HardwareQueue) -> _Standing | None:
     if queue.stopped:
         return _Standing(queue, stall(queue.stopped, "stopped"))
     for tail in queue.pipe:
-        if tail.loop is not None:
-            return _Standing(queue, _endless(process, queue, tail, tail.loop))
+        if tail.work is not None and tail.work.loop is not None:
+            return _Standing(queue, _endless(process, queue, tail, tail.work.loop))
     if isinstance(pending, Wait):
         return _waiting(process, queue, pending, stall("", "stall"))
     if isinstance(pending, More):

@@ -2,20 +2,13 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
 
 KEPT = 1 << 18
 """Writes that are remembered."""
 
 
-class Written(NamedTuple):
-    """One write of an engine; `size` 0 is a kernel, which may have written anywhere."""
-
-    address: int
-    size: int
-    device: int
-    queue: int
-    packet: int
+Written = tuple[int, int, tuple[int, int], int]
+"""Address, size, (device, queue) and packet; size 0 is a kernel, which may write anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +33,9 @@ class History:
     def last(self, address: int, size: int = 1) -> Writer | None:
         """Return the last packet that wrote any of some bytes; kernels are not writers by it."""
         kernels: list[tuple[int, int, int]] = []
-        for one in reversed(self.log):
-            if not one.size:
-                kernels.append((one.device, one.queue, one.packet))
-            elif one.address < address + size and address < one.address + one.size:
-                return Writer(one.device, one.queue, one.packet, tuple(kernels))
+        for start, length, (device, queue), packet in reversed(self.log):
+            if not length:
+                kernels.append((device, queue, packet))
+            elif start < address + size and address < start + length:
+                return Writer(device, queue, packet, tuple(kernels))
         return None

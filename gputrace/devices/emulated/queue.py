@@ -6,10 +6,8 @@ end of pipe. Everything that decides when a step happens is in the scheduler.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
-from operator import attrgetter
 from typing import Any, Protocol, cast
 
 from gputrace.devices.emulated import operations
@@ -35,7 +33,7 @@ from gputrace.devices.emulated.effects import (
     Wait,
     Words,
 )
-from gputrace.devices.emulated.history import History, Written
+from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.memory import Space
 from gputrace.formats.ioctl import QueueType
 from gputrace.isa.launch import Place
@@ -99,18 +97,9 @@ class Tail:
 
     packet: int
     place: int
-    work: Work | Engine
-    then: Engine | None = None
-
-    @property
-    def is_work(self) -> bool:
-        """Whether these are waves, not an end of pipe."""
-        return not isinstance(self.work, Generator)
-
-    @property
-    def loop(self) -> Loop | None:
-        """Set while these are waves that loop for ever."""
-        return None if isinstance(self.work, Generator) else self.work.loop
+    then: Engine | None
+    work: Work | None = None
+    """Waves, after which comes `then`; None where it comes at once."""
 
 
 class HardwareQueue:
@@ -139,6 +128,9 @@ class HardwareQueue:
         span = space.span(self.base, self.size, "r")  # the kernel keeps it mapped
         at = self.base - span.start
         self._ring = span.view[at : at + self.size].cast("I")
+        self._there = 0  # units that `ready` saw between read and write pointer
+        self._whose = device, queue_id
+        self._read_cell = self._cell(self.read_address, 4 if self.unit == 4 else 8)
         self.read, self.packet, self.place = 0, 0, self.base
         self.pending: Effect = next(engine)
         self.pipe: deque[Tail] = deque()
@@ -149,6 +141,15 @@ class HardwareQueue:
         self.active = True
         self.cost_ns = 0
 
+    def _cell(self, address: int, size: int) -> memoryview | None:
+        # One operand of memory that the kernel keeps mapped; None where it may not be written.
+        span = self.space.find(address)
+        if span is None or not span.writable or address + size > span.limit:
+            return None
+        at = address - span.start
+        span.written(at, size)
+        return span.view[at : at + size].cast("I" if size == 4 else "Q")
+
     # --- what the scheduler asks ---------------------------------------------------------------
 
     def ready(self) -> bool:
@@ -158,7 +159,8 @@ class HardwareQueue:
         pending = self.pending
         kind = type(pending)
         if kind is Next:
-            return self.available() > 0
+            self._there = self.available()
+            return self._there > 0
         return kind is Pass or self._goes_on(pending)
 
     def _goes_on(self, pending: Effect) -> bool:
@@ -167,11 +169,12 @@ class HardwareQueue:
         if kind is Wait:
             return self.holds(cast(Wait, pending))
         if kind is More:
-            return self.available() * self.unit >= 4 * cast(More, pending).needed
+            self._there = self.available()
+            return self._there * self.unit >= 4 * cast(More, pending).needed
         if kind is Drain:
             if cast(Drain, pending).everything:
                 return not self.pipe
-            return not any(item.is_work for item in self.pipe)
+            return not any(item.work for item in self.pipe)
         return False
 
     def available(self) -> int:
@@ -195,15 +198,21 @@ class HardwareQueue:
         """Whether the back end of the pipe can take a step."""
         if not self.pipe or self.stopped:
             return False
-        first = self.pipe[0]
-        return not first.is_work or any(self._can_run(tail) for tail in self._side_by_side())
+        if self.pipe[0].work is None:
+            return True
+        return any(self._can_run(work) for work in self._side_by_side())
 
-    def _side_by_side(self) -> list[Tail]:
+    def _side_by_side(self) -> list[Work]:
         # Dispatches at the head of the pipe run side by side; an end of pipe waits for them.
-        return list(takewhile(attrgetter("is_work"), self.pipe))
+        works: list[Work] = []
+        for tail in self.pipe:
+            if tail.work is None:
+                break
+            works.append(tail.work)
+        return works
 
-    def _can_run(self, tail: Tail) -> bool:
-        return tail.loop is None or self.changed(tail.loop)
+    def _can_run(self, work: Work) -> bool:
+        return work.loop is None or self.changed(work.loop)
 
     def changed(self, loop: Loop) -> bool:
         """Whether memory that endless waves look at has changed. Raises AccessFault."""
@@ -272,15 +281,16 @@ class HardwareQueue:
         self.packet += 1
         position = self.read % self.units
         self.place = self.base + position * self.unit
-        if self.kind == QueueType.COMPUTE:
-            self.space.store(self.read_address, 4, position)
+        shown = position if self.unit == 4 else self.read
+        if self._read_cell is not None:
+            self._read_cell[0] = shown
         else:
-            self.space.store(self.read_address, 8, self.read)
+            self.space.store(self.read_address, 4 if self.unit == 4 else 8, shown)
 
     def _words_there(self, needed: int) -> Sequence[int]:
         # Dwords from the read pointer on: to the end of the ring, or `needed` of them.
         at = self.read % self.units * self.unit // 4
-        there = self._ring[at : at + self.available() * self.unit // 4]
+        there = self._ring[at : at + self._there * self.unit // 4]
         if len(there) >= needed or self.unit == 1:
             return there
         return [*there, *self._ring[: needed - len(there)]]
@@ -289,22 +299,20 @@ class HardwareQueue:
         """Take one step of what is in the pipe: waves side by side, then the end after them."""
         self.cost_ns = PACKET_NS
         at = 0
-        if self.pipe[0].is_work:
-            able = [at for at, tail in enumerate(self._side_by_side()) if self._can_run(tail)]
+        if self.pipe[0].work is not None:
+            works = self._side_by_side()
+            able = [at for at, work in enumerate(works) if self._can_run(work)]
             self._turn += 1
             at = able[self._turn % len(able)]
         self.working = tail = self.pipe[at]
         self._author = tail.packet
-        work = tail.work
-        if isinstance(work, Generator):
-            self._finish(work)
-        else:
-            ended = work.advance()
-            self.cost_ns = work.cost_ns
+        if tail.work is not None:
+            ended = tail.work.advance()
+            self.cost_ns = tail.work.cost_ns
             if not ended:
                 return
-            if tail.then is not None:
-                self._finish(tail.then)
+        if tail.then is not None:
+            self._finish(tail.then)
         del self.pipe[at]
 
     def _finish(self, engine: Engine) -> None:
@@ -336,7 +344,7 @@ class HardwareQueue:
         self.space.store(effect.address, effect.size, effect.value)
 
     def _wrote(self, address: int, size: int) -> None:
-        self._log.append(Written(address, size, self.device, self.queue_id, self._author))
+        self._log.append((address, size, self._whose, self._author))
 
     def _load_bytes(self, effect: LoadBytes) -> bytes:
         return self.space.read(effect.address, effect.size)
@@ -374,7 +382,7 @@ class HardwareQueue:
     def _launch(self, effect: Launch) -> None:
         work = self.host.start(effect.dispatch, self)
         self._wrote(0, 0)
-        self.pipe.append(Tail(self.packet, self.place, work, effect.then))
+        self.pipe.append(Tail(self.packet, self.place, effect.then, work))
 
     def _at_end(self, effect: AtEnd) -> None:
         self.pipe.append(Tail(self.packet, self.place, effect.then))

@@ -51,12 +51,15 @@ class Scheduler:
     def _turns(self, queues: Sequence[HardwareQueue]) -> list[Turn]:
         turns: list[Turn] = []
         for queue in queues:
-            for back in (False, True):
-                try:
-                    if queue.back_ready() if back else queue.ready():
-                        turns.append((queue, back))
-                except (AccessFault, EngineStop) as problem:
-                    self._trouble(queue, back, problem)
+            back = False
+            try:
+                if queue.ready():
+                    turns.append((queue, False))
+                back = True
+                if queue.pipe and queue.back_ready():
+                    turns.append((queue, True))
+            except (AccessFault, EngineStop) as problem:
+                self._trouble(queue, back, problem)
         return turns
 
     def _take(self, turn: Turn) -> None:
