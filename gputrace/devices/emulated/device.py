@@ -398,6 +398,11 @@ class EmulatedKfd:
             return self._opened("last writer").history.last(address, size)
 
     @property
+    def lock(self) -> Any:
+        """A reentrant lock: while a thread holds it no engine takes a step."""
+        return self._lock
+
+    @property
     def quiet(self) -> bool:
         """Whether no engine can take a step: memory stays as it is until the CPU acts."""
         with self._lock:
