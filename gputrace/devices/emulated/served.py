@@ -63,6 +63,7 @@ class ServedKfd(EmulatedKfd):
         for gpu in process.gpus:
             self._pages[gpu.gpu_id] = gpu.doorbells
             gpu.doorbells = memoryview(array("Q", bytes(PROCESS_DOORBELL_BYTES)))
+        self._views: dict[int, tuple[int, int]] = {}  # the program's: address: offset, length
         self._frames: dict[int, int] = {}  # gpu_id: where the program maps the doorbells
         self._reads: defaultdict[int, list[int]] = defaultdict(list)
 
@@ -127,13 +128,12 @@ class ServedKfd(EmulatedKfd):
             if fd == "kfd" and where.type is MmapType.DOORBELL:
                 self._frames[where.gpu_id] = address
             length = -(-size // PAGE) * PAGE
-            if self._writes is not None:
-                self._writes.mapped(address, place, length)
-            return Mapping(address, size, host.view(_alias(process, place, length), size), offset)
+            return Mapping(address, size, host.view(self._view(address, place, length), size), offset)
 
     def unmap(self, mapping: Mapping) -> None:
         """Take note that the program has unmapped it."""
         with self._lock:
+            self._views.pop(mapping.address, None)
             if self._writes is not None:
                 self._writes.unmapped(mapping.address)
             for gpu_id in [one for one, at in self._frames.items() if at == mapping.address]:
@@ -143,10 +143,7 @@ class ServedKfd(EmulatedKfd):
     def shared(self, address: int, offset: int, length: int) -> int:
         """Take note of pages of the program's own in the memory file; return where they are."""
         with self._lock:
-            process = self._opened("share")
-            if self._writes is not None:
-                self._writes.mapped(address, offset, length)
-            return _alias(process, offset, length)
+            return self._view(address, offset, length)
 
     def packet_writes(self) -> list[Span]:
         """Return what packets wrote since the last call, as the program maps it.
@@ -158,14 +155,29 @@ class ServedKfd(EmulatedKfd):
             news, self._log.news = self._log.news, []
             wanted = [(address, size, place[0]) for address, size, place, _ in news if size]
             for queue in process.queues.values():
-                wanted.append((queue.hardware.read_pointer, 8, queue.hardware.device))
+                wanted.append((queue.hardware.read_address, 8, queue.hardware.device))
             found = []
             for address, size, device in dict.fromkeys(wanted):
                 span = process.gpus[device].space.find(address)
-                if span is not None and self._writes is not None:
+                if span is not None:
                     offset = span.buffer.offset + address - span.start
-                    found += self._writes.of_client(offset, size)
+                    found += self._of_client(offset, size)
             return found
+
+    def _of_client(self, offset: int, size: int) -> list[Span]:
+        # Bytes of the memory file where the program maps them, once for each mapping.
+        found = []
+        for address, (first, length) in self._views.items():
+            low, high = max(first, offset), min(first + length, offset + size)
+            if low < high:
+                found.append(Span(address + low - first, high - low))
+        return found
+
+    def _view(self, address: int, offset: int, length: int) -> int:
+        self._views[address] = offset, length
+        if self._writes is not None:
+            self._writes.mapped(address, offset, length)
+        return _alias(self._opened("mmap"), offset, length)
 
     def kernel_offset(self, node: Literal["kfd"] | int, offset: int) -> int:
         """Return the offset that a real /dev/kfd would have had the program map."""
