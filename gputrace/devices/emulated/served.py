@@ -128,7 +128,8 @@ class ServedKfd(EmulatedKfd):
             if fd == "kfd" and where.type is MmapType.DOORBELL:
                 self._frames[where.gpu_id] = address
             length = -(-size // PAGE) * PAGE
-            return Mapping(address, size, host.view(self._view(address, place, length), size), offset)
+            view = host.view(self._view(address, place, length), size)
+            return Mapping(address, size, view, offset)
 
     def unmap(self, mapping: Mapping) -> None:
         """Take note that the program has unmapped it."""
