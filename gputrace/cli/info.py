@@ -1,4 +1,4 @@
-"""`gputrace info`: say what a trace holds, without reading its memory."""
+"""`gputrace info`: say what a trace holds."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,24 +8,40 @@ from typing import Any
 import click
 
 from gputrace.cli.common import amount, json_option, show, trace_argument
-from gputrace.trace.events import Outcome, Unsupported
+from gputrace.formats.ioctl import queue_name
+from gputrace.trace.events import Outcome
 from gputrace.trace.reader import TraceReader
+from gputrace.trace.summary import Summary
+
+SMALL_FILE, FEW_EVENTS = 16 << 20, 50_000
+"""Up to here packets are counted without being asked for; it takes a second at most."""
+_LOSS = {
+    True: "nothing: each doorbell was on the disk before it rang",
+    False: "what a crash of the machine kept from the disk; nothing when only the process died",
+}
 
 
 @click.command("info")
 @trace_argument
+@click.option(
+    "--packets/--no-packets", default=None, help="Count packets by kind; default: if it is small."
+)
 @click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
 @json_option
-def command(trace: str, skip_damage: bool, as_json: bool) -> None:
+def command(trace: str, packets: bool | None, skip_damage: bool, as_json: bool) -> None:
     """Say who wrote TRACE, on what, what it holds and how the run ended."""
     with TraceReader(trace, skip_damage=skip_damage) as reader:
+        if packets is None:
+            packets = reader.file.size <= SMALL_FILE and len(reader) <= FEW_EVENTS
         data = _data(reader)
+        data["packets"] = _packets(reader) if packets else None
+        data["damage"] = [damage._asdict() for damage in reader.damage]
     show(as_json, data, _lines(data))
 
 
 def _data(reader: TraceReader) -> dict[str, Any]:
     header, trailer = reader.header, reader.trailer
-    kinds, outcome, unsupported = _contents(reader)
+    kinds, outcome, summary = _contents(reader)
     return {
         "trace": reader.file.path,
         "bytes": reader.file.size,
@@ -35,59 +51,88 @@ def _data(reader: TraceReader) -> dict[str, Any]:
         "device": header.device,
         "mode": header.mode,
         "durable": header.durable,
+        "loss_window": _LOSS[header.durable],
         "schedule_seed": header.schedule_seed,
         "scheduler": header.scheduler,
         "records": sorted(header.layouts),
         "complete": reader.complete,
+        "windowed": summary.windowed,
         "repaired": trailer is not None and trailer.repaired,
         "lost": 0 if trailer is None else trailer.lost,
         "torn": None if reader.torn is None else reader.torn._asdict(),
-        "damage": [damage._asdict() for damage in reader.damage],
         "events": len(reader),
         "kinds": kinds,
         "skipped": dict(reader.skipped),
+        "submissions": kinds.get("DoorbellIntent", 0),
+        "queues": summary.queues,
         "memory": None if trailer is None else trailer.memory,
         "unique": None if trailer is None else trailer.unique,
+        "provenance": dict(summary.memory),
+        "cost": summary.cost,
         "outcome": outcome,
-        "unsupported": unsupported,
+        "unsupported": [
+            {"what": what, "reason": reason, "count": count}
+            for (what, reason), count in sorted(summary.unsupported.items())
+        ],
     }
 
 
-# The trailer answers for a complete trace; otherwise, or to list reasons, the events are read.
-def _contents(reader: TraceReader) -> tuple[dict[str, int], dict[str, Any], list[dict[str, str]]]:
+# The trailer answers for a complete trace; for any other the events are read.
+def _contents(reader: TraceReader) -> tuple[dict[str, int], dict[str, Any], Summary]:
     trailer = reader.trailer
-    if trailer is not None and not trailer.kinds.get("Unsupported"):
-        return trailer.kinds, trailer.outcome, []
+    if trailer is not None:
+        summary = Summary.unpack(trailer.summary)
+        if summary is not None:
+            return trailer.kinds, trailer.outcome, summary
     kinds: Counter[str] = Counter()
     outcome: dict[str, Any] = {}
-    refused: Counter[tuple[str, str]] = Counter()
+    summary = Summary()
     for event in reader:
         kinds[type(event).__name__] += 1
+        summary.apply(event)
         if isinstance(event, Outcome):
             outcome = asdict(event)
-        elif isinstance(event, Unsupported):
-            refused[event.what, event.reason] += 1
-    listed = [
-        {"what": what, "reason": reason, "count": str(count)}
-        for (what, reason), count in sorted(refused.items())
-    ]
-    return dict(kinds + reader.skipped), outcome, listed
+    return dict(kinds + reader.skipped), outcome, summary
+
+
+# Imported only here: a large trace is told in the time that it takes to start.
+def _packets(reader: TraceReader) -> dict[str, Any]:
+    from gputrace.report.counts import count_packets
+
+    counts = count_packets(reader)
+    queues: dict[str, dict[str, int]] = {}
+    for (ordinal, name), count in sorted(counts.kinds.items()):
+        queues.setdefault(str(ordinal), {})[name] = count
+    return {
+        "total": counts.packets,
+        "undecoded": counts.undecoded,
+        "by_queue": queues,
+        "launches": dict(counts.launches),
+        "problems": dict(counts.problems),
+    }
 
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:
     yield f"{data['trace']}: {amount(data['bytes'])}, {data['events']} events"
-    yield f"  written by   gputrace {data['tool'] or '?'}, schema {data['schema']}"
+    yield f"  written by   {data['tool'] or '?'}, schema {data['schema']}"
     facts = ", ".join(f"{name} {value}" for name, value in sorted(data["device"].items()))
     yield f"  device       {data['family'] or '?'}{': ' + facts if facts else ''}"
+    seed = f", schedule seed {data['schedule_seed']}" if data["scheduler"] else ""
     durable = "durable" if data["durable"] else "not durable"
-    yield f"  capture      mode {data['mode']}, {durable}, schedule seed {data['schedule_seed']}"
+    window = ", from a checkpoint on" if data["windowed"] else ""
+    yield f"  capture      mode {data['mode']}, {durable}{seed}{window}"
+    yield f"  may be lost  {data['loss_window']}"
     yield from _ending(data)
-    if data["memory"] is not None:
-        yield f"  memory       {amount(data['memory'])} recorded, {amount(data['unique'])} stored"
+    yield from _memory(data)
+    yield from _cost(data["cost"])
+    yield from _queues(data)
+    yield from _counted(data["packets"])
     for name, count in sorted(data["kinds"].items()):
         yield f"    {count:>9} {name}"
     for name, count in sorted(data["skipped"].items()):
         yield f"    {count:>9} {name}: optional, not known to this version, skipped"
+    if not data["unsupported"]:
+        yield "  replay       everything that was seen can be replayed"
     for entry in data["unsupported"]:
         yield f"  cannot be replayed: {entry['what']}: {entry['reason']} ({entry['count']} times)"
 
@@ -105,3 +150,53 @@ def _ending(data: dict[str, Any]) -> Iterator[str]:
     outcome = data["outcome"]
     ended = f"{outcome['result']} {outcome.get('text', '')}".rstrip() if outcome else "not recorded"
     yield f"  run          {ended}"
+
+
+_PROVENANCE = {
+    "cpu": "written by the CPU",
+    "gpu": "written by the GPU, kept for readers",
+    "unknown": "changed by whom is not known: restored, never compared",
+    "compared": "written by the GPU, compared by a replay",
+    "unstable": "written by the GPU, not compared: a writer was outstanding",
+}
+
+
+def _memory(data: dict[str, Any]) -> Iterator[str]:
+    if data["memory"] is not None:
+        yield f"  memory       {amount(data['memory'])} recorded, {amount(data['unique'])} stored"
+    for name, meaning in _PROVENANCE.items():
+        if data["provenance"].get(name):
+            yield f"    {amount(data['provenance'][name]):>12} {meaning}"
+
+
+def _cost(cost: dict[str, int]) -> Iterator[str]:
+    if cost:
+        seconds, each = cost["nanoseconds"] / 1e9, cost["nanoseconds"] / 1e3
+        each /= max(1, cost["doorbells"])
+        yield (
+            f"  cost         {seconds:.3f} s in the capture, {each:.0f} us a doorbell, "
+            f"{amount(cost['scanned'])} scanned, {cost['stalls']} stalls"
+        )
+
+
+def _queues(data: dict[str, Any]) -> Iterator[str]:
+    yield f"  submissions  {data['submissions']} to {len(data['queues'])} queues"
+    for ordinal, queue in enumerate(data["queues"]):
+        where = f"on GPU {queue['gpu']:#x}, ring {amount(queue['ring_size'])}"
+        kind, count = queue_name(queue["type"]), queue["submissions"]
+        yield f"    queue {queue['queue']} (#{ordinal}): {kind} {where}, {count} submissions"
+
+
+def _counted(packets: dict[str, Any] | None) -> Iterator[str]:
+    if packets is None:
+        yield "  packets      not counted; --packets counts them"
+        return
+    strange = f", {packets['undecoded']} that cannot be decoded" if packets["undecoded"] else ""
+    yield f"  packets      {packets['total']}{strange}"
+    for ordinal, kinds in packets["by_queue"].items():
+        listed = ", ".join(f"{count} {name}" for name, count in kinds.items())
+        yield f"    queue #{ordinal}: {listed}"
+    for kernel, count in sorted(packets["launches"].items()):
+        yield f"    {count:>9} launches of {kernel}"
+    for problem, count in packets["problems"].items():
+        yield f"    {count:>9} submissions: {problem}"

@@ -50,6 +50,14 @@ class QueueType(IntEnum):
     SDMA_BY_ENG_ID = 4
 
 
+_QUEUE_NAMES = ("PM4 compute", "SDMA", "AQL compute", "SDMA over links", "SDMA of one engine")
+
+
+def queue_name(kind: int) -> str:
+    """Name a type of queues for people; a type that is not known by its number."""
+    return _QUEUE_NAMES[kind] if 0 <= kind < len(_QUEUE_NAMES) else f"type {kind}"
+
+
 class EventType(IntEnum):
     """What raises an event: KFD_IOC_EVENT_*."""
 

@@ -22,7 +22,8 @@ from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
 from gputrace.isa.operands import OperandReader, type_of
 from gputrace.isa.word import Code, Row, Slot, Word, signed
 
-_TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
+TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
+"""The targets that have opcode tables, with their generation and usual wave size."""
 _VCC, _SDWA, _DPP, _DPP8, _DPP8_FI, _LITERAL = 106, 249, 250, 233, 234, 255
 _SELECT = ("byte_0", "byte_1", "byte_2", "byte_3", "word_0", "word_1", "", "")
 _UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
@@ -401,8 +402,8 @@ def decoder(target: str, wave: int | None = None) -> Decoder:
 
     Raises UsageError for a target without tables.
     """
-    if target not in _TARGETS:
-        known = ", ".join(_TARGETS)
+    if target not in TARGETS:
+        known = ", ".join(TARGETS)
         raise UsageError(f"no instruction tables for {target!r}; there are some for {known}")
-    generation, usual = _TARGETS[target]
+    generation, usual = TARGETS[target]
     return Decoder(target, wave or usual, generation)

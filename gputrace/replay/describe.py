@@ -5,7 +5,7 @@ from typing import Any
 
 from gputrace.bits import Field, Record
 from gputrace.families import family
-from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu, FreeMemoryOfGpu, QueueType
+from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.formats.packets import Packet
 from gputrace.kfd.labels import Label, Labels
 from gputrace.replay.image import Image
@@ -170,13 +170,3 @@ def is_memory(record: Record, field: Field) -> bool:
 def memory_kind(flags: int) -> str:
     """Name the kind of memory that an allocation asks for."""
     return next((name for flag, name in _KINDS if flags & flag), "memory")
-
-
-def queue_kind(kind: int) -> str:
-    """Name the kind of a queue as people do."""
-    names = {
-        QueueType.COMPUTE: "PM4 compute", QueueType.COMPUTE_AQL: "AQL compute",
-        QueueType.SDMA: "SDMA", QueueType.SDMA_XGMI: "SDMA over links",
-        QueueType.SDMA_BY_ENG_ID: "SDMA of one engine",
-    }  # fmt: skip
-    return names.get(QueueType(kind), "") if kind in set(QueueType) else f"type {kind}"

@@ -7,7 +7,7 @@ from gputrace.errors import DecodeError, UsageError
 from gputrace.formats import ioctl
 from gputrace.isa.decode import decoder
 from gputrace.kfd.labels import Label
-from gputrace.replay.describe import Describer, memory_kind, queue_kind
+from gputrace.replay.describe import Describer, memory_kind
 from gputrace.report.walk import Decoded, Rung, Seen, Walk, Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
@@ -165,7 +165,7 @@ class TextView:
         self._hidden |= {ring, (page, page + 0x1000)}
         name = f" {event.name!r}" if event.name else ""
         where = f"ring {event.ring:#x}, {event.ring_size:#x} bytes"
-        return f"queue {event.queue}: {queue_kind(event.type)}{name}, {where}"
+        return f"queue {event.queue}: {ioctl.queue_name(event.type)}{name}, {where}"
 
     def _wrote(self, event: ev.Memory) -> Iterator[str]:
         if not self._is_hidden(event.address):

@@ -74,12 +74,16 @@ class Index:
             raise TraceError(where, f"{len(self)} index entries do not fit a file of {size} bytes")
 
 
+_OPTIONAL = frozenset({"memory", "unique", "lost", "repaired", "summary"})
+
+
 @dataclass(frozen=True, slots=True)
 class Trailer:
     """What a complete trace says at its end.
 
     `kinds` counts events by name, `outcome` repeats the Outcome event, `memory` counts bytes of
-    memory recorded and `unique` those stored. `lost` counts events that a repair could not save.
+    memory recorded and `unique` those stored. `lost` counts events that a repair could not save,
+    `summary` is what `Summary.pack` gives; files of older versions have none.
     """
 
     events: int
@@ -91,6 +95,7 @@ class Trailer:
     unique: int = 0
     lost: int = 0
     repaired: bool = False
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def pack(self) -> bytes:
         """Give the body of the trailer's block."""
@@ -102,7 +107,7 @@ class Trailer:
         """Read a trailer's body; names that this version does not know are left out."""
         types = {
             "events": int, "blocks": int, "last_index": int, "kinds": dict, "outcome": dict,
-            "memory": int, "unique": int, "lost": int, "repaired": bool,
+            "memory": int, "unique": int, "lost": int, "repaired": bool, "summary": dict,
         }  # fmt: skip
         objects = list(unpack(body, where))
         if len(objects) != 1 or type(objects[0]) is not dict:
@@ -110,7 +115,7 @@ class Trailer:
         given: dict[Any, Any] = objects[0]
         values: dict[str, Any] = {}
         for name, kind in types.items():
-            if name not in given and name in {"memory", "unique", "lost", "repaired"}:
+            if name not in given and name in _OPTIONAL:
                 continue
             if type(given.get(name)) is not kind:
                 raise TraceError(where, f"the trailer's {name} is not of type {kind.__name__}")

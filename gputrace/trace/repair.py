@@ -11,6 +11,7 @@ from gputrace.trace.codec import Skipped, decode
 from gputrace.trace.events import Header, Memory, Outcome
 from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
 from gputrace.trace.reader import BlockReader, Damage, Scan, Torn
+from gputrace.trace.summary import Summary
 from gputrace.trace.writer import BlockFile, append_index, finish
 
 
@@ -56,6 +57,7 @@ class _Repair:
         self.header: Header | None = None
         self.outcome: Outcome | None = None
         self.kinds: Counter[str] = Counter()
+        self.summary = Summary()
         self.events = self.next_event = self.memory = self.unique = 0
         self.damage: list[Damage] = []
 
@@ -108,6 +110,7 @@ class _Repair:
                 self.kinds[event.name] += 1
                 continue
             self.kinds[type(event).__name__] += 1
+            self.summary.apply(event)
             if isinstance(event, Header) and self.header is None:
                 self.header = event
             elif isinstance(event, Outcome):
@@ -133,4 +136,5 @@ class _Repair:
             unique=self.unique,
             lost=lost,
             repaired=True,
+            summary=self.summary.pack(),
         )

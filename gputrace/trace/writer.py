@@ -30,6 +30,7 @@ from gputrace.trace.events import (
 )
 from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
 from gputrace.trace.state import State
+from gputrace.trace.summary import Summary
 
 BLOCK_TARGET = 1 << 17
 """Events are gathered until they are this many bytes, if nobody flushes before."""
@@ -123,6 +124,7 @@ class TraceWriter:
         self.memory_bytes = self.unique_bytes = 0
         self.outcome: Outcome | None = None
         self.state = State(self.header)
+        self.summary = Summary()
         self._pending = bytearray()
         self._pending_events = 0
         self._index = Index()
@@ -149,6 +151,7 @@ class TraceWriter:
         self.events += 1
         self.kinds[type(event).__name__] += 1
         self.state.apply(event)
+        self.summary.apply(event)
         if isinstance(event, DoorbellDone):
             self._housekeeping(1)
         elif isinstance(event, Outcome):
@@ -297,6 +300,7 @@ class TraceWriter:
             outcome={} if self.outcome is None else asdict(self.outcome),
             memory=self.memory_bytes,
             unique=self.unique_bytes,
+            summary=self.summary.pack(),
         )
 
 

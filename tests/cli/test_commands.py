@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import gputrace
 from gputrace.cli.main import COMMANDS, LazyGroup, cli, run
 from tests.trace.samples import write_small
 
@@ -112,3 +113,26 @@ def test_a_reader_of_our_output_may_go_away(small: Path) -> None:
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.strip() in {"0", "141"}
+
+
+def test_info_counts_packets_of_a_small_trace_and_tells_provenance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.gtrace"
+    with gputrace.record(path), gputrace.open("emu:gfx1100") as device:
+        buffer = device.alloc(4096, name="b")
+        buffer.write(b"abcd")
+        queue = device.compute_queue()
+        queue.write(buffer, b"efgh", 64)
+        queue.synchronize(5.0)
+    assert run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "PM4 compute on GPU 0x" in out
+    assert "1 WriteData" in out
+    assert "written by the GPU, compared by a replay" in out
+    assert "everything that was seen can be replayed" in out
+    assert run(["info", "--json", "--no-packets", str(path)]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["packets"] is None
+    assert data["provenance"]["cpu"] > 0
+    assert data["submissions"] == sum(queue["submissions"] for queue in data["queues"]) > 0

@@ -1,0 +1,47 @@
+"""Count the packets of a trace by queue and kind, and the launches by kernel."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from gputrace.report.walk import Decoded, Rung, Walk
+from gputrace.trace.source import Source
+
+
+@dataclass(slots=True)
+class Counts:
+    """Packets of rings and indirect buffers alike.
+
+    `kinds` counts by (queue's ordinal, name), `launches` by kernel, `undecoded` those that nothing
+    explains or that the trace does not hold whole.
+    """
+
+    kinds: Counter[tuple[int, str]] = field(default_factory=Counter)
+    launches: Counter[str] = field(default_factory=Counter)
+    undecoded: int = 0
+    problems: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def packets(self) -> int:
+        """All packets that were decoded."""
+        return self.kinds.total()
+
+
+def count_packets(source: Source) -> Counts:
+    """Decode every packet of a trace and count. Raises what `Stream` raises."""
+    counts, ordinal = Counts(), 0
+    for item in Walk(source):
+        match item:
+            case Rung():
+                ordinal = item.submission.ordinal
+                if item.submission.problem:
+                    counts.problems[item.submission.problem] += 1
+            case Decoded(placed, launch):
+                if placed.record is None:
+                    counts.undecoded += 1
+                    continue
+                counts.kinds[ordinal, placed.record.CONCEPT] += 1
+                if launch is not None:
+                    counts.launches[launch.kernel or f"{launch.entry:#x}"] += 1
+            case _:
+                pass
+    return counts

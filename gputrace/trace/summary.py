@@ -1,0 +1,135 @@
+"""What a trace holds in numbers, gathered while it is written and kept in its trailer."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from gputrace.trace.events import (
+    Checkpoint,
+    Cost,
+    Digest,
+    DoorbellIntent,
+    Event,
+    Memory,
+    QueueMap,
+    Unsupported,
+)
+
+MOST = 1 << 10
+"""Most queues, and most kinds of unsupported things, that are listed one by one."""
+
+
+class Summary:
+    """Counts of one trace; every event goes through `apply`.
+
+    `memory` holds bytes by provenance ("cpu", "gpu", "unknown") and of digests ("compared",
+    "unstable"), `queues` a map of facts for each queue in the order of their making, `unsupported`
+    counts by (what, reason), `cost` what the capture cost.
+    """
+
+    def __init__(self) -> None:
+        self.memory: Counter[str] = Counter()
+        self.queues: list[dict[str, int]] = []
+        self.unsupported: Counter[tuple[str, str]] = Counter()
+        self.cost: dict[str, int] = {}
+        self.windowed = False
+        self._alive: dict[int, dict[str, int]] = {}
+
+    def apply(self, event: Event) -> None:
+        """Take an event into account; most kinds change nothing."""
+        method = self._METHODS.get(type(event))
+        if method is not None:
+            method(self, event)
+
+    def pack(self) -> dict[str, Any]:
+        """Give the summary as a trailer holds it."""
+        return {
+            "memory": dict(self.memory),
+            "queues": self.queues,
+            "unsupported": [[*key, count] for key, count in self.unsupported.items()],
+            "cost": self.cost,
+            "windowed": self.windowed,
+        }
+
+    @classmethod
+    def unpack(cls, data: dict[str, Any]) -> "Summary | None":
+        """Read what `pack` gave; None for anything else."""
+        made = cls()
+        match data:
+            case {
+                "memory": dict(memory),
+                "queues": list(queues),
+                "unsupported": list(unsupported),
+                "cost": dict(cost),
+                "windowed": bool(windowed),
+            }:
+                pass
+            case _:
+                return None
+        rows = [row for row in unsupported if _is_row(row)]
+        if not (_counts(memory) and _counts(cost) and all(map(_counts, queues))):
+            return None
+        if len(rows) != len(unsupported) or not all(queue.keys() >= _FACTS for queue in queues):
+            return None
+        made.memory.update(memory)
+        made.queues, made.cost, made.windowed = queues, cost, windowed
+        made.unsupported.update({(what, reason): count for what, reason, count in rows})
+        return made
+
+    def _memory(self, event: Memory) -> None:
+        self.memory[event.provenance] += event.size
+
+    def _digest(self, event: Digest) -> None:
+        self.memory["unstable" if event.unstable else "compared"] += event.size
+
+    def _queue(self, event: QueueMap) -> None:
+        if not event.live:
+            self._alive.pop(event.queue, None)
+            return
+        facts = {
+            "queue": event.queue, "type": event.type, "gpu": event.gpu,
+            "ring_size": event.ring_size, "submissions": 0,
+        }  # fmt: skip
+        self._alive[event.queue] = facts
+        if len(self.queues) < MOST:
+            self.queues.append(facts)
+
+    def _doorbell(self, event: DoorbellIntent) -> None:
+        if event.queue in self._alive:
+            self._alive[event.queue]["submissions"] += 1
+
+    def _unsupported(self, event: Unsupported) -> None:
+        key = event.what, event.reason
+        if key in self.unsupported or len(self.unsupported) < MOST:
+            self.unsupported[key] += 1
+
+    def _cost(self, event: Cost) -> None:
+        self.cost = asdict(event)
+
+    def _checkpoint(self, event: Checkpoint) -> None:
+        self.windowed = True
+
+    _METHODS: dict[type[Event], Callable[["Summary", Any], None]] = {  # noqa: RUF012
+        Memory: _memory,
+        Digest: _digest,
+        QueueMap: _queue,
+        DoorbellIntent: _doorbell,
+        Unsupported: _unsupported,
+        Cost: _cost,
+        Checkpoint: _checkpoint,
+    }
+
+
+_FACTS = {"queue", "type", "gpu", "ring_size", "submissions"}
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(count) is int for count in value.values())
+
+
+def _is_row(row: Any) -> bool:
+    match row:
+        case [str(), str(), int()]:
+            return True
+    return False
