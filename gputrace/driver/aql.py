@@ -16,7 +16,6 @@ import numpy as np
 from gputrace.driver.compute import (
     KERNARG,
     RING_BYTES,
-    STACK_BYTES,
     ComputeQueue,
     Prepared,
     offsets_of,
@@ -125,7 +124,7 @@ class AqlQueue(ComputeQueue):
         *,
         threads: Sizes | None = None,
         dynamic_lds: int = 0,
-        stack: int = STACK_BYTES,
+        stack: int | None = None,
         completion: Signal | None = None,
     ) -> Point:
         """Run a kernel as on any compute queue; its end also takes one from `completion`."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 RING_BYTES = 1 << 18
 UPLOAD_BYTES = 1 << 20  # of kernel arguments and indirect buffers in flight
 MAX_WRITE_DWORDS = 1024
-STACK_BYTES = 2048  # of a lane, for kernels whose depth of calls the compiler does not know
 KEPT_LAUNCHES = 1024  # shapes of launches whose packets are kept
 
 KERNARG = KernelDispatch.BY_NAME["kernarg_address"].lo // 8
@@ -90,21 +89,22 @@ class ComputeQueue(Queue):
         *,
         threads: Sizes | None = None,
         dynamic_lds: int = 0,
-        stack: int = STACK_BYTES,
+        stack: int | None = None,
     ) -> Point:
         """Run a kernel after all earlier work of this queue; return the moment of its end.
 
         `grid` counts work-groups, or `threads` work-items when the last group may be partial;
-        `block` work-items of a group; `dynamic_lds` and `stack` (of a lane, where calls go deeper
-        than the compiler knows) bytes. Everything is checked before anything is written. Raises
-        UsageError.
+        `block` work-items of a group; `dynamic_lds` bytes of a group beyond the static ones.
+        `stack` bytes of a work-item are for calls that go deeper than the compiler knows; where it
+        says that it does not know they are 2048 unless given. Everything is checked before
+        anything is written. Raises UsageError.
         """
         with self.lock:
             prepared = self._ready(kernel, (grid, block, threads), dynamic_lds, stack)
             return self._launch(prepared, args, 0)
 
     def _ready(
-        self, kernel: Kernel, sizes: tuple[object, ...], dynamic_lds: int, stack: int
+        self, kernel: Kernel, sizes: tuple[object, ...], dynamic_lds: int, stack: int | None
     ) -> Prepared:
         key = (kernel, *sizes, dynamic_lds, stack)
         try:
@@ -123,7 +123,7 @@ class ComputeQueue(Queue):
             found = self._prepared[key] = self._make_ready(kernel, shape, stack)
         return found
 
-    def _make_ready(self, kernel: Kernel, shape: Geometry, stack: int) -> Prepared:
+    def _make_ready(self, kernel: Kernel, shape: Geometry, stack: int | None) -> Prepared:
         if kernel.program.device is not self.device:
             raise UsageError(f"{kernel!r} is loaded on another device than {self!r}")
         kernel.check(shape)

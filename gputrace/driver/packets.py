@@ -38,11 +38,11 @@ class Pm4Packets:
     def __init__(self, dialect: Pm4Dialect) -> None:
         self.dialect = dialect
         self._release = builder(dialect, "ReleaseMem")
-        self._acquire = builder(dialect, "AcquireMem")
         self._write = builder(dialect, "WriteData")
         release, acquire = dialect.packet("ReleaseMem"), dialect.packet("AcquireMem")
         self._flush = {k: v for k, v in _WRITE_BACK.items() if k in release.BY_NAME}
-        self._invalidate = {k: v for k, v in _INVALIDATE.items() if k in acquire.BY_NAME}
+        invalidate = {k: v for k, v in _INVALIDATE.items() if k in acquire.BY_NAME}
+        self._acquired: Packet = acquire(**invalidate)
 
     def release(
         self,
@@ -65,7 +65,7 @@ class Pm4Packets:
 
     def acquire(self) -> Packet:
         """Write back and invalidate all caches over all addresses."""
-        return self._acquire(**self._invalidate)
+        return self._acquired
 
     def write(self, address: int, data: bytes) -> Packet:
         """Store whole dwords."""

@@ -16,6 +16,7 @@ from gputrace.formats.descriptor import CODE_ALIGNMENT
 if TYPE_CHECKING:
     from gputrace.driver.device import Device
 
+STACK_BYTES = 2048  # of a work-item, when the compiler does not know how deep calls go
 Sizes = Triple | Sequence[int] | int
 Source = str | Path | bytes | bytearray | memoryview
 
@@ -59,10 +60,11 @@ class Kernel:
         """Return the bytes of LDS of a work-group, static and dynamic."""
         return self.descriptor.group_segment_fixed_size + shape.dynamic_lds
 
-    def lane_bytes(self, stack: int) -> int:
-        """Return the scratch of a work-item; `stack` is for kernels of unknown depth."""
-        known = self.descriptor.private_segment_fixed_size
-        return max(known, stack) if self.descriptor.uses_dynamic_stack else known
+    def lane_bytes(self, stack: int | None) -> int:
+        """Return the scratch of a work-item in bytes; `stack` when more was asked for."""
+        if stack is None:
+            stack = STACK_BYTES if self.descriptor.uses_dynamic_stack else 0
+        return max(self.descriptor.private_segment_fixed_size, stack)
 
     def wants(self, kind: str) -> bool:
         """Whether the kernel has a hidden argument of a kind."""
