@@ -97,18 +97,33 @@ class Record:
         Raises `DecodeError` when fewer dwords are left than the record needs.
         """
         end = at + cls.WORDS
-        whole = end if cls.TAIL is None else (len(words) if count is None else at + count)
-        if at < 0 or whole < end or whole > len(words):
-            need = max(cls.WORDS, whole - at)
-            raise DecodeError(
-                f"dword {at}", words[at] if 0 <= at < len(words) else 0,
-                f"{cls.__name__} needs {need} dwords, {max(0, len(words) - at)} are left",
-            )
+        if cls.TAIL is not None:
+            return cls._decode_with_tail(words, at, end, count)
+        if at < 0 or end > len(words):
+            raise cls._too_short(words, at, end)
         self = cls.__new__(cls)
         self.__dict__ = cls._decode(words[at:end])
-        if cls.TAIL is not None:
-            self.__dict__[cls.TAIL.name] = tuple(words[end:whole])
         return self
+
+    @classmethod
+    def _decode_with_tail(
+        cls, words: Sequence[int], at: int, end: int, count: int | None
+    ) -> Self:
+        assert cls.TAIL is not None
+        whole = len(words) if count is None else at + count
+        if at < 0 or whole < end or whole > len(words):
+            raise cls._too_short(words, at, max(end, whole))
+        self = cls.__new__(cls)
+        self.__dict__ = cls._decode(words[at:end])
+        self.__dict__[cls.TAIL.name] = tuple(words[end:whole])
+        return self
+
+    @classmethod
+    def _too_short(cls, words: Sequence[int], at: int, end: int) -> DecodeError:
+        return DecodeError(
+            f"dword {at}", words[at] if 0 <= at < len(words) else 0,
+            f"{cls.__name__} needs {end - at} dwords, {max(0, len(words) - at)} are left",
+        )  # fmt: skip
 
     def encode(self) -> list[int]:
         """Return the record as dwords; raises `FieldError` for a value that does not fit."""

@@ -159,8 +159,8 @@ class HardwareQueue:
         pending = self.pending
         kind = type(pending)
         if kind is Next:
-            self._there = self.available()
-            return self._there > 0
+            self._there = self.doorbell() - self.read
+            return 0 < self._there <= self.units or self.available() > 0
         return kind is Pass or self._goes_on(pending)
 
     def _goes_on(self, pending: Effect) -> bool:

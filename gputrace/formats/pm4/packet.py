@@ -86,7 +86,8 @@ class Filler(Packet, fixed={"type": 2}, source="nvd.h PACKET_TYPE2"):
 
 
 def _count(packet: Record) -> int:
-    return packet.dwords - 2 if packet.dwords > 1 else HEADER_ONLY
+    size = packet.dwords
+    return size - 2 if size > 1 else HEADER_ONLY
 
 
 class Type3(Packet, fixed={"type": 3}, source="soc15d.h and nvd.h PACKET3"):
