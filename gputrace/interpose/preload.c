@@ -74,9 +74,17 @@ static bool private(int fd)
     return fd >= 0 && fd < DESCRIPTORS && atomic_load(&files[fd].node) == PRIVATE;
 }
 
+/* Between vfork and exec a child has descriptors of its own but works in its parent's memory. */
+static pid_t owner_of_files;
+
+static bool borrowed(void)
+{
+    return owner_of_files != getpid();
+}
+
 static void same_file(int from, int to)
 {
-    if (to < 0 || to >= DESCRIPTORS)
+    if (to < 0 || to >= DESCRIPTORS || borrowed())
         return;
     struct file *file = special(from);
     uint32_t node = NODE_NONE;
@@ -675,7 +683,7 @@ EXPORT int close(int fd)
         errno = EBADF;
         return -1;
     }
-    if (special(fd))
+    if (special(fd) && !borrowed())
         close_node(fd);
     return behind(fd);
 }
@@ -690,7 +698,7 @@ EXPORT int dup(int fd)
 
 static void make_way(int from, int to)
 {
-    if (from != to && special(to))
+    if (from != to && special(to) && !borrowed())
         close_node(to);
 }
 
@@ -952,6 +960,7 @@ static void in_child(void)
             atomic_store(&files[fd].node, NODE_NONE);
             raw_close(fd);
         }
+    owner_of_files = getpid();
     connection = -1;
     faults = -1;
     mapped_count = 0;
@@ -968,6 +977,7 @@ __attribute__((constructor)) static void start(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
+    owner_of_files = getpid();
     image = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
     setting("GPUTRACE_SOCKET", server, sizeof server);
     setting("GPUTRACE_TREE", tree, sizeof tree);

@@ -96,6 +96,17 @@ int main(void)
     int status;
     assert(waitpid(child, &status, 0) == child && status == 0);
     assert(!ioctl(copy, GET_VERSION, version));
+    child = vfork();
+    if (!child) { /* what it closes is closed for itself alone */
+        close(copy);
+        dup2(0, render);
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(1);
+    }
+    assert(waitpid(child, &status, 0) == child && status == 0);
+    assert(!ioctl(copy, GET_VERSION, version));
+    acquire[0] = (uint32_t)render;
+    assert(!ioctl(copy, ACQUIRE_VM, acquire));
     puts("ok");
     return 0;
 }
