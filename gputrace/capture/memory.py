@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from ctypes import addressof, c_ubyte
 from typing import NamedTuple
 
+import numpy as np
+
 from gputrace.capture.compare import STEP, WORDS, Comparer
 from gputrace.kfd import host
 from gputrace.kfd.tracking import Span, Tracker
@@ -87,9 +89,16 @@ class WatchedMemory:
         """Return the size of the range that begins at an address, 0 when none does."""
         return self._ranges[address].size if address in self._ranges else 0
 
-    def stores(self) -> Iterator[Store]:
-        """Yield what the CPU stored since the last call, in rising order of addresses."""
-        for span in self._tracker.written():
+    def written(self) -> list[Span]:
+        """Return what the CPU may have written since the last call; `stores` has to see it."""
+        return self._tracker.written()
+
+    def stores(self, spans: list[Span] | None = None) -> Iterator[Store]:
+        """Yield what the CPU stored since the last call, in rising order of addresses.
+
+        `spans` is what `written` gave, if it was called before.
+        """
+        for span in self._tracker.written() if spans is None else spans:
             for watched, low, high in self._parts(span):
                 for at in range(low, high, STEP):
                     yield from self._compare(watched, at, min(at + STEP, high))
@@ -105,6 +114,20 @@ class WatchedMemory:
                     for at in range(low, high, host.PAGE):
                         changes += self._words(watched, at)
         return changes
+
+    def absorb_all(self) -> tuple[list[Span], list[Change]]:
+        """Take all that changed as known; return where that was, by page, and single dwords."""
+        spans: list[Span] = []
+        changes: list[Change] = []
+        for watched in self._ranges.values():
+            shape = (watched.size // host.PAGE, host.PAGE)
+            live = np.frombuffer(host.view(watched.place, watched.size), np.uint8).reshape(shape)
+            known = np.frombuffer(watched.known, np.uint8).reshape(shape)
+            for page in np.flatnonzero((live != known).any(axis=1)).tolist():
+                low = page * host.PAGE
+                spans.append(Span(watched.address + low, host.PAGE))
+                changes += self._words(watched, low)
+        return spans, changes
 
     def known(self, span: Span) -> Iterator[tuple[int, memoryview]]:
         """Yield the watched parts of a span: address and bytes as last known."""

@@ -13,27 +13,41 @@ MAX_BYTES = 1 << 20
 
 _ITEM_BITS = {"gpu": 32, "queue": 32, "dword": 32, "byte": 8, "bit": 1}
 
+Read = Callable[[int, int], bytes]
+"""Returns bytes of the client's memory: address and size; fewer where there is nothing."""
+
 
 def read_here(address: int, size: int) -> bytes:
-    """Return bytes of this process."""
+    """Read this process's memory."""
     return bytes(host.view(address, size, writable=False))
 
 
 def read_pointed(
-    record: Record, access: Literal["r", "w"], read: Callable[[int, int], bytes] = read_here
+    record: Record, access: Literal["r", "w"], read: Read = read_here
 ) -> dict[str, bytes]:
     """Return by field name what the kernel reads ("r") or writes ("w") behind its pointers.
 
-    `read` fetches the client's memory; null pointers and empty arrays are left out.
+    Null pointers and empty arrays are left out.
     """
     found = {}
-    for field in record.FIELDS:
-        if field.role is None or field.role.points is None or access not in field.role.access:
+    for field in _POINTERS.get(type(record)) or _pointers(type(record)):
+        role = field.role
+        assert role is not None
+        if access not in role.access:
             continue
         address, size = getattr(record, field.name), min(_size(record, field), MAX_BYTES)
         if address and size:
             found[field.name] = read(address, size)
     return found
+
+
+_POINTERS: dict[type[Record], tuple[Field, ...]] = {}
+
+
+def _pointers(kind: type[Record]) -> tuple[Field, ...]:
+    fields = tuple(one for one in kind.FIELDS if one.role is not None and one.role.points)
+    _POINTERS[kind] = fields
+    return fields
 
 
 def payloads(

@@ -1,26 +1,33 @@
 """The Kfd that records another Kfd."""
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import addressof, c_ubyte
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from gputrace.bits import Record
+from gputrace.capture.comparing import ComparingTracker
+from gputrace.capture.digests import Digests
 from gputrace.capture.memory import WatchedMemory
+from gputrace.capture.naming import Doorbells, names_made, queue_map
 from gputrace.capture.observing import Observations
-from gputrace.capture.pointers import payloads, read_here, read_pointed
-from gputrace.errors import KfdError
+from gputrace.capture.pointers import Read, payloads, read_here, read_pointed
+from gputrace.capture.waits import Waits
+from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import (
-    CreateEvent,
+    AllocFlag,
+    AllocMemoryOfGpu,
     CreateQueue,
-    DestroyEvent,
     DestroyQueue,
-    EventType,
-    doorbell_parts,
+    FreeMemoryOfGpu,
+    WaitEvents,
     request_of,
 )
+from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Fault, Kfd, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span, Tracker, WriteTracker
@@ -31,6 +38,18 @@ R = TypeVar("R", bound=Record)
 
 HOST_STORE_LIMIT = 4096
 """A longer store is memory that the CPU filled, not a gate that it opened."""
+SETTLE_SLICES = 1 << 10
+"""Calls of `idle` that mode "full" gives a submission to end, before it goes on without."""
+
+
+class Lock(Protocol):
+    """What a reentrant lock can do."""
+
+    def acquire(self) -> bool:
+        """Take the lock, once more if this thread has it."""
+
+    def release(self) -> None:
+        """Give the lock back as often as it was taken."""
 
 
 @runtime_checkable
@@ -51,13 +70,17 @@ class Emulated(Protocol):
     def quiet(self) -> bool:
         """Whether nothing in memory can change until the CPU acts."""
 
+    @property
+    def lock(self) -> "Lock":
+        """While a thread holds it the device stands still."""
+
 
 class Recorder:
     """Record every call of the port into a trace, each doorbell before it is rung.
 
     On an emulated device the GPU's stores are told from the CPU's to the byte and each event
-    carries the scheduler's step. For a client in another process `tracker` finds its stores and
-    `read` fetches its memory; the views of its mappings are this process's own.
+    carries the scheduler's step. `tracker` finds what the client wrote and `read` reads its memory;
+    both are of this process if not given. The mode is that of the trace's header.
     """
 
     def __init__(
@@ -66,24 +89,33 @@ class Recorder:
         writer: TraceWriter,
         *,
         tracker: Tracker | None = None,
-        read: Callable[[int, int], bytes] = read_here,
+        read: Read = read_here,
     ) -> None:
         self._kfd, self._writer, self._read = kfd, writer, read
         self._emulated = kfd if isinstance(kfd, Emulated) else None
-        self._tracker = tracker or WriteTracker()
+        self._tracker = tracker or _tracker()
+        self.provenance = "cpu" if self._emulated else "unknown"
+        """What is written about stores that were found: who made them."""
+        if isinstance(self._tracker, ComparingTracker):
+            self.provenance = "unknown"
         self._memory = WatchedMemory(self._tracker)
         self._observations = Observations(self._memory.word)
+        self._full = writer.header.mode == "full"
+        self._digests = Digests(self._memory, writer, full=self._full)
+        self._waits = Waits(writer)
+        self._doorbells = Doorbells()
         self._lock = threading.RLock()
-        self._doorbells: dict[int, int] = {}  # CPU address -> queue
-        self._frames: dict[int, int] = {}  # doorbell pages: mmap offset -> CPU address
-        self._queue_doorbells: dict[int, int] = {}  # queue -> mmap offset of its doorbell
-        self._submissions = 0
-        self._nanoseconds = 0
-        self._gpu_wrote: set[Span] = set()
-        self._open = False
+        self._user: dict[int, tuple[int, int]] = {}  # handle -> pages of the client's own
+        self._exact = True  # whether the steps of events are known
+        self._submissions = self._stalls = self._nanoseconds = 0
+        self._open = self._dropped = False
+        self._busy = 0  # threads that are with the device
         self.last_stalls: tuple[Stall, ...] = ()
         """What `stalls` gave when it was last asked: why a program gave up waiting."""
         self.last_faults: tuple[Fault, ...] = ()
+        """What `faults` gave when it was last asked."""
+        alive = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(alive))
 
     # What the port tells, unchanged.
 
@@ -112,6 +144,13 @@ class Recorder:
         self.last_faults = tuple(self._kfd.faults())
         return self.last_faults
 
+    @property
+    def cost(self) -> events.Cost:
+        """What the capture has cost so far."""
+        return events.Cost(
+            self._nanoseconds, self._memory.scanned, self._stalls, self._submissions
+        )
+
     # What is written down.
 
     def open(self) -> None:
@@ -120,12 +159,12 @@ class Recorder:
             self._kfd.open()
             self._open = True
             if self._emulated:
-                self._emulated.written_by_gpu()  # it watches from here on
+                self._absorb()  # it watches from here on
             self._writer.append(events.Open("kfd", 0, self._step))
 
     def open_render(self, minor: int) -> int:
         """Open a render node; its descriptor is the handle that later events name."""
-        with self._hook():
+        with self._hook(look=False):
             descriptor = self._kfd.open_render(minor)
             self._writer.append(events.Open(f"render:{minor}", descriptor, self._step))
             return descriptor
@@ -133,21 +172,24 @@ class Recorder:
     def ioctl(self, record: R, tail: bytearray | None = None) -> R:
         """Call an ioctl; the call and its answer are written down, refused ones too."""
         with self._hook():
-            given = bytes(tail or b"")
-            pointed = read_pointed(record, "r", self._read)
+            given, pointed = bytes(tail or b""), read_pointed(record, "r", self._read)
             failure: KfdError | None = None
             answer = record
-            if isinstance(record, CreateQueue):
+            waits = isinstance(record, WaitEvents)
+            if waits:
+                self._waits.begin(record, self._step, self._kfd.clock())
+            elif isinstance(record, FreeMemoryOfGpu) and record.handle in self._user:
+                self._digest_range(*self._user[record.handle])
+            elif isinstance(record, CreateQueue):
                 self._writer.flush(intent=True)  # a queue may run what its ring holds already
-            with self._outside():
+            with self._outside(free=waits):
                 try:
                     answer = self._kfd.ioctl(record, tail)
                 except KfdError as error:
                     failure = error
-            self.answered(record, answer, pointed, given, failure)
+            self.answered(record, answer, pointed, tail=given, failure=failure)
             if failure:
                 raise failure
-            self._learn(answer)
             return answer
 
     def answered(
@@ -155,11 +197,12 @@ class Recorder:
         record: Record,
         answer: Record,
         pointed: dict[str, bytes],
+        *,
         tail: bytes = b"",
         failure: KfdError | None = None,
     ) -> None:
-        """Write down a call that came back; `pointed` is what its pointers pointed at before."""
-        with self._hook():
+        """Write down an ioctl that has returned; `pointed` is what its pointers pointed at."""
+        with self._lock:
             self._writer.append(
                 events.Ioctl(
                     target="kfd",
@@ -175,6 +218,8 @@ class Recorder:
                     thread=threading.get_native_id(),
                 )
             )
+            if failure is None:
+                self._learn(record, answer)
 
     def render_ioctl(self, minor: int, request: int, data: bytearray) -> None:
         """Call a DRM ioctl; it is written down by its bits."""
@@ -211,36 +256,33 @@ class Recorder:
                 events.Map(mapping.address, size, str(target), offset, int(protection), self._step)
             )
             if fd == "kfd":
-                self._frames[offset] = mapping.address
-                self._name_doorbells()
-            elif protection & Protection.WRITE:
-                place = addressof(c_ubyte.from_buffer(mapping.view))
-                zeroed = self._emulated is not None
-                self._memory.watch(mapping.address, size, zeroed=zeroed, place=place)
+                self._doorbells.mapped(offset, mapping.address)
+            elif protection & Protection.WRITE and len(mapping.view):
+                whole = -(-size // PAGE) * PAGE
+                self.watch(mapping.address, whole, addressof(c_ubyte.from_buffer(mapping.view)))
             return mapping
 
     def watch(self, address: int, size: int, place: int) -> None:
-        """Watch memory of the client's own that GPUs can reach; this process sees it at `place`."""
-        with self._hook():
-            self._memory.watch(address, size, zeroed=False, place=place)
+        """Watch whole pages of the client at `address`, which this process sees at `place`."""
+        with self._lock:
+            self._memory.watch(address, size, zeroed=self._emulated is not None, place=place)
 
     def forget(self, address: int, size: int) -> None:
-        """Stop watching what `watch` was given; what was stored until now has been written down."""
-        with self._hook():
-            self.digest(address, size)
+        """Stop watching what lies in a range, after a digest of what the GPU wrote there."""
+        with self._lock:
+            self._digest_range(address, size)
             self._memory.forget(address, size)
 
     def unmap(self, mapping: Mapping) -> None:
         """Unmap memory; what the CPU wrote until now has been written down."""
         with self._hook():
-            self.digest(mapping.address, mapping.size)
-            self._memory.forget(mapping.address, mapping.size)
+            self.forget(mapping.address, -(-mapping.size // PAGE) * PAGE)
             self._kfd.unmap(mapping)
             self._writer.append(events.Unmap(mapping.address, mapping.size, self._step))
 
     def reserve(self, size: int, address: int | None = None, alignment: int = 4096) -> int:
         """Reserve addresses."""
-        with self._hook():
+        with self._hook(look=False):
             start = self._kfd.reserve(size, address, alignment)
             self._writer.append(events.Reserve(start, size, alignment))
             return start
@@ -248,14 +290,13 @@ class Recorder:
     def release(self, address: int, size: int) -> None:
         """Give reserved addresses back."""
         with self._hook():
-            self.digest(address, size)
-            self._memory.forget(address, size)
+            self.forget(address, size)
             self._kfd.release(address, size)
             self._writer.append(events.Release(address, size))
 
     def label(self, address: int, size: int, what: Labelled, name: str) -> None:
         """Pass a name on; it is written down for readers of the trace."""
-        with self._hook():
+        with self._hook(look=False):
             self._kfd.label(address, size, what, name)
             self._writer.append(events.Name(address, size, what, name))
 
@@ -263,88 +304,98 @@ class Recorder:
         """Ring a doorbell: all that it may start is with the operating system before the store."""
         with self._hook():
             self._submissions += 1
-            queue = self._doorbells.get(address, -1)
-            now, thread = self._kfd.clock(), threading.get_native_id()
+            number, queue = self._submissions, self._doorbells.queue(address)
+            step, now, thread = self._step, self._kfd.clock(), threading.get_native_id()
             self._writer.append(
-                events.DoorbellIntent(
-                    self._submissions, queue, address, value, bits, self._step, now, thread
-                )
+                events.DoorbellIntent(number, queue, address, value, bits, step, now, thread)
             )
             self._writer.flush(intent=True)
             self._observations.rang(queue, value)
-            with self._outside():
-                self._kfd.doorbell(address, value, bits)
-            self._writer.append(
-                events.DoorbellDone(self._submissions, queue, self._step, self._kfd.clock())
-            )
+            self._digests.submitted()
+            self._kfd.doorbell(address, value, bits)
+            if self._step != step:
+                self._absorb()
+            self._writer.append(events.DoorbellDone(number, queue, self._step, now))
+            if self._full:
+                self._settle()
 
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the device work, after writing down what the CPU stored before."""
-        with self._hook(gate=True), self._outside():
-            return self._kfd.idle(until_ns)
-
-    def digest(self, address: int = 0, size: int = 1 << 64) -> None:
-        """Write down what the GPU has written in a range since it was last asked.
-
-        A replay compares it. Only an emulated device stands still while this looks; on any other
-        it does nothing.
-        """
-        with self._hook():
-            later = set()
-            for span in _merged(self._gpu_wrote):
-                if span.address + span.size <= address or address + size <= span.address:
-                    later.add(span)
-                    continue
-                for start, view in self._memory.known(span):
-                    self._writer.digest(start, view, store=len(view) <= 1 << 20, step=self._step)
-            self._gpu_wrote = later
+        with self._hook(gate=True):
+            self._waits.idle(until_ns, self._step, self._kfd.clock)
+            with self._outside(free=True):
+                return self._kfd.idle(until_ns)
 
     def close(self) -> None:
         """Close the device; the trace stays open for whoever made it."""
         if not self._open:
             return
-        self.digest()
         with self._hook():
+            self._digest_range(0, 1 << 64)
             self._open = False
             self._memory.close()
             self._kfd.close()
             self._writer.append(events.Close("kfd", 0, self._step))
-            self._writer.append(
-                events.Cost(self._nanoseconds, self._memory.scanned, 0, self._submissions)
-            )
+            self._writer.append(self.cost)
             self._writer.flush()
             self._tracker.close()
+
+    def drop(self) -> None:
+        """Write nothing more and watch nothing more: this process is a copy of the recorded one."""
+        self._writer.abandon()
+        self._open, self._dropped = False, True
 
     # Inside.
 
     @property
     def _step(self) -> int:
-        return self._emulated.step if self._emulated else -1
+        return self._emulated.step if self._emulated and self._exact else -1
 
     @contextmanager
-    def _hook(self, *, gate: bool = False) -> Iterator[None]:
+    def _hook(self, *, look: bool = True, gate: bool = False) -> Iterator[None]:
         # Every call of the port: one at a time, and first of all what the CPU stored before it.
         # With `gate` nothing but these stores may set the device going: their time counts.
-        with self._lock:
+        self._acquire()
+        try:
+            if self._dropped:
+                raise UsageError("this is a copy, by fork, of a process that is recorded")
             start = time.monotonic_ns()
-            if self._open:
-                if not gate:
-                    self._write_progress()
-                self._write_stores(gate)
-            try:
-                yield
-            finally:
-                self._nanoseconds += time.monotonic_ns() - start
+            if self._open and look:
+                self._catch_up(gate)
+            yield
+            self._nanoseconds += time.monotonic_ns() - start
+        finally:
+            self._release()
 
-    def _write_stores(self, gate: bool) -> None:
-        provenance = "cpu" if self._emulated else "unknown"
-        for address, data in self._memory.stores():
+    def _acquire(self) -> None:
+        # The device stands still as well: an event and its step belong together.
+        self._lock.acquire()
+        if self._emulated:
+            self._emulated.lock.acquire()
+
+    def _release(self) -> None:
+        if self._emulated:
+            self._emulated.lock.release()
+        self._lock.release()
+
+    def _catch_up(self, gate: bool) -> None:
+        # In this order: what the GPU had done, then what the CPU made of it.
+        if self._busy and self._emulated:
+            self._absorb()
+        if not gate and self._waits.waiting:
+            self._end_wait()
+        spans = self._memory.written()
+        if not gate or spans:
             self._write_progress()
+        self._write_stores(spans, gate)
+
+    def _write_stores(self, spans: list[Span], gate: bool) -> None:
+        for address, data in self._memory.stores(spans):
             if gate and len(data) <= HOST_STORE_LIMIT:
                 now = self._kfd.clock()
                 self._writer.append(events.HostStore(address, data, self._step, now))
             else:
-                self._writer.memory(address, data, provenance, self._step)
+                self._writer.memory(address, data, self.provenance, self._step)
 
     def _write_progress(self) -> None:
         # What the GPU had done when the CPU did what is written next.
@@ -353,25 +404,85 @@ class Recorder:
             self._writer.append(events.Progress(values, self._step))
 
     @contextmanager
-    def _outside(self) -> Iterator[None]:
+    def _outside(self, *, free: bool = False) -> Iterator[None]:
         # The device may work here; its time is not the capture's, its stores are not the CPU's.
+        # With `free` other threads of the client may go on meanwhile.
         start = time.monotonic_ns()
+        if free:
+            self._busy += 1
+            self._release()
         try:
             yield
         finally:
+            if free:
+                self._acquire()
+                self._busy -= 1
             self._nanoseconds -= time.monotonic_ns() - start
-            if self._emulated:
-                spans = self._emulated.written_by_gpu()
-                self._observations.add(self._memory.absorb(spans))
-                self._gpu_wrote.update(spans)
+            if self._open:
+                self._absorb()
 
-    def _learn(self, answer: Record) -> None:
-        # Names that later events and readers use.
+    def _absorb(self) -> None:
+        if not self._emulated:
+            return
+        if isinstance(self._tracker, ComparingTracker):
+            spans, changes = self._memory.absorb_all()
+        else:
+            spans = self._emulated.written_by_gpu()
+            if self._user or threading.active_count() > 1:
+                spans = self._shared_pages(spans)
+            changes = self._memory.absorb(spans)
+        self._observations.add(changes)
+        self._digests.add(spans)
+
+    def _shared_pages(self, by_gpu: list[Span]) -> list[Span]:
+        # Pages that the tracker found while the device worked. User memory has one mapping only:
+        # there it was the GPU. In other pages other threads stored, at steps that nobody knows;
+        # where the GPU stored into the same page nobody can tell the two apart.
+        for span in self._memory.written():
+            if any(low <= span.address < low + size for low, size in self._user.values()):
+                by_gpu = [*by_gpu, span]
+                continue
+            self._exact = False
+            both = [one for one in by_gpu if _overlap(one, span)]
+            for address, data in self._memory.stores(both):
+                self._writer.memory(address, data, "unknown", -1)
+            self._write_stores([span], gate=True)
+        return by_gpu
+
+    # Digests.
+
+    @property
+    def _unsettled(self) -> bool:
+        return self._emulated is not None and not self._emulated.quiet
+
+    def _end_wait(self) -> None:
+        result = "fault" if self._kfd.faults() else "hang" if self.last_stalls else "reached"
+        self._waits.end(result, self._step, self._kfd.clock())
+        if self._digests.due and not self._unsettled:
+            self._digests.take(self._step)
+
+    def _digest_range(self, address: int, size: int) -> None:
+        self._digests.take_range(address, size, self._step, unstable=self._unsettled)
+
+    def _settle(self) -> None:
+        # Mode "full": let the submission end, within bounds, and look at what it wrote.
+        self._stalls += 1
+        with self._outside():
+            for _ in range(SETTLE_SLICES):
+                if self._kfd.idle(None) is Progress.BLOCKED:
+                    break
+        if not self._unsettled:
+            self._digests.take(self._step)
+
+    # Names that later events and readers use.
+
+    def _learn(self, record: Record, answer: Record) -> None:
+        for event in names_made(answer):
+            self._writer.append(event)
         match answer:
             case CreateQueue():
-                self._queue_doorbells[answer.queue_id] = answer.doorbell_offset
-                self._name_doorbells()
-                self._writer.append(_queue_map(answer))
+                self._doorbells.made(answer.queue_id, answer.doorbell_offset)
+                self._writer.append(queue_map(answer))
                 self._stop_watching(answer.ctx_save_restore_address)
                 self._observations.queue(
                     answer.queue_id, answer.queue_type, answer.ring_size,
@@ -379,16 +490,18 @@ class Recorder:
                 )  # fmt: skip
             case DestroyQueue():
                 self._observations.forget(answer.queue_id)
-                offset = self._queue_doorbells.pop(answer.queue_id)
-                page, byte = doorbell_parts(offset)
-                self._doorbells.pop(self._frames.get(page, 0) + byte, None)
-            case CreateEvent():
-                slot = answer.event_slot_index
-                self._writer.append(
-                    events.EventMap(answer.event_id, EventType(answer.event_type), slot)
-                )
-            case DestroyEvent():
-                self._writer.append(events.EventMap(answer.event_id, 0, 0, live=False))
+                self._doorbells.destroyed(answer.queue_id)
+            case AllocMemoryOfGpu() if answer.flags & AllocFlag.USERPTR and self._read is read_here:
+                assert isinstance(record, AllocMemoryOfGpu)
+                self._watch_user(answer.handle, record.mmap_offset, record.size)
+            case FreeMemoryOfGpu() if answer.handle in self._user:
+                self.forget(*self._user.pop(answer.handle))
+
+    def _watch_user(self, handle: int, address: int, size: int) -> None:
+        start = address // PAGE * PAGE
+        whole = -(-(address + size - start) // PAGE) * PAGE
+        self._memory.watch(start, whole, zeroed=False)
+        self._user[handle] = (start, whole)
 
     def _stop_watching(self, address: int) -> None:
         # A save area is large, and the CPU has written its headers before the queue is made.
@@ -398,32 +511,19 @@ class Recorder:
             if self._emulated:
                 self._emulated.leave_out(address)
 
-    def _name_doorbells(self) -> None:
-        for queue, offset in self._queue_doorbells.items():
-            page, byte = doorbell_parts(offset)
-            if page in self._frames:
-                self._doorbells[self._frames[page] + byte] = queue
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one.address < other.address + other.size and other.address < one.address + one.size
 
 
-def _queue_map(answer: CreateQueue) -> events.QueueMap:
-    return events.QueueMap(
-        queue=answer.queue_id,
-        gpu=answer.gpu_id,
-        type=answer.queue_type,
-        ring=answer.ring_base_address,
-        ring_size=answer.ring_size,
-        read_pointer=answer.read_pointer_address,
-        write_pointer=answer.write_pointer_address,
-        doorbell=answer.doorbell_offset,
-    )
+def _tracker() -> Tracker:
+    try:
+        return WriteTracker()
+    except UsageError:
+        return ComparingTracker()
 
 
-def _merged(spans: set[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for span in sorted(spans):
-        if merged and span.address <= merged[-1].address + merged[-1].size:
-            last = merged.pop()
-            end = max(span.address + span.size, last.address + last.size)
-            span = Span(last.address, end - last.address)
-        merged.append(span)
-    return merged
+def _forked(recorder: Callable[[], Recorder | None]) -> None:
+    alive = recorder()
+    if alive is not None:
+        alive.drop()

@@ -1,9 +1,12 @@
 """Record what happens inside a `with` block."""
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from gputrace import __version__
 from gputrace.bits import Record
@@ -13,17 +16,27 @@ from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import BY_RECORD
 from gputrace.kfd.port import Fault, Kfd
-from gputrace.trace.events import Header, Outcome
+from gputrace.trace.events import Header, Note, Outcome
 from gputrace.trace.writer import TraceWriter
+
+COMPARED = (
+    "memory is compared at every call, as its writes cannot be followed: slower, and it is not "
+    "known whether CPU or GPU made a change"
+)
 
 
 @contextmanager
-def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[None]:
+def record(
+    path: str | os.PathLike[str], *, durable: bool = False, mode: Literal["light", "full"] = "light"
+) -> Iterator[None]:
     """Record the device that is opened inside the block into a trace.
 
     `durable` waits for the disk before each doorbell, so that not even the end of the machine
-    loses one. Raises UsageError for a path without the suffix .gtrace, for a second device and
-    when no device was opened at all.
+    loses one. In mode "light" digests of what the GPU wrote are taken where the program waits
+    itself, in "full" after each submission, which has to end first.
+
+    Raises UsageError for a path without the suffix .gtrace, for a second device and when no device
+    was opened at all.
     """
     if Path(path).suffix != ".gtrace":
         raise UsageError(f"{os.fspath(path)}: expected a name that ends with .gtrace")
@@ -32,9 +45,13 @@ def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[N
     def around(kfd: Kfd) -> Kfd:
         if made:
             raise UsageError(f"{kfd.name}: this trace records {made[0][0].name} already")
-        writer = TraceWriter(path, header_of(kfd), durable=durable)
-        made.append((Recorder(kfd, writer), writer))
-        return made[0][0]
+        writer = TraceWriter(path, replace(header_of(kfd), mode=mode), durable=durable)
+        recorder = Recorder(kfd, writer)
+        made.append((recorder, writer))
+        if recorder.provenance != "cpu":
+            writer.append(Note("provenance", COMPARED))
+            print(f"gputrace: {COMPARED}", file=sys.stderr)
+        return recorder
 
     outcome = Outcome("ended")
     try:
@@ -52,13 +69,14 @@ def record(path: str | os.PathLike[str], *, durable: bool = False) -> Iterator[N
 
 
 def header_of(kfd: Kfd) -> Header:
+    """Return the header of a trace that is recorded on a device."""
     """Return the header of a trace of this device."""
     nodes = kfd.topology.gpus
     target = by_target_version(nodes[0]["gfx_target_version"]).name if nodes else ""
     return Header(
         tool=f"gputrace {__version__}",
         family=target,
-        device={"name": kfd.name, "gpus": len(nodes)},
+        device={"name": kfd.name, "gpus": len(nodes), "gpu_ids": [node.gpu_id for node in nodes]},
         topology={str(i): dict(node.properties) for i, node in enumerate(kfd.topology.nodes)},
         layouts={record.__name__: _layout(record) for record in BY_RECORD},
         schedule_seed=getattr(kfd, "schedule_seed", 0),

@@ -82,11 +82,12 @@ class Places:
         self._insert(Mapped(address, mapping.size, mapping.address, mapping))
 
     def own(self, address: int, size: int) -> int:
-        """Make memory that stands for the recorded process's own; return where it is."""
-        pages = mmap.mmap(-1, -(-size // host.PAGE) * host.PAGE)
+        """Make whole pages that stand for the recorded process's own; return where it is."""
+        start = address // host.PAGE * host.PAGE
+        pages = mmap.mmap(-1, -(-(address + size - start) // host.PAGE) * host.PAGE)
         live = ctypes.addressof(ctypes.c_ubyte.from_buffer(pages))
-        self._insert(Mapped(address, len(pages), live, None, pages))
-        return live
+        self._insert(Mapped(start, len(pages), live, None, pages))
+        return live + address - start
 
     def _insert(self, mapped: Mapped) -> None:
         if mapped.recorded in self._mapped:

@@ -11,6 +11,7 @@ from gputrace.bits import Record
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
+from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Kfd, Protection
 from gputrace.replay.ending import Ending
 from gputrace.replay.names import Names, check_outputs
@@ -105,8 +106,12 @@ class Player:
 
     def _apply(self, number: int, event: events.Event) -> None:
         if self._pacing == "steps":
-            step = getattr(event, "step", -1)
-            if step >= 0:
+            step: int | None = getattr(event, "step", None)
+            if step is None:
+                pass
+            elif step < 0:  # threads stored while the device worked: from here on it is not exact
+                self._pacing = "progress"
+            else:
                 self.clock.advance(step, getattr(event, "time", 0))
         match event:
             case events.Progress():
@@ -180,6 +185,8 @@ class Player:
         self._written += event.size
         if event.unstable:
             return
+        if self._pacing == "progress":  # where it was taken nobody was writing any more
+            self.clock.finish(AFTER_STEPS)
         address = event.address
         for chunk in event.chunks:
             live = bytes(self.places.view(address, chunk.size, writable=False))
@@ -249,7 +256,7 @@ class Player:
             case ioctl.FreeMemoryOfGpu():
                 recorded = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
                 if recorded in self._user_memory:
-                    self.places.unmap(self._user_memory.pop(recorded))
+                    self.places.unmap(self._user_memory.pop(recorded) // PAGE * PAGE)
             case ioctl.CreateQueue() | ioctl.DestroyQueue():
                 self._ending.queue(live)
         check_outputs(event.record, after, live)

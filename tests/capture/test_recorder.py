@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -100,6 +101,7 @@ class Toy:
         return Progress.BLOCKED
 
     quiet = True
+    lock = threading.RLock()
 
     def leave_out(self, address: int) -> None: ...
 

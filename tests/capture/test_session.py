@@ -1,5 +1,7 @@
 """`gputrace.record` around the driver core, and what a replay of it says."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from gputrace.driver import ProvenHang
 from gputrace.errors import UsageError
 from gputrace.replay.player import Player
 from gputrace.replay.verdict import Result, Verdict
+from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 
 
@@ -68,3 +71,105 @@ def test_wrong_use_is_refused_in_one_line(path: Path) -> None:
         gputrace.open("emu:gfx942").close()
         with pytest.raises(UsageError, match="records emu:gfx942 already"):
             gputrace.open("emu:gfx1100")
+
+
+def test_user_memory_is_recorded_and_replayed(path: Path) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        user, plain = device.alloc(8192, kind="userptr"), device.alloc(8192)
+        copies = device.copy_queue()
+        for turn in range(1, 4):
+            user.write(bytes([turn]) * 100, 4000)
+            copies.copy(plain, user, 8192)
+            copies.fill(user, 0x11111111 * turn, 64)
+            copies.signal().wait(1.0)
+        assert plain.read(100, 4000) == b"\3" * 100
+        assert user.read(4) == b"\x33" * 4
+    verdict = replay(path)
+    assert verdict.result is Result.SAME, verdict
+    with TraceReader(path) as reader:
+        stores = [event for event in reader if isinstance(event, events.Memory)]
+    assert all(bytes([0x33]) * 64 not in event.data for event in stores), "the GPU's own work"
+
+
+def test_without_write_protection_memory_is_compared(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gputrace.capture.recorder.WriteTracker", no_tracker)
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        out, queue = device.alloc(8192), device.compute_queue()
+        for turn in range(4):
+            out.write(bytes([turn]), 4096)
+            queue.write(out, bytes([turn] * 4), 64 * turn)
+            queue.signal().wait(1.0)
+    assert "it is not known whether CPU or GPU made a change" in capsys.readouterr().err
+    with TraceReader(path) as reader:
+        stores = [event for event in reader if isinstance(event, events.Memory)]
+    assert {event.provenance for event in stores} == {"unknown"}
+    verdict = replay(path)
+    assert verdict.result is Result.SAME, verdict
+    assert verdict.compared > 0
+
+
+def no_tracker() -> None:
+    raise UsageError("this kernel has no asynchronous write protection")
+
+
+def test_mode_full_digests_after_each_submission(path: Path) -> None:
+    with gputrace.record(path, mode="full"), gputrace.open("emu:gfx942") as device:
+        out, queue = device.alloc(4096), device.compute_queue()
+        for turn in range(5):
+            queue.write(out, bytes([turn] * 4), 64 * turn)
+        queue.signal().wait(1.0)
+    with TraceReader(path) as reader:
+        kinds = [type(event).__name__ for event in reader]
+    done = [at for at, kind in enumerate(kinds) if kind == "DoorbellDone"]
+    assert len(done) == 6
+    assert all(kinds[at + 1] == "Digest" for at in done)
+    assert replay(path).result is Result.SAME
+
+
+def test_memory_that_is_still_written_to_is_not_compared(path: Path) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        out, kept, queue = device.alloc(4096), device.alloc(4096), device.compute_queue()
+        queue.write(out, b"1234")
+        queue.signal().wait(1.0)
+        queue.write(out, b"5678")
+        for _ in range(400):
+            queue.write(kept, b"more", 8)
+        device.session.kfd.idle(None)
+        out.free()
+        queue.signal().wait(1.0)
+    with TraceReader(path) as reader:
+        marks = {(e.address, e.unstable) for e in reader if isinstance(e, events.Digest)}
+    assert (out.address, False) in marks
+    assert (out.address, True) in marks
+    verdict = replay(path)
+    assert verdict.result is Result.SAME
+    assert verdict.compared < verdict.written
+
+
+def test_several_threads_are_recorded_one_call_at_a_time(path: Path) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        gate, out = device.timeline("gate"), device.alloc(1 << 16)
+        queues = [device.compute_queue(), device.copy_queue()]
+
+        def opener() -> None:
+            for value in range(1, 9):
+                time.sleep(0.01)
+                gate.set(value)
+
+        def worker(index: int) -> None:
+            queue = queues[index]
+            for value in range(1, 9):
+                queue.wait(gate.at(value))
+                queue.signal().wait(10.0)
+                out.write(bytes([value]) * 8, 4096 * index + 8 * value)
+
+        threads = [threading.Thread(target=worker, args=(index,)) for index in range(2)]
+        threads.append(threading.Thread(target=opener))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    verdict = replay(path)
+    assert verdict.result is Result.SAME, verdict

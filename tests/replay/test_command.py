@@ -53,7 +53,7 @@ def flipped(path: str) -> str:
         nonlocal out
         if isinstance(event, events.Name) and event.name == "out":
             out = event.address
-        if isinstance(event, events.Digest) and event.address == out:
+        if isinstance(event, events.Digest) and event.address == out and data[17] == 2:
             return [(event, data[:17] + bytes([data[17] ^ 0x40]) + data[18:])]
         return [event]
 
