@@ -14,7 +14,7 @@ from bisect import bisect_right, insort
 from gputrace.kfd.tracking import Span
 
 _SCAN_IOCTL = 0xC0606610  # PAGEMAP_SCAN of linux/fs.h
-_PROTECT = 1  # PM_SCAN_WP_MATCHING
+_LOOK, _PROTECT = 0, 1  # PM_SCAN_WP_MATCHING
 _WRITTEN = 1 << 1  # PAGE_IS_WRITTEN
 _REGIONS = 512
 _SCAN, _REGION = struct.Struct("<12Q"), struct.Struct("<3Q")
@@ -45,7 +45,7 @@ class RemoteTracker:
         if written:
             self._fresh.add(address)
         if address not in self._always:
-            self._scan(address, address + size, [])
+            self._scan(address, address + size, [], _PROTECT)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching a range."""
@@ -58,13 +58,24 @@ class RemoteTracker:
         """Return what the program may have written since the last call, in rising order."""
         if self.ended:
             return [Span(start, self._ranges[start]) for start in self._starts]
-        found: list[tuple[int, int]] = []
-        for start, end in self._stretches():
-            self._scan(start, end, found)
+        found = self._scan_all(_PROTECT)
         whole = self._fresh | self._always
         self._fresh = set()
         spans = [Span(start, self._ranges[start]) for start in whole]
         return sorted(spans + [one for one in self._inside(found) if self._at(one) not in whole])
+
+    def peek(self) -> list[Span]:
+        """Return what the next `written` would, and leave it there."""
+        if self.ended:
+            return [Span(start, self._ranges[start]) for start in self._starts]
+        whole = [Span(start, self._ranges[start]) for start in self._fresh | self._always]
+        return self._inside(self._scan_all(_LOOK)) + whole
+
+    def _scan_all(self, flags: int) -> list[tuple[int, int]]:
+        found: list[tuple[int, int]] = []
+        for start, end in self._stretches():
+            self._scan(start, end, found, flags)
+        return found
 
     def _at(self, span: Span) -> int:
         return self._starts[bisect_right(self._starts, span.address) - 1]
@@ -98,12 +109,12 @@ class RemoteTracker:
                 stretches.append((start, end))
         return stretches
 
-    def _scan(self, start: int, end: int, found: list[tuple[int, int]]) -> None:
+    def _scan(self, start: int, end: int, found: list[tuple[int, int]], flags: int) -> None:
         vector = ctypes.addressof(self._found)
         while start < end and not self.ended:
             request = bytearray(
                 _SCAN.pack(
-                    _SCAN.size, _PROTECT, start, end, 0, vector, _REGIONS, 0,
+                    _SCAN.size, flags, start, end, 0, vector, _REGIONS, 0,
                     0, _WRITTEN, 0, _WRITTEN,
                 )
             )  # fmt: skip
