@@ -6,6 +6,7 @@ the fields; it is generated from the declaration, so there is still one copy of 
 
 from collections.abc import Callable, Sequence
 from enum import IntEnum
+from operator import itemgetter
 from typing import Any
 
 from gputrace.bits.field import Field
@@ -100,34 +101,69 @@ def decoder(fields: Sequence[Field], words: int, unknown: int) -> Callable[[Sequ
     return space["decode"]  # type: ignore[no-any-return]
 
 
-def encoder(fields: Sequence[Field], words: int) -> Callable[[Any], list[int]]:
-    """Return a function from an instance to its fixed dwords; misfits call `_misfit`.
-
-    Values of one width are checked together: their bits are joined first.
-    """
-    lines = ["def encode(self):", "    mine = self.__dict__"]
-    parts: list[list[str]] = [[] for _ in range(words)]
-    widths: dict[int, list[str]] = {}
-    for i, field in enumerate(fields):
-        lines.append(f"    v{i} = mine[{field.name!r}]")
+def _checks(fields: Sequence[tuple[int, Field]]) -> list[str]:
+    # Lines that call `_misfit` for values that do not fit. Values of one width are joined first.
+    lines, widths = [], dict[int, list[str]]()
+    for i, field in fields:
         if field.signed or field.shift:
             low, high = field.limits
             stray = f" or v{i} & {(1 << field.shift) - 1}" if field.shift else ""
-            lines.append(f"    if not {low} <= v{i} <= {high}{stray}: self._misfit()")
+            lines.append(f"if not {low} <= v{i} <= {high}{stray}: self._misfit()")
         else:
             widths.setdefault(field.width, []).append(f"v{i}")
+    for width, values in widths.items():
+        lines.append(f"if ({' | '.join(values)}) >> {width}: self._misfit()")
+    return lines
+
+
+def _joined(fields: Sequence[tuple[int, Field]], words: int) -> list[str]:
+    # For each dword the expression that joins its parts of some fields; "" for none.
+    parts: list[list[str]] = [[] for _ in range(words)]
+    for i, field in fields:
         value = f"(v{i} >> {field.shift})" if field.shift else f"v{i}"
         for word, bit, taken, done in _pieces(field):
             part = f"{value} >> {done}" if done else value
             if done + taken < field.width or field.signed:
                 part = f"({part}) & {(1 << taken) - 1:#x}"
             parts[word].append(f"({part}) << {bit}" if bit else f"({part})")
-    for width, values in widths.items():
-        lines.append(f"    if ({' | '.join(values)}) >> {width}: self._misfit()")
-    dwords = ", ".join(" | ".join(part) or "0" for part in parts)
-    lines.append(f"    words = [{dwords}]")
-    lines.append("    if mine['unknown']: self._restore(words)")
-    lines.append("    return words")
-    space: dict[str, Any] = {}
-    exec("\n".join(lines), space)  # text made from the fields above, never from input
+    return [" | ".join(part) for part in parts]
+
+
+def _fetch(fields: Sequence[tuple[int, Field]]) -> list[str]:
+    return [f"v{i} = mine[{field.name!r}]" for i, field in fields]
+
+
+def encoder(fields: Sequence[Field], words: int) -> Callable[[Any], list[int]]:
+    """Return a function from an instance to its fixed dwords; misfits call `_misfit`.
+
+    Like the decoder it remembers what many small fields come to.
+    """
+    every = list(enumerate(fields))
+    small = [(i, field) for i, field in every if not _is_whole(field)]
+    whole = [(i, field) for i, field in every if _is_whole(field)]
+    space: dict[str, Any] = {"seen": {}}
+    lines = ["mine = self.__dict__"]
+    if len(small) < _MANY:
+        lines += _fetch(every) + _checks(every)
+        dwords = [text or "0" for text in _joined(every, words)]
+    else:
+        space["small"] = itemgetter(*(field.name for _, field in small))
+        packed = {word: text for word, text in enumerate(_joined(small, words)) if text}
+        lines += ["key = small(mine)", "known = seen.get(key)", "if known is None:"]
+        body = [f"{', '.join(f'v{i}' for i, _ in small)}, = key", *_checks(small)]
+        body += [
+            f"known = ({', '.join(packed.values())},)",
+            f"if len(seen) >= {_REMEMBERED}: seen.clear()",
+            "seen[key] = known",
+        ]
+        lines += [f"    {line}" for line in body]
+        lines += _fetch(whole) + _checks(whole)
+        places = {word: f"known[{at}]" for at, word in enumerate(packed)}
+        dwords = [places.get(at) or text or "0" for at, text in enumerate(_joined(whole, words))]
+    lines += [
+        f"words = [{', '.join(dwords)}]",
+        "if mine['unknown']: self._restore(words)",
+        "return words",
+    ]
+    exec("\n    ".join(["def encode(self):", *lines]), space)  # made from the fields above
     return space["encode"]  # type: ignore[no-any-return]

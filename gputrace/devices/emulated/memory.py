@@ -209,7 +209,9 @@ class Space:
 
     def load(self, address: int, size: int) -> int:
         """Return an operand of 4 or 8 bytes; an aligned one is read by one load."""
-        span = self.span(address, size, "r")
+        span = self._last
+        if span is None or not span.start <= address <= span.limit - size:
+            span = self.span(address, size, "r")
         at = address - span.start
         if not at % size:
             return span.dwords[at >> 2] if size == 4 else span.quads[at >> 3]
@@ -217,7 +219,9 @@ class Space:
 
     def store(self, address: int, size: int, value: int) -> None:
         """Store an operand of 4 or 8 bytes; an aligned one by one store."""
-        span = self.span(address, size, "w")
+        span = self._last
+        if span is None or not (span.writable and span.start <= address <= span.limit - size):
+            span = self.span(address, size, "w")
         at = address - span.start
         if at % size:
             span.view[at : at + size] = value.to_bytes(size, "little")

@@ -340,8 +340,9 @@ class HardwareQueue:
         return self.space.load(effect.address, effect.size)
 
     def _store(self, effect: Store) -> None:
-        self._wrote(effect.address, effect.size)
-        self.space.store(effect.address, effect.size, effect.value)
+        address, size = effect.address, effect.size
+        self._log.append((address, size, self._whose, self._author))
+        self.space.store(address, size, effect.value)
 
     def _wrote(self, address: int, size: int) -> None:
         self._log.append((address, size, self._whose, self._author))
