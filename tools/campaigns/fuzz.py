@@ -1,24 +1,33 @@
-"""Open mutated copies of a trace and fail on anything but the declared errors.
+"""Fuzzed files: only declared errors, within 256 MiB of resident memory.
 
-Half of the mutations set the checksums right again, so that what lies behind them is reached. The
-process reports its peak resident size and fails above the limit.
+Half of the mutations set the checksums right again, so that what lies behind them is reached. Each
+file is checked, read, repaired, counted, and printed as text and as JSON, with and without skipping
+of damage. The work is done in processes of their own, whose peak resident size is measured.
 """
 
-import argparse
 import random
+import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import xxhash
 import zstandard
 
-from gputrace.errors import TraceError, UsageError
+from gputrace.errors import GputraceError
+from gputrace.report.counts import count_packets
+from gputrace.report.jsonl import json_lines
+from gputrace.report.text import TextView
 from gputrace.trace import TraceReader, check, repair
 from gputrace.trace import events as ev
 from gputrace.trace.blocks import CHECK, HEAD, HEADER_SIZE, MAX_LENGTH, PREAMBLE_SIZE, Codec
+from tools.campaigns import Campaign
+from tools.material import small_traces
 
+COUNT, SAMPLE = 10_000, 60
+SLICE = 2_500
+"""Files of one process."""
 LIMIT = 256 << 20
 
 
@@ -98,46 +107,79 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     return data[:PREAMBLE_SIZE] + b"".join(blocks)
 
 
+def read(path: Path, skip: bool) -> None:
+    """Read all of a file."""
+    with TraceReader(path, skip_damage=skip) as reader:
+        for event in reader:
+            if isinstance(event, ev.Memory | ev.Digest):
+                for _ in reader.pieces(event):
+                    pass
+        reader.state_at(len(reader) // 2)
+
+
+def show(path: Path, skip: bool) -> None:
+    """Decode and print all of a file."""
+    with TraceReader(path, skip_damage=skip) as reader:
+        for _ in TextView(reader):
+            pass
+        for _ in json_lines(reader):
+            pass
+        count_packets(reader)
+
+
 def visit(path: Path, output: Path) -> None:
     """Do with a file all that the package can do; only declared errors are let pass."""
-    for skip in (False, True):
-        with (
-            suppress(TraceError, UsageError),
-            TraceReader(path, skip_damage=skip) as reader,
-        ):
-            for event in reader:
-                if isinstance(event, ev.Memory | ev.Digest):
-                    for _ in reader.pieces(event):
-                        pass
-            reader.state_at(len(reader) // 2)
-    with suppress(TraceError, UsageError):
-        check(path)
-    with suppress(TraceError, UsageError):
-        repair(path, output)
+    steps: list[Callable[[], object]] = [
+        lambda: read(path, False), lambda: read(path, True),
+        lambda: show(path, False), lambda: show(path, True),
+        lambda: check(path), lambda: repair(path, output),
+    ]  # fmt: skip
+    for step in steps:
+        with suppress(GputraceError):
+            step()
 
 
-def main() -> int:
-    """Fuzz and report; the exit status is 1 if more memory was used than allowed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trace", type=Path, help="a sound trace to start from")
-    parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--seed", default="0")
-    options = parser.parse_args()
-    data = options.trace.read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        path, output = Path(folder) / "fuzz.gtrace", Path(folder) / "out.gtrace"
-        for number in range(options.count):
-            path.write_bytes(mutate(data, random.Random(f"{options.seed} {number}")))
-            try:
-                visit(path, output)
-            except BaseException:
-                print(f"seed {options.seed!r}, file {number}", file=sys.stderr)
-                raise
+def peak() -> int:
+    """Return the peak resident size of this process in bytes."""
     # Not getrusage: a process that was started by a larger one inherits that one's peak.
-    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-    print(f"{options.count} files, peak resident size {peak / (1 << 20):.0f} MiB")
-    return 0 if peak <= LIMIT else 1
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def run(campaign: Campaign) -> None:
+    """Fuzz slices of files, each in a process of its own."""
+    traces = small_traces(campaign.folder)
+    largest = 0
+    for first in range(0, campaign.count, SLICE):
+        last = min(first + SLICE, campaign.count)
+        command = [sys.executable, "-m", "tools.campaigns.fuzz", str(campaign.seed), str(first),
+                   str(last), str(campaign.folder), *map(str, traces)]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        campaign.step(last - first)
+        if done.returncode:
+            campaign.fail(f"files {first} to {last}: {done.stderr.strip()[-2000:]}")
+            continue
+        largest = max(largest, int(done.stdout))
+    campaign.facts["peak MiB"] = largest >> 20
+    if largest > LIMIT:
+        campaign.fail(f"peak resident size {largest >> 20} MiB, the limit is {LIMIT >> 20} MiB")
+
+
+def work(seed: str, first: int, last: int, folder: Path, traces: list[Path]) -> None:
+    """Fuzz one slice and print the peak."""
+    sound = [path.read_bytes() for path in traces]
+    path, output = folder / "fuzz.gtrace", folder / "out.gtrace"
+    for number in range(first, last):
+        rng = random.Random(f"{seed} {number}")
+        path.write_bytes(mutate(rng.choice(sound), rng))
+        try:
+            visit(path, output)
+        except BaseException:
+            print(f"seed {seed}, file {number}", file=sys.stderr)
+            raise
+    print(peak())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    work(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]),
+         [Path(name) for name in sys.argv[5:]])  # fmt: skip
