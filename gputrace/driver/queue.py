@@ -71,8 +71,12 @@ class Queue:
                 **self._save_area(made_with),
             )
             self.event = session.make_event()
-            self.timeline: Timeline = session.timeline(name)
-            self.hardware = session.mechanism.make_queue(argument)
+            try:
+                self.timeline: Timeline = session.timeline(name)
+                self.hardware = session.mechanism.make_queue(argument)
+            except BaseException:
+                session.drop_event(self.event)
+                raise
         except BaseException:
             self._free()
             raise
@@ -255,6 +259,7 @@ class Queue:
                 return
             self._closed = True
             self.device.session.mechanism.destroy_queue(self.hardware)
+            self.device.session.drop_event(self.event)
             self.ring.close()
             self._free()
             self.device.forget(self)

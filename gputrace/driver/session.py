@@ -49,6 +49,7 @@ class Session:
         self.checks: list[Callable[[], Fault | None]] = []
         self._queue_numbers = itertools.count()
         self._signals: list[Signal] = []
+        self._signal_event: Event | None = None
         self._host_paths: dict[int, Block | None] = {}
         self._shared: list[Block] = []
         self._timelines: list[Timeline] = []
@@ -238,6 +239,12 @@ class Session:
                 )
             return event
 
+    def drop_event(self, event: Event) -> None:
+        """Give an event back; nothing sends it any more."""
+        with self.lock:
+            self._events.remove(event)
+            self.mechanism.destroy_event(event)
+
     def mailbox(self, event: Event) -> int:
         """Return the address of an event's slot, where the GPU writes the event's id."""
         assert self._event_page is not None
@@ -249,12 +256,20 @@ class Session:
             self.kfd.idle(self.kfd.clock() + nanoseconds)
             return None
         memory, hardware = self._faults
+        with self.lock:
+            events = tuple(self._events)
         records: list[Record] = [
             MemoryExceptionData(event_id=memory.event_id),
             HwExceptionData(event_id=hardware.event_id),
-            *(SignalEventData(event_id=one.event_id) for one in self._events),
+            *(SignalEventData(event_id=one.event_id) for one in events),
         ]
-        answer = self.mechanism.wait(records, max(1, round_up(nanoseconds, 1_000_000) // 1_000_000))
+        milliseconds = max(1, round_up(nanoseconds, 1_000_000) // 1_000_000)
+        try:
+            answer = self.mechanism.wait(records, milliseconds)
+        except KfdError:
+            if events != tuple(self._events):
+                return None  # another thread took one of them away
+            raise
         known = self.kfd.faults()
         if known:
             return known[0]
@@ -292,8 +307,10 @@ class Session:
 
     def signal(self, name: str = "", initial: int = 1) -> Signal:
         """Make an AQL signal in memory that every GPU of the session sees."""
-        event = self.make_event()
         with self.lock:
+            if self._signal_event is None:
+                self._signal_event = self.make_event()
+            event = self._signal_event
             page, at = self._cell()
             label = name or f"signal {len(self._signals)}"
             memory = page.block.view[at : at + SIGNAL_BYTES]
