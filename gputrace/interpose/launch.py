@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,17 +84,18 @@ def run(
         preload = " ".join(filter(None, (str(library), given.get("LD_PRELOAD"))))
         given = {**_SETTINGS, **given, "LD_PRELOAD": preload}
         given |= {"GPUTRACE_SOCKET": f"{folder}/socket", "GPUTRACE_TREE": str(tree)}
-        children: list[subprocess.Popen[bytes]] = []
+        started, child = threading.Event(), None
 
         def notice(one: Notice) -> None:
             tell(one)
             if strict and one.what == "refused":
-                for child in children:
-                    child.kill()
+                started.wait()
+                assert child is not None
+                child.kill()
 
         with Server(make, Path(folder) / "socket", notice, trace) as server:
             child = subprocess.Popen([str(program), *command[1:]], env=given)
-            children.append(child)
+            started.set()
             try:
                 status = child.wait()
             except BaseException:

@@ -35,7 +35,7 @@ class LiveMemory(WatchedMemory):
         disputed = [page for one in before for page in _pages(one, dirty)]
         if not disputed:
             return changes
-        kept = set()
+        kept: set[int] = set()
         for address, old in disputed:
             self._put_back(address, old, exact)
             kept.update(range(address, address + len(old), host.PAGE))
