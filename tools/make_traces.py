@@ -114,11 +114,10 @@ def captures(names: list[str]) -> Iterator[tuple[Workload, str, Path]]:
 
 def capture(workload: Workload, target: str, path: Path) -> None:
     """Record a workload to `path`. Raises SystemExit when it does not end as it says."""
-    raw, device = path.with_name(f"raw-{path.name}"), f"emu:{target}{workload.captured}"
-    expected = workload.ending if workload.captured == workload.options else "passes"
+    raw, device = path.with_name(f"raw-{path.name}"), workload.device(target)
     done = perform(workload, device, record=str(raw))
-    if done.ending != expected:
-        sys.exit(f"{workload.name} on {device}: {done.ending}, not {expected}: {done.text}")
+    if done.ending != workload.ending:
+        sys.exit(f"{workload.name} on {device}: {done.ending}, not {workload.ending}: {done.text}")
     rewrite(raw, path)
 
 

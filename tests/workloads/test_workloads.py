@@ -8,10 +8,8 @@ from gputrace.cli import workloads
 from gputrace.cli.workloads.frame import perform, rate
 from gputrace.cli.workloads.missing_wait import WORKLOAD as MISSING_WAIT
 from gputrace.cli.workloads.overlap import BATCHES
-from gputrace.devices.opening import make_device
 from gputrace.errors import UsageError
-from gputrace.replay.player import Player
-from gputrace.trace.reader import TraceReader
+from gputrace.replay.running import Request, play
 
 TARGETS = ("gfx942", "gfx1100")
 RUN_TEXTS = {
@@ -28,13 +26,19 @@ RUN_TEXTS = {
 }
 """What the program says."""
 REPLAY_TEXTS = {
-    **RUN_TEXTS,
     "lost_signal": (
-        "queue 1, packet .*: waits for .* >= 0x25 .*'timeline slot 1 transformed'",
+        "packet 180: waits for .* >= 0x25 .*'timeline slot 1 transformed'",
         "no packet that is left would write that",
     ),
-    "missing_wait": (),
-    "overlap": (),
+    "deadlock": (
+        "packet 156: .*timeline compute 1 sent.*which is 0x27; packet 158 of queue 1 would free it",
+        "packet 156: .*timeline compute 0 sent.*which is 0x27; packet 158 of queue 0 would free it",
+    ),
+    "use_after_free": RUN_TEXTS["use_after_free"],
+    "missing_wait": ("film", "CopyLinear"),
+    "wrong_count": RUN_TEXTS["wrong_count"],
+    "overrun": ("write of 4 bytes .* by lanes .*0x0 bytes after the end of .*'smoothed signal'",),
+    "overlap": (r"^([0-9]{6,}) of \1 bytes that the GPU wrote were compared",),
 }
 """What the replay of the capture says."""
 
@@ -49,24 +53,18 @@ def assert_says(patterns: tuple[str, ...], text: str) -> None:
         assert re.search(pattern, text), text
 
 
-@pytest.mark.parametrize("name", [name for name in workloads.NAMES if name != "overrun"])
+@pytest.mark.parametrize("name", workloads.NAMES)
 def test_a_workload_ends_as_it_says_and_so_does_the_replay_of_its_capture(name, target, tmp_path):
     workload, path = workloads.find(name), tmp_path / "run.gtrace"
-    done = perform(workload, workload.device(target))
+    done = perform(workload, workload.device(target), record=str(path))
     assert done.ending == workload.ending, done.text
     assert_says(RUN_TEXTS[name], done.text)
-    perform(workload, f"emu:{target}{workload.captured}", record=str(path))
-    with TraceReader(path) as trace:
-        verdict = Player(trace, make_device(f"emu:{target}{workload.replayed}")).run()
+    verdict = play(Request(str(path), f"emu:{target}{workload.replayed}"), lambda: False)
     assert verdict.result.value == workload.verdict, verdict.text
-    assert_says(REPLAY_TEXTS[name], verdict.text)
-
-
-def test_a_kernel_that_writes_into_the_neighbour_is_seen_by_its_result_only(target):
-    workload = workloads.find("overrun")
-    done = perform(workload, workload.device(target))
-    assert done.ending == "wrong"
-    assert_says(RUN_TEXTS["overrun"], done.text)
+    said = [verdict.text, *(f"packet {one.packet}: {one.text}" for one in verdict.failures)]
+    if verdict.difference is not None:
+        said += [verdict.difference.buffer, verdict.difference.writer]
+    assert_says(REPLAY_TEXTS[name], "\n".join(said))
 
 
 def test_the_race_is_lost_under_some_schedules_only(target):

@@ -26,9 +26,9 @@ class Workload:
     """A program with one bug.
 
     `run` drives a device and returns a line on what it verified; `ending` is how it ends on an
-    emulated device with `options`. Its capture is made with `captured` and gives `verdict` when it
-    is replayed with `replayed`. `minimum` has one line for each packet that the failure needs, in
-    order: the smallest capture that fails in the same way.
+    emulated device with `options`; a capture of that run gives `verdict` when it is replayed with
+    `replayed`. `minimum` has one line for each packet that the failure needs, in order: the
+    smallest capture that fails in the same way.
     """
 
     name: str
@@ -39,7 +39,6 @@ class Workload:
     minimum: tuple[str, ...]
     run: Callable[[Device, int], str]
     options: str = ""
-    captured: str = ""
     replayed: str = ""
 
     def device(self, target: str) -> str:

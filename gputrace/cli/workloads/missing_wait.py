@@ -17,7 +17,7 @@ RESIZED = 20
 WORDS = 256
 GROUP = 64
 ROUNDS = 5
-CAPTION_LINES, CAPTION_WORDS = 8, 16
+CAPTION_LINES, CAPTION_WORDS = 5, 16
 FRAME_WORDS = WORDS + CAPTION_LINES * CAPTION_WORDS
 
 
@@ -70,9 +70,8 @@ WORKLOAD = Workload(
     verdict="differs",
     minimum=(),
     run=run,
-    options=",schedule=4",
-    captured=",schedule=0",
-    replayed=",schedule=4",
+    options=",schedule=1",
+    replayed=",schedule=0",
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from gputrace.cli.workloads.frame import Workload, main
 from gputrace.cli.workloads.pipeline import Pipeline
 from gputrace.driver import Device
 
-BATCHES = 120
+BATCHES = 64
 
 
 def run(device: Device, seed: int, batches: int = BATCHES) -> str:

@@ -29,7 +29,7 @@ def smoothed(signal: np.ndarray[tuple[int], np.dtype[np.uint32]]) -> np.ndarray[
 
 def run(device: Device, seed: int) -> str:
     """Smooth the signal in every round and verify it and the history."""
-    kernel, queue = load(device, "smooth")["smooth"], device.compute_queue("aql")
+    kernel, queue = load(device, "smooth")["smooth"], device.compute_queue("pm4")
     random = np.random.default_rng(seed)
     signal = random.integers(0, 1 << 32, SAMPLES, np.uint32)
     past = random.integers(0, 1 << 32, HISTORY, np.uint32)

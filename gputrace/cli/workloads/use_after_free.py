@@ -1,46 +1,74 @@
 """(c) A page fault: a kernel reads a buffer that was freed two submissions before.
 
-A network of six layers is evaluated again and again by a plan of launches that was made once, with
-addresses in it. Then a layer is pruned: its weights are freed, at a moment when no work is queued.
-The plan still has the layer. Two launches later it reads the weights that are gone.
+A network of six layers is evaluated for one batch after another, each uploaded before and
+downloaded after, by a plan of launches that was made once, with addresses in it. Then a layer is
+pruned: its weights are freed, at a moment when no work is queued. The plan still has the layer. Two
+launches later it reads the weights that are gone.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from gputrace.cli.workloads.frame import Workload, WrongResult, load, main
-from gputrace.driver import Device
+from gputrace.driver import Buffer, Device
 
 WORDS = 256
 GROUP = 64
 LAYERS = 6
-ROUNDS = 10
-PRUNED_ROUND, PRUNED_LAYER = 8, 2
+BATCHES = 16
+PRUNED_BATCH, PRUNED_LAYER = 14, 2
+
+Array = npt.NDArray[np.float32]
+
+
+class Network:
+    """The queues, the layers' memory, and the plan."""
+
+    def __init__(self, device: Device, numbers: Array) -> None:
+        self.kernel, self.numbers = load(device, "layer")["layer"], numbers
+        self.copies, self.compute = device.copy_queue(), device.compute_queue("aql")
+        self.staging = device.alloc(4 * WORDS, "gtt", name="batch")
+        self.output = device.alloc(4 * WORDS, "gtt", name="output")
+        self.values = [device.alloc(4 * WORDS, name=f"values {n}") for n in range(LAYERS + 1)]
+        self.weights: list[Buffer] = []
+        for number, row in enumerate(numbers):
+            self.weights.append(device.alloc(4 * WORDS, name=f"weights of layer {number}"))
+            self.weights[-1].write(row)
+        self.plan = [
+            [self.values[n + 1].address, self.values[n].address, self.weights[n].address]
+            for n in range(LAYERS)
+        ]
+
+    def prune(self, layer: int) -> None:
+        """Free the weights of a layer. The bug: `plan` still launches it."""
+        self.weights[layer].free()
+
+    def evaluate(self, batch: Array) -> None:
+        """Take a batch through all layers and verify what comes out. Raises WrongResult."""
+        self.staging.write(batch)
+        self.copies.copy(self.values[0], self.staging)
+        self.compute.wait(self.copies.signal())
+        for arguments in self.plan:
+            done = self.compute.launch(self.kernel, WORDS // GROUP, GROUP, arguments)
+        self.copies.wait(done)
+        self.copies.copy(self.output, self.values[LAYERS])
+        self.copies.synchronize(10.0)
+        right = batch
+        for row in self.numbers:
+            right = np.maximum(right * row, np.float32(0))
+        if not np.array_equal(self.output.view(np.float32, 0, WORDS), right):
+            raise WrongResult("what came out of the network is wrong")
 
 
 def run(device: Device, seed: int) -> str:
-    """Evaluate the network in every round and verify what comes out."""
+    """Evaluate all batches."""
     random = np.random.default_rng(seed)
-    kernel, queue = load(device, "layer")["layer"], device.compute_queue("aql")
-    values = [device.alloc(4 * WORDS, name=f"values {n}") for n in range(LAYERS + 1)]
-    weights = [device.alloc(4 * WORDS, name=f"weights of layer {n}") for n in range(LAYERS)]
-    numbers = random.random((LAYERS, WORDS), np.float32) * np.float32(2)
-    for buffer, row in zip(weights, numbers, strict=True):
-        buffer.write(row)
-    plan = [[values[n + 1].address, values[n].address, weights[n].address] for n in range(LAYERS)]
-    for number in range(ROUNDS):
-        if number == PRUNED_ROUND:
-            weights[PRUNED_LAYER].free()  # the bug: `plan` still launches this layer
-        inputs = random.standard_normal(WORDS, np.float32)
-        values[0].write(inputs)
-        for arguments in plan:
-            queue.launch(kernel, grid=WORDS // GROUP, block=GROUP, args=arguments)
-        queue.synchronize(10.0)
-        right = inputs
-        for row in numbers:
-            right = np.maximum(right * row, np.float32(0))
-        if not np.array_equal(values[LAYERS].view(np.float32, 0, WORDS), right):
-            raise WrongResult(f"round {number} is wrong")
-    return f"{ROUNDS} rounds are right"
+    network = Network(device, random.random((LAYERS, WORDS), np.float32) * np.float32(2))
+    for number in range(1, BATCHES + 1):
+        if number == PRUNED_BATCH:
+            network.prune(PRUNED_LAYER)
+        network.evaluate(random.standard_normal(WORDS, np.float32))
+    return f"{BATCHES} batches are right"
 
 
 WORKLOAD = Workload(
@@ -49,7 +77,7 @@ WORKLOAD = Workload(
     bug="A kernel reads a buffer that was freed two submissions before.",
     ending="fault",
     verdict="fault",
-    minimum=(),
+    minimum=("compute 0: the dispatch of 'layer' that reads 'weights of layer 2'",),
     run=run,
 )
 
