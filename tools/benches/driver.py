@@ -1,10 +1,7 @@
 """Measure the driver: the Python of a launch, and packets from their fields to their completion."""
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -14,29 +11,18 @@ from gputrace import driver
 from gputrace.driver.packets import Pm4Packets
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Packet
+from tools.benches import Options, Row, at_least, at_most, seconds
 
-KERNELS = Path(__file__).parents[1] / "tests" / "kernels" / "built"
+KERNELS = Path(__file__).parents[2] / "tests" / "kernels" / "built"
 ROUNDS, LAUNCHES = 15, 100
 GROUPS = 256  # submissions of four packets in one round
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured number; `budget` is None where none is set."""
-
-    name: str
-    value: float
-    unit: str
-    budget: str | None = None
-
-
 def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    return seconds(work, time.process_time)
 
 
-def launch(target: str, kind: str) -> Figure:
+def launch(target: str, kind: str) -> Row:
     """Time `launch` of a prebuilt kernel with four arguments, doorbell store included."""
     with driver.open(f"emu:{target}") as device:
         kernel = device.load(KERNELS / target / "seed-O3.co")["saxpy"]
@@ -53,7 +39,7 @@ def launch(target: str, kind: str) -> Figure:
         for _ in range(ROUNDS):
             times.append(_seconds(work) / LAUNCHES)
             queue.synchronize(None)
-        return Figure(f"launch, {kind}, {target}", median(times) * 1e6, "us", "15 us")
+        return at_most(f"launch, {kind}, {target}", median(times) * 1e6, "us", 15)
 
 
 def four(packets: Pm4Packets, address: int, step: int) -> list[Packet]:
@@ -66,7 +52,7 @@ def four(packets: Pm4Packets, address: int, step: int) -> list[Packet]:
     ]
 
 
-def packets(target: str) -> Iterator[Figure]:
+def packets(target: str) -> Iterator[Row]:
     """Time packets through encoder, ring, command processor and completion, and the halves."""
     with driver.open(f"emu:{target}") as device:
         queue, buffer = device.compute_queue("pm4", ring_size=1 << 20), device.alloc(4096)
@@ -82,32 +68,14 @@ def packets(target: str) -> Iterator[Figure]:
             after.append(_seconds(lambda: done.wait(None)))  # noqa: B023
         count = 4 * GROUPS
         both = count / median(a + b for a, b in zip(before, after, strict=True))
-        yield Figure(f"packets, {target}", both, "per second", "100,000")
-        yield Figure(f"packets into the ring, {target}", count / median(before), "per second")
-        yield Figure(f"packets executed, {target}", count / median(after), "per second")
+        yield at_least(f"packets, {target}", both, "a second", 100_000)
+        yield Row(f"packets into the ring, {target}", count / median(before), "a second")
+        yield Row(f"packets executed, {target}", count / median(after), "a second")
 
 
-def figures() -> Iterator[Figure]:
+def rows(options: Options) -> Iterator[Row]:
     """Measure everything here."""
     for target in ("gfx942", "gfx1100"):
         for kind in ("pm4", "aql"):
             yield launch(target, kind)
         yield from packets(target)
-
-
-def main() -> None:
-    """Run all measurements and print them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
-    options = parser.parse_args()
-    found = list(figures())
-    if options.json:
-        print(json.dumps([asdict(figure) for figure in found], indent=2))
-        return
-    for figure in found:
-        budget = f"   budget {figure.budget}" if figure.budget else ""
-        print(f"{figure.name:<42}{figure.value:>14.2f} {figure.unit:<20}{budget}")
-
-
-if __name__ == "__main__":
-    main()
