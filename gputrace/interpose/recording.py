@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from gputrace.capture.pointers import read_pointed
-from gputrace.capture.recorder import Recorder
 from gputrace.capture.session import header_of
 from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import WaitEvents
 from gputrace.interpose.client import RemoteClient, Shared
+from gputrace.interpose.live import LiveRecorder
 from gputrace.interpose.tracker import RemoteTracker
 from gputrace.kfd.port import Mapping, Protection, R
 from gputrace.trace.events import ClockReads, Outcome
@@ -30,7 +30,7 @@ class Recording:
         # No order of steps can be replayed: the program's stores come at any time between them.
         self._writer = TraceWriter(path, replace(header_of(kfd), scheduler=""))
         self._tracker = RemoteTracker(process)
-        self._recorder = Recorder(kfd, self._writer, tracker=self._tracker, read=self._read)
+        self._recorder = LiveRecorder(kfd, self._writer, self._tracker, self._read)
         self._mappings: dict[int, Mapping] = {}
         self._own: dict[int, Shared] = {}  # the program's pages that are watched
 

@@ -11,11 +11,14 @@ import pytest
 
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
+from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import UsageError
 from gputrace.interpose import library, wire
 from gputrace.interpose.launch import Ended, find_program, run
 from gputrace.interpose.server import Notice, Server
 from gputrace.interpose.tree import write_tree
+from gputrace.replay.running import Request, replay
+from gputrace.replay.verdict import Result
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -176,3 +179,23 @@ def test_programs_out_of_reach_are_refused(tmp_path: Path) -> None:
         find_program(str(own))
     with pytest.raises(UsageError, match="no such program"):
         find_program("no-such-program-anywhere")
+
+
+@needs_compiler
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1100"])
+def test_a_recorded_program_replays_the_same(
+    tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    ended = run(
+        (sys.executable, "-c", DRIVER),
+        lambda client: ServedKfd(target, client=client),
+        ServedKfd(target).topology,
+        tell=lambda notice: None,
+        trace=tmp_path / "program.gtrace",
+    )
+    assert (ended.status, capfd.readouterr().out) == (0, f"{target}\n")
+    assert ended.traces == [tmp_path / "program.gtrace"]
+    verdict = replay(Request(str(ended.traces[0])))
+    assert verdict.result is Result.SAME
+    assert verdict.compared == verdict.written > 8192

@@ -1,0 +1,46 @@
+"""The recorder of a program that runs on while the GPU works."""
+
+from collections.abc import Callable
+
+from gputrace.capture.digests import Digests
+from gputrace.capture.observing import Observations
+from gputrace.capture.recorder import Recorder
+from gputrace.devices.emulated.served import ServedKfd
+from gputrace.interpose.memory import LiveMemory
+from gputrace.interpose.tracker import RemoteTracker
+from gputrace.kfd.port import Progress
+from gputrace.trace.writer import TraceWriter
+
+
+class LiveRecorder(Recorder):
+    """Records a program in another process; `read` reads its memory while it waits for an answer.
+
+    Digests are taken whenever the device comes to rest: nobody knows when the program looks.
+    """
+
+    def __init__(
+        self,
+        kfd: ServedKfd,
+        writer: TraceWriter,
+        tracker: RemoteTracker,
+        read: Callable[[int, int], bytes],
+    ) -> None:
+        super().__init__(kfd, writer, tracker=tracker, read=read)
+        self._served = kfd
+        self._memory = LiveMemory(tracker, kfd.packet_writes)
+        self._observations = Observations(self._memory.word)
+        self._digests = Digests(self._memory, writer, full=False)
+
+    def idle(self, until_ns: int | None = None) -> Progress:
+        """Let the engines work, after writing down what the program stored before."""
+        with self._hook(gate=True), self._outside(free=True):
+            progress = self._kfd.idle(until_ns)
+        if self._digests.due and self._served.quiet:
+            with self._hook(look=False):
+                self._digests.take(self._step)
+        return progress
+
+    def _absorb(self) -> None:
+        spans = self._served.written_by_gpu()
+        self._observations.add(self._memory.absorb(spans))
+        self._digests.add(spans)
