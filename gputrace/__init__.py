@@ -18,6 +18,7 @@ Layers, top first; imports go down only and siblings do not import one another:
 
 __version__ = "0.1.0"
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,3 +39,9 @@ def __getattr__(name: str) -> Any:
 
         return record
     raise AttributeError(f"module 'gputrace' has no attribute {name!r}")
+
+
+if "GPUTRACE_RECORD" in os.environ:  # started by `gputrace record`
+    from gputrace.capture.program import install
+
+    install(os.environ)

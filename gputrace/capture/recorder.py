@@ -259,13 +259,15 @@ class Recorder:
                 self._doorbells.mapped(offset, mapping.address)
             elif protection & Protection.WRITE and len(mapping.view):
                 whole = -(-size // PAGE) * PAGE
-                self.watch(mapping.address, whole, addressof(c_ubyte.from_buffer(mapping.view)))
+                place = addressof(c_ubyte.from_buffer(mapping.view))
+                zeroed = self._emulated is not None
+                self._memory.watch(mapping.address, whole, zeroed=zeroed, place=place)
             return mapping
 
     def watch(self, address: int, size: int, place: int) -> None:
         """Watch whole pages of the client at `address`, which this process sees at `place`."""
         with self._lock:
-            self._memory.watch(address, size, zeroed=self._emulated is not None, place=place)
+            self._memory.watch(address, size, zeroed=False, place=place)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching what lies in a range, after a digest of what the GPU wrote there."""

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,39 +38,62 @@ def record(
     Raises UsageError for a path without the suffix .gtrace, for a second device and when no device
     was opened at all.
     """
-    if Path(path).suffix != ".gtrace":
-        raise UsageError(f"{os.fspath(path)}: expected a name that ends with .gtrace")
-    made: list[tuple[Recorder, TraceWriter]] = []
+    made: list[Recording] = []
 
     def around(kfd: Kfd) -> Kfd:
         if made:
-            raise UsageError(f"{kfd.name}: this trace records {made[0][0].name} already")
-        writer = TraceWriter(path, replace(header_of(kfd), mode=mode), durable=durable)
-        recorder = Recorder(kfd, writer)
-        made.append((recorder, writer))
-        if recorder.provenance != "cpu":
-            writer.append(Note("provenance", COMPARED))
-            print(f"gputrace: {COMPARED}", file=sys.stderr)
-        return recorder
+            raise UsageError(f"{kfd.name}: this trace records {made[0].recorder.name} already")
+        made.append(start(kfd, path, durable=durable, mode=mode))
+        return made[0].recorder
 
+    check_name(path)
     outcome = Outcome("ended")
     try:
         with opening.wrapped(around):
             yield
     except BaseException as error:
-        outcome = _outcome(error, made[0][0] if made else None)
+        outcome = outcome_of(error, made[0].recorder if made else None)
         raise
     finally:
-        for recorder, writer in made:
-            recorder.close()
-            writer.close(outcome)
+        for recording in made:
+            recording.close(outcome)
     if not made:
         raise UsageError("nothing was recorded: no device was opened inside the block")
 
 
+def check_name(path: str | os.PathLike[str]) -> None:
+    """Raise UsageError for a path without the suffix .gtrace."""
+    if Path(path).suffix != ".gtrace":
+        raise UsageError(f"{os.fspath(path)}: expected a name that ends with .gtrace")
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recorder and the trace that it writes."""
+
+    recorder: Recorder
+    writer: TraceWriter
+
+    def close(self, outcome: Outcome) -> None:
+        """Close the device, if the program has not, and the trace."""
+        self.recorder.close()
+        self.writer.close(outcome)
+
+
+def start(
+    kfd: Kfd, path: str | os.PathLike[str], *, durable: bool, mode: str
+) -> Recording:
+    """Put a recorder around a device; say so on stderr when provenance cannot be told."""
+    writer = TraceWriter(path, replace(header_of(kfd), mode=mode), durable=durable)
+    recorder = Recorder(kfd, writer)
+    if recorder.provenance != "cpu":
+        writer.append(Note("provenance", COMPARED))
+        print(f"gputrace: {COMPARED}", file=sys.stderr)
+    return Recording(recorder, writer)
+
+
 def header_of(kfd: Kfd) -> Header:
     """Return the header of a trace that is recorded on a device."""
-    """Return the header of a trace of this device."""
     nodes = kfd.topology.gpus
     target = by_target_version(nodes[0]["gfx_target_version"]).name if nodes else ""
     return Header(
@@ -88,8 +111,11 @@ def _layout(record: type[Record]) -> list[object]:
     return [record.WORDS, [[field.name, field.lo, field.width] for field in record.FIELDS]]
 
 
-def _outcome(error: BaseException, recorder: Recorder | None) -> Outcome:
-    # The class of a failure is the device's word, not the name of an exception of the program.
+def outcome_of(error: BaseException, recorder: Recorder | None) -> Outcome:
+    """Return how a run ended that was ended by an exception.
+
+    The class of a failure is the device's word, not the name of an exception of the program.
+    """
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, DeviceFault):
         return Outcome(

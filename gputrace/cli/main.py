@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "info": ("gputrace.cli.info", "Say what a trace holds."),
     "run": ("gputrace.cli.run", "Run an unmodified program on an emulated GPU."),
     "minimize": ("gputrace.cli.minimize", "Reduce a trace to what still fails in the same way."),
+    "record": ("gputrace.cli.record", "Run a program and write down what its GPUs are given."),
     "replay": ("gputrace.cli.replay", "Do a recorded run again and say what came of it."),
     "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),
 }

@@ -18,6 +18,14 @@ Wrapper = Callable[[Kfd], Kfd]
 _wrapper: ContextVar[Wrapper | None] = ContextVar("wrapper", default=None)
 
 
+_of_process: list[Wrapper | None] = [None]
+
+
+def wrap_all(wrapper: Wrapper) -> None:
+    """From now on every device of this process stands inside what `wrapper` returns for it."""
+    _of_process[0] = wrapper
+
+
 @contextmanager
 def wrapped(wrapper: Wrapper) -> Iterator[None]:
     """Within this block every device that is made stands inside what `wrapper` returns for it."""
@@ -30,7 +38,7 @@ def wrapped(wrapper: Wrapper) -> Iterator[None]:
 
 def make_device(text: str) -> Kfd:
     """Return the device with this name, not opened yet. Raises UsageError for a wrong name."""
-    device, wrapper = _plain_device(text), _wrapper.get()
+    device, wrapper = _plain_device(text), _wrapper.get() or _of_process[0]
     return wrapper(device) if wrapper else device
 
 

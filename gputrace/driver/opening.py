@@ -1,5 +1,6 @@
 """Opening a device by name."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,11 +16,13 @@ FALLBACK = "emu:gfx942"
 def open(device: str | Kfd | None = None) -> Device:
     """Open a device: by name, on a port that the caller made, or the best there is.
 
-    Without a name it is the real GPU when this machine has one, else "emu:gfx942", and the choice
-    is printed. Raises UsageError for a name that means nothing, KfdError when the kernel refuses.
+    Without a name it is what the environment calls GPUTRACE_DEVICE, or the real GPU when this
+    machine has one, else "emu:gfx942"; the choice is printed. Raises UsageError for a name that
+    means nothing, KfdError when the kernel refuses.
     """
     if device is None:
-        device = "kfd:0" if REAL_NODE.exists() else FALLBACK
+        best = "kfd:0" if REAL_NODE.exists() else FALLBACK
+        device = os.environ.get("GPUTRACE_DEVICE") or best
         print(f"gputrace: using {device}", file=sys.stderr)
     if not isinstance(device, str):
         return open_kfd(device)

@@ -5,9 +5,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 from gputrace.errors import TraceError, UsageError
-from gputrace.trace.blocks import BlockHeader, BlockKind, event_range, repack_header, tag_numbers
+from gputrace.trace.blocks import (
+    BlockHeader,
+    BlockKind,
+    event_range,
+    number_tag,
+    repack_header,
+    tag_numbers,
+)
 from gputrace.trace.chunks import describe
-from gputrace.trace.codec import Skipped, decode
+from gputrace.trace.codec import Skipped, decode, encode
 from gputrace.trace.events import Header, Memory, Outcome
 from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
 from gputrace.trace.reader import BlockReader, Damage, Scan, Torn
@@ -26,11 +33,16 @@ class Repaired:
     outcome: str
 
 
-def repair(path: str | os.PathLike[str], output: str | os.PathLike[str] | None = None) -> Repaired:
+def repair(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    outcome: Outcome | None = None,
+) -> Repaired:
     """Write what can be read of `path` to `output` (default: in its place), with a new index.
 
-    Blocks are copied as they are; damaged ones are left out and reported. The result appears under
-    its name when it is whole. Raises UsageError when nothing can be read or written.
+    `outcome` becomes its last event if the trace does not say how the run ended. Blocks are copied
+    as they are; damaged ones are left out and reported. The result appears under its name when it
+    is whole. Raises UsageError when nothing can be read or written.
     """
     target = os.fspath(path if output is None else output)
     temporary = f"{target}.repair"
@@ -38,7 +50,7 @@ def repair(path: str | os.PathLike[str], output: str | os.PathLike[str] | None =
     try:
         out = BlockFile(temporary, level=1)
         try:
-            result = _Repair(file, out).run()
+            result = _Repair(file, out).run(outcome)
         except BaseException:
             out.close()
             os.unlink(temporary)
@@ -61,7 +73,7 @@ class _Repair:
         self.events = self.next_event = self.memory = self.unique = 0
         self.damage: list[Damage] = []
 
-    def run(self) -> Repaired:
+    def run(self, outcome: Outcome | None) -> Repaired:
         scan = Scan(self.file, skip=True)
         for header in scan:
             try:
@@ -70,6 +82,8 @@ class _Repair:
                 self.damage.append(Damage(error.where, error.reason))
         if self.header is None:
             raise UsageError(f"{self.file.path}: nothing to repair, its header event is lost")
+        if outcome is not None and self.outcome is None:
+            self._add(outcome)
         if len(self.index):
             self._write_index()
         lost = self.next_event - self.events
@@ -99,6 +113,15 @@ class _Repair:
         self.out.append_raw(repack_header(header, self.out.sequence), self.file.stored(header))
         if len(self.index) >= INDEX_EVERY:
             self._write_index()
+
+    def _add(self, outcome: Outcome) -> None:
+        tag = number_tag(self.next_event, 1)
+        offset = self.out.append(BlockKind.EVENTS, encode(outcome), tag)
+        self.index.events.extend((offset, self.next_event))
+        self.outcome = outcome
+        self.kinds["Outcome"] += 1
+        self.events += 1
+        self.next_event += 1
 
     def _events(self, header: BlockHeader, body: bytes) -> None:
         events = list(decode(body, header.where, self.header))

@@ -1,0 +1,100 @@
+"""Record a whole program: `gputrace record` starts it with an environment that asks for this.
+
+The first device that the program opens is recorded into the trace that the environment names. More
+devices, and those of child processes, get traces of their own beside it: T-<process>-<number>.
+"""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from gputrace.capture.session import Recording, outcome_of, start
+from gputrace.devices import opening
+from gputrace.errors import UsageError
+from gputrace.kfd.port import Kfd
+from gputrace.trace.events import Outcome
+
+PATH, DURABLE, MODE = "GPUTRACE_RECORD", "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
+
+
+def environment(path: str, *, durable: bool, mode: str) -> dict[str, str]:
+    """Return what a program's environment must say to be recorded."""
+    return {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode}
+
+
+class _Program:
+    """The traces of this process."""
+
+    def __init__(self, path: str, durable: bool, mode: str) -> None:
+        self._path, self._durable, self._mode = Path(path), durable, mode
+        self._process = os.getpid()
+        self._made: list[Recording] = []
+        self._error: BaseException | None = None
+        self._before = sys.excepthook
+
+    def around(self, kfd: Kfd) -> Kfd:
+        """Put a recorder around a device."""
+        if os.getpid() != self._process:  # a child by fork: what was made is its parent's
+            self._process, self._made = os.getpid(), []
+        made = start(kfd, self._claim(), durable=self._durable, mode=self._mode)
+        self._made.append(made)
+        return made.recorder
+
+    def _claim(self) -> Path:
+        number, path = 0, self._path
+        while True:
+            try:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                number += 1
+                name = f"{self._path.stem}-{os.getpid()}-{number}{self._path.suffix}"
+                path = self._path.with_name(name)
+            except OSError as error:
+                raise UsageError(f"cannot write {path}: {error.strerror}") from error
+            else:
+                return path
+
+    def failed(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        """Keep what ended the program; then do what is done with it otherwise."""
+        self._error = error
+        self._before(kind, error, trace)
+
+    def end(self) -> None:
+        """Close the traces: the program has come to its end."""
+        self._close(None)
+
+    def terminated(self, number: int, frame: FrameType | None) -> None:
+        """Close the traces and let the signal do what it would have done."""
+        self._close(Outcome("killed", signal.Signals(number).name))
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    def _close(self, outcome: Outcome | None) -> None:
+        if os.getpid() != self._process:
+            return
+        made, self._made = self._made, []
+        for one in made:
+            ended = Outcome("ended")
+            if self._error is not None:
+                ended = outcome_of(self._error, one.recorder)
+            one.close(outcome or ended)
+
+
+def install(variables: Mapping[str, str]) -> None:
+    """Record this process as its environment asks; call it once."""
+    program = _Program(
+        variables[PATH], variables.get(DURABLE) == "1", variables.get(MODE, "light")
+    )
+    opening.wrap_all(program.around)
+    sys.excepthook = program.failed
+    atexit.register(program.end)
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, program.terminated)

@@ -1,0 +1,187 @@
+"""`gputrace record`: run a program and write down what it does to its GPUs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gputrace.cli.common import amount, json_option
+from gputrace.errors import GputraceError, UsageError
+from gputrace.trace.events import Outcome
+from gputrace.trace.reader import TraceReader
+from gputrace.trace.repair import repair
+
+EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
+_FATAL = 128
+
+
+@click.command("record", context_settings={"ignore_unknown_options": True})
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The trace.")
+@click.option("--durable", is_flag=True, help="Wait for the disk before each doorbell.")
+@click.option(
+    "--mode", type=click.Choice(["light", "full"]), default="light", show_default=True,
+    help="When to take digests: at the program's own waits, or after each submission.",
+)  # fmt: skip
+@click.option("--device", help="For programs that name none: such as emu:gfx1100.")
+@json_option
+@click.argument("program", nargs=-1, type=click.UNPROCESSED, required=True)
+def command(
+    output: str, durable: bool, mode: str, device: str | None, as_json: bool,
+    program: Sequence[str],
+) -> int:  # fmt: skip
+    """Run PROGRAM, which opens its devices by gputrace, and record them.
+
+    Exit status: the program's own, 128 and the signal's number if one ended it; 2 when it opened no
+    device. With `--json` what was recorded is a line of JSON on stderr.
+    """
+    # Imported here: help should not wait for the device layers.
+    from gputrace.capture.program import environment
+    from gputrace.capture.session import check_name
+
+    check_name(output)
+    _make_room(output)
+    wanted = environment(output, durable=durable, mode=mode)
+    if device:
+        wanted["GPUTRACE_DEVICE"] = device
+    if not as_json:
+        for line in _at_start(durable):
+            click.echo(f"gputrace: {line}", err=True)
+    before = time.monotonic()
+    status = _run(program, {**os.environ, **wanted})
+    seconds = time.monotonic() - before
+    traces = _traces(output)
+    if not traces:
+        raise UsageError(
+            f"{program[0]} (exit status {status}) opened no device of gputrace, so there is no "
+            "trace; a program that uses /dev/kfd by itself cannot be recorded this way yet"
+        )
+    _mark_killed(output, status)
+    for path in traces:
+        data = _data(path, seconds, status)
+        if as_json:
+            click.echo(json.dumps(data, sort_keys=True), err=True)
+        else:
+            for line in _lines(data):
+                click.echo(line, err=True)
+    return status
+
+
+def _make_room(output: str) -> None:
+    try:
+        for old in _traces(output):
+            old.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot replace {output}: {error.strerror}") from error
+    folder = Path(output).parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such directory")
+
+
+def _traces(output: str) -> list[Path]:
+    # The first device's trace, then those of further devices and of child processes.
+    path = Path(output)
+    more = sorted(path.parent.glob(f"{_literal(path.stem)}-*-*{path.suffix}"))
+    mine = [one for one in more if all(p.isdecimal() for p in _suffix(one, path).split("-"))]
+    return [one for one in [path, *mine] if one.exists()]
+
+
+def _suffix(one: Path, path: Path) -> str:
+    return one.stem[len(path.stem) + 1 :]
+
+
+def _literal(text: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def _at_start(durable: bool) -> Iterator[str]:
+    if durable:
+        yield "durable: each doorbell waits for the disk"
+    else:
+        try:
+            seconds = f"about {int(EXPIRE.read_text()) / 100:g} s of doorbells"
+        except (OSError, ValueError):
+            seconds = "some seconds of doorbells"
+        yield (
+            "if the program dies no doorbell that was rung is lost; if the machine dies, up to "
+            f"{seconds} are (none with --durable)"
+        )
+    yield (
+        "on emulated devices stores of CPU and GPU are told apart; memory of a real GPU is "
+        "compared, and what changed while it worked is marked unknown"
+    )
+
+
+def _run(program: Sequence[str], environment: dict[str, str]) -> int:
+    found = shutil.which(program[0])
+    if found is None:
+        raise UsageError(f"{program[0]}: no such program")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the program's to take
+    try:
+        child = subprocess.Popen(
+            [found, *program[1:]],
+            env=environment,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        status = child.wait()
+    except OSError as error:
+        raise UsageError(f"{program[0]}: {error.strerror}") from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return _FATAL - status if status < 0 else status
+
+
+def _mark_killed(output: str, status: int) -> None:
+    # A program that a signal ended could not say so itself.
+    if status <= _FATAL or not Path(output).exists():
+        return
+    with TraceReader(output) as reader:
+        if reader.complete:
+            return
+    try:
+        name = signal.Signals(status - _FATAL).name
+    except ValueError:
+        name = f"signal {status - _FATAL}"
+    repair(output, outcome=Outcome("killed", f"the program was ended by {name}"))
+
+
+def _data(path: Path, seconds: float, status: int) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "trace": str(path), "bytes": path.stat().st_size, "seconds": seconds, "status": status,
+    }  # fmt: skip
+    try:
+        with TraceReader(path) as reader:
+            data["events"] = len(reader)
+            trailer = reader.trailer
+    except GputraceError as error:
+        return {**data, "problem": str(error)}
+    data["complete"] = trailer is not None
+    if trailer is not None:
+        data["outcome"] = trailer.outcome.get("result", "unknown")
+        data["doorbells"] = trailer.kinds.get("DoorbellIntent", 0)
+        data["cost"] = trailer.summary.get("cost", {}) if trailer.summary else {}
+    return data
+
+
+def _lines(data: dict[str, Any]) -> Iterator[str]:
+    head = f"gputrace: {data['trace']}: {amount(data['bytes'])}"
+    if "problem" in data:
+        yield f"{head}: {data['problem']}"
+        return
+    if not data["complete"]:
+        yield f"{head}, {data['events']} events; it has no end, as the process had none"
+        return
+    yield f"{head}, {data['events']} events, {data['doorbells']} doorbells, {data['outcome']}"
+    cost = data["cost"]
+    if cost:
+        hooks = cost["nanoseconds"] / 1e9
+        yield (
+            f"gputrace: capture cost {hooks:.3f} s of {data['seconds']:.3f} s, compared "
+            f"{amount(cost['scanned'])} of memory, added {cost['stalls']} stalls"
+        )

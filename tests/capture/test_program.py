@@ -1,0 +1,155 @@
+"""`gputrace record` around programs of every kind, as a user calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gputrace.cli.main import run
+from gputrace.trace import events
+from gputrace.trace.reader import TraceReader
+
+HEAD = "import os, signal, sys, gputrace\n"
+PASSES = (
+    HEAD
+    + """
+with gputrace.open("emu:gfx1100") as device:
+    out, queue = device.alloc(4096), device.compute_queue()
+    for turn in range(20):
+        queue.write(out, bytes([turn] * 8), 8 * turn)
+        queue.signal().wait()
+    print("last byte", out.read(1, 159)[0])
+"""
+)
+HANGS = (
+    HEAD
+    + """
+with gputrace.open() as device:
+    queue, gate = device.compute_queue(), device.timeline("gate")
+    queue.wait(gate.at(1))
+    queue.signal().wait(1.0)
+"""
+)
+KILLED = (
+    HEAD
+    + """
+with gputrace.open("emu:gfx1100") as device:
+    out, queue = device.alloc(4096), device.compute_queue()
+    for turn in range(20):
+        queue.write(out, bytes([turn] * 8), 8 * turn)
+    os.kill(os.getpid(), signal.SIG{})
+    import time
+    time.sleep(30)
+"""
+)
+FORKS = (
+    HEAD
+    + """
+def work():
+    with gputrace.open("emu:gfx1100") as device:
+        out, queue = device.alloc(4096), device.compute_queue()
+        queue.write(out, b"abcd")
+        queue.signal().wait()
+child = os.fork()
+work()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+"""
+)
+
+
+def record(
+    folder: Path, script: str, *options: str
+) -> tuple[subprocess.CompletedProcess[str], Path]:
+    program, trace = folder / "program.py", folder / "t.gtrace"
+    program.write_text(script)
+    command = [sys.executable, "-m", "gputrace.cli.main", "record", "-o", str(trace), *options,
+               "--", sys.executable, str(program)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    return done, trace
+
+
+def read(trace: Path) -> list[events.Event]:
+    with TraceReader(trace) as reader:
+        return list(reader)
+
+
+def outcome(trace: Path) -> dict[str, object]:
+    with TraceReader(trace) as reader:
+        assert reader.trailer is not None
+        return reader.trailer.outcome
+
+
+def test_a_program_is_recorded_and_keeps_its_output_and_status(tmp_path: Path) -> None:
+    done, trace = record(tmp_path, PASSES)
+    assert (done.returncode, done.stdout) == (0, "last byte 19\n"), done.stderr
+    assert "if the machine dies, up to" in done.stderr
+    assert "40 doorbells, ended" in done.stderr
+    assert "capture cost" in done.stderr
+    assert run(["replay", str(trace), "--expect", "recorded"]) == 0
+
+
+def test_a_hang_is_the_outcome_and_the_device_may_be_chosen(tmp_path: Path) -> None:
+    done, trace = record(tmp_path, HANGS, "--device", "emu:gfx1201", "--json", "--durable")
+    assert done.returncode == 1
+    assert "using emu:gfx1201" in done.stderr
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert (told["outcome"], told["complete"]) == ("hang", True)
+    assert outcome(trace)["result"] == "hang"
+    with TraceReader(trace) as reader:
+        assert reader.header.durable
+    assert run(["replay", str(trace), "--expect", "recorded"]) == 0
+
+
+@pytest.mark.parametrize("name", ["KILL", "TERM"])
+def test_a_killed_program_leaves_every_doorbell_and_says_that_it_was_killed(
+    tmp_path: Path, name: str
+) -> None:
+    done, trace = record(tmp_path, KILLED.format(name))
+    assert done.returncode > 128
+    assert outcome(trace)["result"] == "killed"
+    assert f"SIG{name}" in str(outcome(trace)["text"])
+    rung = [event for event in read(trace) if isinstance(event, events.DoorbellIntent)]
+    assert len(rung) == 20
+    assert run(["replay", str(trace)]) in (0, 5)
+
+
+def test_children_have_traces_of_their_own(tmp_path: Path) -> None:
+    done, trace = record(tmp_path, FORKS)
+    assert done.returncode == 0, done.stderr
+    traces = sorted(tmp_path.glob("*.gtrace"))
+    assert len(traces) == 2
+    assert trace in traces
+    for one in traces:
+        assert outcome(one)["result"] == "ended"
+        assert run(["replay", str(one)]) == 0
+
+
+def test_a_program_without_a_device_and_wrong_use_are_one_line(tmp_path: Path) -> None:
+    done, _ = record(tmp_path, "print('nothing')")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("gputrace: ")
+    assert "opened no device of gputrace" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "t.trace", "--", "true"], "expected a name that ends with .gtrace"),
+        (["-o", "{}/none/t.gtrace", "--", "true"], "no such directory"),
+        (["-o", "{}/t.gtrace", "--", "no-such-program"], "no such program"),
+        (["-o", "{}/t.gtrace"], "PROGRAM"),
+        (["--", "true"], "--output"),
+    ],
+)
+def test_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run(["record", *(one.format(tmp_path) for one in arguments)]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert message in last
