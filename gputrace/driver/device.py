@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
@@ -234,9 +235,10 @@ def close_session(session: Session, *, drain: bool) -> None:
     queues = [queue for device in devices for queue in device.queues]
     if drain:
         _drained(queues)
-    for queue in queues:
-        queue.close()
-    session.close()
+    with ExitStack() as rest:  # in reverse order, and all of it whatever fails
+        rest.callback(session.close)
+        for queue in queues:
+            rest.callback(queue.close)
 
 
 def open_kfd(kfd: Kfd, index: int = 0) -> Device:

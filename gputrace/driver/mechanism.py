@@ -195,13 +195,21 @@ class Mechanism:
         answer = self.kfd.ioctl(argument)
         page, byte = doorbell_parts(answer.doorbell_offset)
         if page not in self._doorbells:
-            self._doorbells[page] = self._map_doorbells(page)
+            try:
+                self._doorbells[page] = self._map_doorbells(page)
+            except BaseException:
+                self.kfd.ioctl(DestroyQueue(queue_id=answer.queue_id))
+                raise
         return HardwareQueue(answer.queue_id, argument, self._doorbells[page].address + byte)
 
     def _map_doorbells(self, offset: int) -> Mapping:
         size = PROCESS_DOORBELL_BYTES
         address = self.kfd.reserve(size, alignment=size)
-        return self.kfd.map(fd="kfd", offset=offset, size=size, address=address)
+        try:
+            return self.kfd.map(fd="kfd", offset=offset, size=size, address=address)
+        except BaseException:
+            self.kfd.release(address, size)
+            raise
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue and forget it."""

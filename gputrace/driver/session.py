@@ -4,6 +4,7 @@ import errno
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from gputrace.bits import Record
 from gputrace.driver.arena import (
@@ -57,13 +58,18 @@ class Session:
         self._events: list[Event] = []
         self._faults: tuple[Event, Event] | None = None
         self._event_page: Buffer | None = None
+        self._page_in_use = self._kept = False
         self.waiter = Waiter(
             kfd, self.sleep, lambda: self.blame(), lambda one: self.describe(one), self.checks
         )
         kfd.open()
         try:
             self.arena = self._reserve()
-            self.apertures = self.mechanism.apertures()
+            try:
+                self.apertures = self.mechanism.apertures()
+            except BaseException:
+                kfd.release(self.arena.base, self.arena.size)
+                raise
         except BaseException:
             kfd.close()
             raise
@@ -109,38 +115,37 @@ class Session:
         what: Labelled = "buffer",
     ) -> Buffer:
         """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`."""
+        self._check_request(size, kind)
+        whole = round_up(size, PAGE)
+        flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
+        if kind == "vram" and not visible:
+            flags &= ~AllocFlag.PUBLIC
+        with self.lock, ExitStack() as undo:
+            at = self._take(whole, address)
+            undo.callback(self.arena.give_back, at)
+            user = UserMemory(whole) if kind == "userptr" else None
+            if user is not None:
+                undo.callback(user.close)
+            block = self._make(node, at, whole, flags, user, visible)
+            undo.callback(self.mechanism.free, block)
+            gpus = [*self.acquired] if shared else [node.gpu_id, *peers]
+            self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
+            if shared:
+                self._shared.append(block)
+            buffer = Buffer(block, size, kind, self._release, wrote, user, name)
+            self.buffers[at] = buffer
+            undo.pop_all()
+        if name:
+            self.kfd.label(at, size, what, name)
+        return buffer
+
+    def _check_request(self, size: int, kind: str) -> None:
         if self.closed:
             raise UsageError("the device is closed")
         if kind not in FLAGS:
             raise UsageError(f"memory kind {kind!r}: expected {', '.join(FLAGS)}")
         if size <= 0:
             raise UsageError(f"cannot allocate {size} bytes")
-        whole = round_up(size, PAGE)
-        flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
-        if kind == "vram" and not visible:
-            flags &= ~AllocFlag.PUBLIC
-        with self.lock:
-            at = self._take(whole, address)
-            user = UserMemory(whole) if kind == "userptr" else None
-            try:
-                block = self._make(node, at, whole, flags, user, visible)
-            except BaseException:
-                self.arena.give_back(at)
-                raise
-            gpus = [*self.acquired] if shared else [node.gpu_id, *peers]
-            try:
-                self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
-            except BaseException:
-                self.mechanism.free(block)
-                self.arena.give_back(at)
-                raise
-            if shared:
-                self._shared.append(block)
-            buffer = Buffer(block, size, kind, self._release, wrote, user, name)
-            self.buffers[at] = buffer
-            if name:
-                self.kfd.label(at, size, what, name)
-        return buffer
 
     def _take(self, size: int, address: int | None) -> int:
         if address is None:
@@ -229,15 +234,21 @@ class Session:
             page = self._event_page
             if page is None:
                 raise UsageError("no GPU was acquired yet")
-            handle = 0 if self._events else page.block.handle
+            handle = 0 if self._page_in_use else page.block.handle
             event = self.mechanism.make_event(EventType.SIGNAL, handle)
+            self._page_in_use = True
             self._events.append(event)
             if self._faults is None:
-                self._faults = (
-                    self.mechanism.make_event(EventType.MEMORY, auto_reset=False),
-                    self.mechanism.make_event(EventType.HW_EXCEPTION, auto_reset=False),
-                )
+                self._faults = self._fault_events()
             return event
+
+    def _fault_events(self) -> tuple[Event, Event]:
+        memory = self.mechanism.make_event(EventType.MEMORY, auto_reset=False)
+        try:
+            return memory, self.mechanism.make_event(EventType.HW_EXCEPTION, auto_reset=False)
+        except BaseException:
+            self.mechanism.destroy_event(memory)
+            raise
 
     def drop_event(self, event: Event) -> None:
         """Give an event back; nothing sends it any more."""
@@ -338,34 +349,36 @@ class Session:
         if self.closed:
             return
         self.closed = True
-        for event in (*(self._faults or ()), *self._events):
-            self.mechanism.destroy_event(event)
-        self._events.clear()
-        for timeline in self._timelines:
-            timeline.detach()
-        for signal in self._signals:
-            signal.detach()
-        for block in self._host_paths.values():
-            if block is not None:
-                self.mechanism.free(block)
-        free = [self._give_up(buffer) for buffer in reversed(list(self.buffers.values()))]
-        self.mechanism.close()
-        if all(free):
-            self.kfd.release(self.arena.base, self.arena.size)
-        self.kfd.close()
+        with ExitStack() as rest:  # in reverse order, and all of it whatever fails
+            rest.callback(self.kfd.close)
+            rest.callback(self._give_addresses_back)
+            rest.callback(self.mechanism.close)
+            for buffer in self.buffers.values():
+                rest.callback(self._give_up, buffer)
+            for block in self._host_paths.values():
+                if block is not None:
+                    rest.callback(self.mechanism.free, block)
+            for one in (*self._timelines, *self._signals):
+                rest.callback(one.detach)
+            for event in (*(self._faults or ()), *self._events):
+                rest.callback(self.mechanism.destroy_event, event)
 
-    def _give_up(self, buffer: Buffer) -> bool:
-        """Free a buffer; False when an array over it lives on, whose addresses must stay."""
+    def _give_addresses_back(self) -> None:
+        if not self._kept:  # an array lives on: its addresses must stay
+            self.kfd.release(self.arena.base, self.arena.size)
+
+    def _give_up(self, buffer: Buffer) -> None:
+        """Free a buffer, unless an array over it lives on."""
         buffer.poison()
         try:
             self.mechanism.unmap_cpu(buffer.block)
             if buffer.user is not None:
                 buffer.user.detach()
         except UsageError:
-            return False
-        if buffer is not self._event_page or self._faults is None:
+            self._kept = True
+            return
+        if buffer is not self._event_page or not self._page_in_use:
             # The kernel keeps an event page that is in use until the process lets go of KFD.
             self.mechanism.free(buffer.block)
         if buffer.user is not None:
             buffer.user.close()
-        return True
