@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gputrace.families import by_target_version
+from gputrace.formats import drm
 from gputrace.formats.ioctl import BY_RECORD, AllocFlag, AllocMemoryOfGpu
 from gputrace.kfd.port import Kfd
 from gputrace.trace import events
 from gputrace.trace.source import Source
 
 KNOWN = {record.__name__ for record in BY_RECORD}
+QUESTIONS = frozenset({drm.VERSION, drm.AMDGPU_INFO})
+"""Ioctls of a render node that only ask: a replay leaves them out."""
 
 
 def reasons(source: Source, device: Kfd) -> list[str]:
@@ -47,6 +50,8 @@ def _header(header: events.Header, device: Kfd) -> Iterator[str]:
 
 
 def _call(event: events.Ioctl, device: Kfd) -> Iterator[str]:
+    if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+        return  # it changes nothing that a GPU could see
     if event.target != "kfd":
         yield f"the call {event.request & 0xFF:#x} of a render node"
     elif event.record not in KNOWN:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from xxhash import xxh3_128
 
 from gputrace.bits import Record
+from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
@@ -15,6 +16,7 @@ from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Kfd, Protection
 from gputrace.replay.ending import Ending
 from gputrace.replay.names import Names, check_outputs
+from gputrace.replay.needs import QUESTIONS
 from gputrace.replay.pacing import Clock, OutOfTime, Pacing, Reached
 from gputrace.replay.places import Places
 from gputrace.replay.verdict import Difference, Result, Verdict
@@ -91,6 +93,7 @@ class Player:
 
     def _play(self) -> Verdict:
         try:
+            self._feed_clock()
             for number, event in self._source.numbered():
                 self._apply(number, event)
                 if self.after_event:
@@ -213,7 +216,16 @@ class Player:
 
     # --- calls ---------------------------------------------------------------------------------
 
+    def _feed_clock(self) -> None:
+        # Clock values come after the doorbell that led to them, but are needed before.
+        if self._pacing == "progress" and isinstance(self._device, EmulatedKfd):
+            for _, event in self._source.numbered():
+                if isinstance(event, events.ClockReads):
+                    self._device.feed_clock(event.queue, event.values)
+
     def _ioctl(self, event: events.Ioctl) -> None:
+        if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+            return
         layout = RECORDS.get(event.record)
         if event.target != "kfd" or layout is None:
             raise UsageError(f"the trace has a call that cannot be replayed: {event.record}")

@@ -6,8 +6,8 @@ fixes, on a virtual clock. A client with several threads takes turns at the port
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as MappingOf
 from dataclasses import replace
 from errno import EACCES, EBADF, EBUSY, EDEADLK, EINVAL, EIO, ENODEV, ENOTTY, EPERM
@@ -131,6 +131,7 @@ class EmulatedKfd:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._counts: Counter[str] = Counter()
+        self._fed: dict[int, deque[int]] = {}
 
     # --- identity ------------------------------------------------------------------------------
 
@@ -325,8 +326,16 @@ class EmulatedKfd:
         return self._scheduler.now_ns
 
     def clock_ticks(self) -> int:
-        """Return the counter of the GPUs."""
+        """Return the counter of the GPUs, or what `feed_clock` gave for the queue that asks."""
+        turn = self._scheduler.turn
+        fed = self._fed.get(turn[0].queue_id) if self._fed and turn else None
+        if fed:
+            return fed.popleft()
         return self._scheduler.now_ns * self._family.clock_hz // 1_000_000_000
+
+    def feed_clock(self, queue: int, values: Iterable[int]) -> None:
+        """Have a queue read these values of the clock next, in order, before its own again."""
+        self._fed.setdefault(queue, deque()).extend(values)
 
     def idle(self, until_ns: int | None = None) -> Progress:
         """Take up to SLICE steps. When none can be taken the clock moves on to `until_ns`."""
