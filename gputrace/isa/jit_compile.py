@@ -20,6 +20,11 @@ def usable() -> bool:
     return all(_features().get(name, False) for name in _NEEDED)
 
 
+def vector_words() -> int:
+    """Return how many 32-bit words a vector of this processor has."""
+    return 16 if _features().get("avx512f") else 8
+
+
 @cache
 def identity() -> bytes:
     """Return a digest of everything besides the module that object code depends on."""

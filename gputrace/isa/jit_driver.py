@@ -10,8 +10,37 @@ from typing import Final
 from gputrace.isa.jit_layout import ATTRIBUTES, RECORD_BYTES, numbered
 
 _TEXT = """
-declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
-declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+; Whole vectors: what is copied or cleared is aligned and has a vector's bytes to spare.
+define internal void @copy(ptr %to, ptr %from, i64 %size) noinline #0 {
+entry:
+  %none = icmp eq i64 %size, 0
+  br i1 %none, label %done, label %step
+step:
+  %at = phi i64 [0, %entry], [%next, %step]
+  %source = getelementptr i8, ptr %from, i64 %at
+  %target = getelementptr i8, ptr %to, i64 %at
+  %part = load volatile <16 x i32>, ptr %source, align 64
+  store <16 x i32> %part, ptr %target, align 64
+  %next = add i64 %at, 64
+  %more = icmp ult i64 %next, %size
+  br i1 %more, label %step, label %done
+done:
+  ret void
+}
+define internal void @clear(ptr %to, i64 %size) noinline #0 {
+entry:
+  %none = icmp eq i64 %size, 0
+  br i1 %none, label %done, label %step
+step:
+  %at = phi i64 [0, %entry], [%next, %step]
+  %target = getelementptr i8, ptr %to, i64 %at
+  store volatile <16 x i32> zeroinitializer, ptr %target, align 64
+  %next = add i64 %at, 64
+  %more = icmp ult i64 %next, %size
+  br i1 %more, label %step, label %done
+done:
+  ret void
+}
 
 define internal i64 @get(ptr %context, i64 %slot) alwaysinline {
   %at = getelementptr i64, ptr %context, i64 %slot
@@ -240,7 +269,7 @@ entry:
   %lds.raw = call i64 @get(ptr %context, i64 $LDS)
   %lds = inttoptr i64 %lds.raw to ptr
   %lds.size = call i64 @get(ptr %context, i64 $LDS_SIZE)
-  call void @llvm.memset.p0.i64(ptr %lds, i8 0, i64 %lds.size, i1 false)
+  call void @clear(ptr %lds, i64 %lds.size)
   %count = call i64 @get(ptr %context, i64 $WAVE_COUNT)
   %pc = call i64 @get(ptr %context, i64 $ENTRY)
   br label %loop
@@ -257,11 +286,11 @@ body:
   %record = call ptr @record(ptr %context, i64 %wave)
   %to = load ptr, ptr %record
   %used = call i64 @get(ptr %context, i64 $USED)
-  call void @llvm.memcpy.p0.p0.i64(ptr align 64 %to, ptr align 64 %from, i64 %used, i1 false)
+  call void @copy(ptr %to, ptr %from, i64 %used)
   %again = call i64 @get(ptr %context, i64 $USED_AGAIN)
   %again.at = call i64 @get(ptr %context, i64 $AGAIN_AT)
   %again.to = getelementptr i8, ptr %to, i64 %again.at
-  call void @llvm.memset.p0.i64(ptr align 64 %again.to, i8 0, i64 %again, i1 false)
+  call void @clear(ptr %again.to, i64 %again)
   call void @identify(ptr %context, ptr %to, i64 $X_AT, i64 %x.new)
   %y.at = call i64 @get(ptr %context, i64 $Y_AT)
   %z.at = call i64 @get(ptr %context, i64 $Z_AT)

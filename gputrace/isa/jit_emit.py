@@ -10,6 +10,16 @@ from collections.abc import Callable
 from gputrace.isa import jit_atomics, state
 from gputrace.isa import jit_layout as rt
 from gputrace.isa.graph import I1, Node
+from gputrace.isa.jit_access import (
+    Access,
+    find_accesses,
+    load_near,
+    load_row,
+    near_lanes,
+    row_of,
+    store_near,
+    store_row,
+)
 from gputrace.isa.jit_exact import is_active, wants_all_lanes
 from gputrace.isa.jit_region import Item, Region
 from gputrace.isa.primitives import PRIMS
@@ -33,6 +43,7 @@ class BlockEmitter:
         self._known: dict[str, str] = {}
         self._scalars: dict[int, str] = {}
         self._vectors: dict[int, tuple[str, str]] = {}
+        self._shared_site = ""  # of a short way, for the general one beside it
         self._active = "?"  # the name that EXEC as lanes has now
         self._all_lanes: frozenset[int] = frozenset()
         self.item: Item
@@ -102,7 +113,13 @@ class BlockEmitter:
         self.item, self.number = item, number
         self._all_lanes = wants_all_lanes(item.graph, self.wave_size)
         names: dict[int, str] = {}
+        accesses = find_accesses(item.graph)
+        covered = frozenset[int]().union(*(access.covered for access in accesses.values()))
         for node in item.graph.nodes[:-1]:
+            if node.index in accesses:
+                names.update(self._short(accesses[node.index], names))
+            if node.index in covered:
+                continue
             args = [names[arg.index] for arg in node.args]
             special = self._effects.get(node.prim)
             if special is not None:
@@ -225,12 +242,96 @@ class BlockEmitter:
 
     # --- memory
 
+    def external(self, result: str, name: str, *args: tuple[str, str]) -> str:
+        """Append a call of a declared function, in any case."""
+        return self._helper(result, name, *args)
+
+    def _short(self, access: Access, names: dict[int, str]) -> dict[int, str]:
+        # A short way with the general one beside it; returns the values of the loads.
+        root, mask = access.root, names[access.mask.index]
+        values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
+        if root.prim == "check":
+            holds, short = self._row_way(access, names[root.args[0].index], mask, values)
+        else:
+            holds, short = self._near_way(access, names[root.index], mask, values)
+        fast, slow, end = (self.place(n) for n in ("fast", "slow", "end"))
+        self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
+        known = dict(self._known)
+        self.begin(fast)
+        quick = short()
+        self.line(f"br label %{end}")
+        self._known = dict(known)
+        self.begin(slow)
+        careful = self._long_way(access, names, mask)
+        last = self.place("slow.end")
+        self.line(f"br label %{last}")
+        self.begin(last)
+        self.line(f"br label %{end}")
+        self._known = known
+        self.begin(end)
+        if access.stores:
+            return {}
+        kind = f"<{self.wave_size} x i32>"
+        return {
+            node.index: self.fresh(f"phi {kind} [{one}, %{fast}], [{other}, %{last}]")
+            for node, one, other in zip(access.nodes, quick, careful, strict=True)
+        }
+
+    def _row_way(
+        self, access: Access, address: str, mask: str, values: list[str]
+    ) -> tuple[str, Callable[[], list[str]]]:
+        words = len(access.nodes)
+        self._shared_site = self._site()
+        slots = [self._site_slot(self._shared_site, k) for k in range(3)]
+        row = row_of(self, address, mask, words, slots, whole=access.stores and words > 1)
+
+        def short() -> list[str]:
+            if access.stores:
+                store_row(self, row.host, mask, values, "%changes")
+                return []
+            return load_row(self, row.host, mask, words)
+
+        return row.holds, short
+
+    def _near_way(
+        self, access: Access, address: str, mask: str, values: list[str]
+    ) -> tuple[str, Callable[[], list[str]]]:
+        width, last = self.region.width, max(access.offsets)
+        near = near_lanes(self, address, mask, last, width, exact=access.stores)
+
+        def short() -> list[str]:
+            if not access.stores:
+                return [load_near(self, near, offset, width) for offset in access.offsets]
+            for offset, value in zip(access.offsets, values, strict=True):
+                store_near(self, near, offset, width, value, mask)
+            return []
+
+        return near.holds, short
+
+    def _long_way(self, access: Access, names: dict[int, str], mask: str) -> list[str]:
+        root, lanes = access.root, self.wave_size
+        if root.prim == "check":
+            start, kind = self._check(root, names[root.args[0].index], mask), "i64"
+        else:
+            start, kind = names[root.index], "i32"
+        results = []
+        for node, offset in zip(access.nodes, access.offsets, strict=True):
+            place = start
+            if offset:
+                place = self.fresh(f"add <{lanes} x {kind}> {start}, splat ({kind} {offset})")
+            if access.stores:
+                self._store(node, place, names[node.args[1].index], mask)
+            else:
+                results.append(self._load(node, place, mask))
+        return results
+
     def _check(self, node: Node, address: str, mask: str) -> str:
         assert isinstance(node.attribute, tuple)
         access, size = str(node.attribute[0]), int(node.attribute[1])
         aligned = size - 1 if access == "atomic" else 0
         need = (access != "read") | aligned << 1
-        site = self._site()
+        site = self._shared_site or self._site()
+        self._shared_site = ""
         slots = [self._site_slot(site, k) for k in range(3)]
         if not node.lanes:
             return self._check_one(address, mask, site, slots, f"i64 {size}, i64 {need}", access)
@@ -414,9 +515,11 @@ def _listed(args: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> str:
 class RegionEmitter:
     """Emits the function of one region."""
 
-    def __init__(self, region: Region, wave_size: int) -> None:
+    def __init__(self, region: Region, wave_size: int, width: int) -> None:
         self.region = region
         self.wave_size = wave_size
+        self.width = width
+        """Words of the host's vectors."""
         self.sites = 0
         self.useless = False
         """Whether not even the first instruction could be compiled."""

@@ -101,7 +101,7 @@ class Library:
             region = find_region(item_at)
         except NoMeaning:
             return None
-        emitter = RegionEmitter(region, mode.wave_size)
+        emitter = RegionEmitter(region, mode.wave_size, jit_compile.vector_words())
         text = emitter.module()
         if emitter.useless:
             return None

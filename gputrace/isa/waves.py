@@ -81,7 +81,8 @@ class Group:
         self.row = state.SCALARS + state.VECTORS * wave_size
         self.words = aligned(count * self.row, np.uint32).reshape(count, self.row)
         self.records = aligned(count * RECORD_WORDS, np.uint64).reshape(count, RECORD_WORDS)
-        self.lds: NDArray[np.uint8] = aligned(lds_bytes, np.uint8)
+        # Compiled code reads whole vectors, which may begin at the last word.
+        self.lds: NDArray[np.uint8] = aligned(lds_bytes + _ALIGNMENT, np.uint8)[:lds_bytes]
         self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
         self.waves = [Wave(n, self.words[n], self.records[n]) for n in range(count)]
         self.executed = 0
