@@ -104,7 +104,11 @@ with gputrace.open("kfd:0") as device:
     copies, compute = device.copy_queue(), device.compute_queue()
     copies.copy(b, a, 8192)
     compute.wait(copies.signal())
+    compute.timestamp(a, 4096)
+    copies.timestamp(a, 4128)
+    copies.signal().wait(10)
     compute.signal().wait(10)
+    assert a.view(numpy.uint64)[512] > 1 << 30
     assert (b.view(numpy.uint32) == numpy.arange(2048)).all()
     print(device.target)
 """
