@@ -7,12 +7,13 @@ random source: the same launch and memory give the same result in the same order
 
 from collections.abc import Container
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, tee
 from typing import TYPE_CHECKING, Literal
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.families import Family, family
 from gputrace.isa.decode import Decoder, decoder
+from gputrace.isa.endless import Watch
 from gputrace.isa.graph import Graph
 from gputrace.isa.initial import Initial
 from gputrace.isa.launch import (
@@ -188,7 +189,9 @@ class Execution:
         self._numpy = NumpyEngine(self._context, self._program_at)
         self._initial = Initial(launch, machine.family)
         self._pending = self._initial.places()
+        self._watch = Watch(self._view, launch.wave_size, self._program_at)
         self._groups: list[Group] = []
+        self._newest: Group | None = None
         self._outcome: Outcome | None = None
         self._turn = 0
         self._in_round = False
@@ -208,6 +211,8 @@ class Execution:
     def run(self, budget: int) -> Outcome:
         """Execute about `budget` wave-instructions more; a final outcome is returned again.
 
+        `Paused` and `Endless` are not final.
+
         A pause comes before the turn of a wave or where a turn could end, so the count may go
         beyond the budget by the longest way through the code without a jump backwards.
         """
@@ -224,10 +229,11 @@ class Execution:
             if self._jit is None and self._may_compile and self._worth_compiling():
                 self._jit = self._begin_jit()
             outcome = self._round(group) if self._jit is None else self._rounds(self._jit, group)
+            if isinstance(outcome, Paused):
+                return self._endless() or outcome
             if outcome is not None:
-                if not isinstance(outcome, Paused):
-                    self._outcome = outcome
-                    self._machine.heat[self._name] = self._heat()
+                self._outcome = outcome
+                self._machine.heat[self._name] = self._heat()
                 return outcome
             self._in_round = False
 
@@ -240,6 +246,15 @@ class Execution:
         self._name = self._view.fetch(self.launch.entry, _NAMING) or b""
         if self._jit is not None:
             self._jit.refresh()
+
+    def _endless(self) -> Endless | None:
+        if not self._watch.due(self.instructions, self._context.changes):
+            return None
+        if len(self._groups) < self._most_groups():
+            self._pending, ahead = tee(self._pending)
+            if next(ahead, None) is not None:
+                return None  # a group that has not started may free the others
+        return self._watch.prove(self._groups)
 
     # --- order
 
@@ -333,7 +348,8 @@ class Execution:
 
     def _rounds(self, jit: "JitEngine", group: Group) -> Outcome | None:
         # Rounds of one group, or of the groups after it as well; None when the round is over.
-        alone = len(self._groups) == 1
+        # A group that others have overtaken has none of those behind it still to start.
+        alone = len(self._groups) == 1 and group is self._newest
         while True:
             jit.attach(group, self.instructions, self._context.changes, self._stop_at, alone)
             more = jit.allow(group) if alone else 0
@@ -385,6 +401,7 @@ class Execution:
         slot = next(n for n in range(len(taken) + 1) if n not in taken)
         group = self._initial.group(place, slot * self._waves_of_one())
         group.slot = slot
+        self._newest = group
         return group
 
     # --- code

@@ -343,7 +343,7 @@ class NumpyEngine:
         with np.errstate(all="ignore"):
             while True:
                 pc = wave.pc
-                self._step(wave, pc)
+                self.step(wave, pc)
                 if context.stop is not None:
                     return context.stop
                 if (context.jumped or context.next_pc <= pc) and context.now >= limit:
@@ -351,7 +351,8 @@ class NumpyEngine:
                 if context.next_pc in compiled:
                     return Stop.COMPILED
 
-    def _step(self, wave: Wave, pc: int) -> None:
+    def step(self, wave: Wave, pc: int) -> None:
+        """Execute the instruction at `pc`, where the wave that the context has entered stands."""
         program = self._programs.get(pc)
         if program is None:
             program = self._programs[pc] = self._program_at(pc)
