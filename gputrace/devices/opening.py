@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
+from typing import TypeVar, cast
 
 from gputrace.devices.emulated import BUDGET, EmulatedKfd
 from gputrace.devices.emulated.device import EngineName
 from gputrace.devices.emulated.process import Client
+from gputrace.devices.emulated.served import ServedKfd
 from gputrace.devices.kfd import RealKfd
 from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
+E = TypeVar("E", bound=EmulatedKfd)
 Wrapper = Callable[[Kfd], Kfd]
 
 _wrapper: ContextVar[Wrapper | None] = ContextVar("wrapper", default=None)
@@ -47,17 +49,26 @@ def _plain_device(text: str) -> Kfd:
     return RealKfd(name.index) if name.scheme == "kfd" else emulated(text)
 
 
-def emulated(text: str, client: Client | None = None) -> EmulatedKfd:
-    """Return the emulated device with this name; its client is this process unless one is given.
+def emulated(text: str) -> EmulatedKfd:
+    """Return the emulated device with this name.
 
     Raises UsageError for a wrong name, a real device and a target without facts.
     """
+    return _emulated(EmulatedKfd, text)
+
+
+def served(text: str, client: Client) -> ServedKfd:
+    """Return the emulated device with this name for a client in another process, as `emulated`."""
+    return _emulated(ServedKfd, text, client)
+
+
+def _emulated(kind: type[E], text: str, client: Client | None = None) -> E:
     name = parse_name(text)
     if name.scheme != "emu":
         raise UsageError(f"device {text!r}: expected an emulated one, such as emu:gfx942")
     options = name.options
     vram, schedule = options.get("vram"), options.get("schedule", 0)
-    return EmulatedKfd(
+    return kind(
         name.target,
         name.count,
         vram=None if vram is None else int(vram),

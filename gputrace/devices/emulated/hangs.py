@@ -75,9 +75,11 @@ def _endless(process: Process, queue: HardwareQueue, tail: Tail, loop: Loop) -> 
         queue.device, queue.queue_id, tail.packet, tail.place, address, text,
         "endless" if loop.proven else "budget", kernel=loop.kernel or None,
     )  # fmt: skip
-    if loop.place is None:
-        return stall
     place = loop.place
+    if place is None:
+        return stall
+    if process.labels.at(place.pc) is not None:
+        stall = replace(stall, text=f"{text}; the wave is in {process.labels.short(place.pc)}")
     return replace(stall, workgroup=place.group, wave=place.wave, pc=place.pc)
 
 

@@ -100,8 +100,8 @@ class KernelRun:
     def _endless(self, outcome: isa.Endless) -> Loop:
         place = outcome.place
         text = (
-            f"loops for ever: {_where(place)} and the others come back to the same state after"
-            f" {outcome.period} wave-instructions"
+            f"loops for ever: {_where(place)} comes back to the same state after"
+            f" {outcome.period} instructions, and no wave of the others ends"
         )
         return Loop(outcome.seen, self.launch.kernel, place, text)
 
