@@ -50,60 +50,71 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ScratchPart(Part):
-    """A part in scratch: `place` gives the dword at a number, which counts from the first touched.
+    """Dwords in scratch: `place` gives the dword at a number, from the first one touched.
 
     `start` is the byte offset in the first dword, None when it is known to be 0; `split` are the
-    lanes in which the access goes on in one dword more than its length.
+    lanes in which it is not, whose access goes on in one dword more.
     """
 
     start: Node | None
     split: Node | None
 
     def load(self, offset: int, element: Type) -> Node:
-        """Read one element out of the one or two dwords that hold it."""
+        """Read one dword out of the one or two that hold it."""
         low = self._word(offset // 4, self.mask)
-        if self.start is None:
-            return low.zext(element)
-        shift = self.start << 3
-        if self.split is None:
-            return (low >> shift).zext(element)
-        high = self._word(offset // 4 + 1, self.split)
-        both = low.zext(U64) | (high.zext(U64) << 32)
-        return (both >> shift.zext(U64)).zext(element)
+        if self.start is None or self.split is None:
+            return low
+        both = low.zext(U64) | (self._word(offset // 4 + 1, self.split).zext(U64) << 32)
+        return (both >> (self.start << 3).zext(U64)).zext(element)
 
     def _word(self, number: int, mask: Node) -> Node:
-        return mask.trace.apply(
-            "load", self.place(number), mask, type=U32, attribute=self.space
-        )
+        return mask.trace.apply("load", self.place(number), mask, type=U32, attribute=self.space)
 
     def _put(self, number: int, value: Node, mask: Node) -> None:
         mask.trace.apply("store", self.place(number), value, mask, attribute=self.space)
 
     def store(self, values: Sequence[Node]) -> None:
-        """Write elements; the rest of the first and last dword is the lane's own and stays."""
-        element = values[0].type
-        if self.start is None and element == U32:
+        """Write dwords; in split lanes the rest of the first and last is the lane's and stays."""
+        if self.start is None or self.split is None:
             for k, value in enumerate(values):
                 self._put(k, value, self.mask)
             return
-        trace = self.mask.trace
-        start = self.start if self.start is not None else trace.const(U32, 0)
-        shift = (start << 3).zext(U64)
-        ones = trace.const(U64, (1 << element.bits) - 1) << shift
-        carried: Node | None = None
+        shift = (self.start << 3).zext(U64)
+        ones = self.mask.trace.const(U64, 0xFFFFFFFF) << shift
+        carried = self._word(0, self.split) & ~ones.zext(U32)
         for k, value in enumerate(values):
             wide = value.zext(U64) << shift
-            low = wide.zext(U32)
-            if carried is None:
-                low = low | (self._word(0, self.mask) & ~ones.zext(U32))
-            else:
-                low = low | carried
-            self._put(k, low, self.mask)
+            self._put(k, wide.zext(U32) | carried, self.mask)
             carried = (wide >> 32).zext(U32)
-        if self.split is not None and carried is not None:
-            last = len(values)
-            kept = self._word(last, self.split) & ~(ones >> 32).zext(U32)
-            self._put(last, kept | carried, self.split)
+        kept = self._word(len(values), self.split) & ~(ones >> 32).zext(U32)
+        self._put(len(values), kept | carried, self.split)
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchHalf(Part):
+    """Two bytes in scratch: together where `mask` says, in different dwords where `split` does.
+
+    `place` gives the two bytes together at 0; the single ones at 1 and 2.
+    """
+
+    split: Node
+
+    def load(self, offset: int, element: Type) -> Node:
+        """Read the two bytes."""
+        trace = self.mask.trace
+        whole = trace.apply("load", self.place(0), self.mask, type=U16, attribute=self.space)
+        low, high = (
+            trace.apply("load", self.place(k), self.split, type=U8, attribute=self.space)
+            for k in (1, 2)
+        )
+        return where(self.split, low.zext(U16) | (high.zext(U16) << 8), whole)
+
+    def store(self, values: Sequence[Node]) -> None:
+        """Write the two bytes."""
+        trace, value = self.mask.trace, values[0]
+        trace.apply("store", self.place(0), value, self.mask, attribute=self.space)
+        for k, byte in ((1, value.zext(U8)), (2, (value >> 8).zext(U8))):
+            trace.apply("store", self.place(k), byte, self.split, attribute=self.space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +243,31 @@ def _global_part(trace: Trace, address: Node, mask: Node, access: str, size: int
 
 def _scratch_part(
     trace: Trace, offset: Node, mask: Node, access: str, size: int, aligned: bool = False
-) -> ScratchPart:
+) -> Part:
     # Dwords lie apart, so each has its own check.
     address = _private(trace, offset)
+
+    def check(extra: int, inside: Node | None, lanes: Node, size: int) -> Node:
+        place = address(extra) if inside is None else address(extra) + inside.zext(U64)
+        return trace.apply("check", place, lanes, attribute=(access, size))
+
     start = None if aligned else offset & 3
-    split = None
-    if start is not None and size > 1:
-        split = mask & trace.apply("ult", 4, start + min(size, 4))
-    words = [(number, mask) for number in range(-(-size // 4))]
-    words += [] if split is None else [(len(words), split)]
-    found = {
-        number: trace.apply("check", address(4 * number), lanes, attribute=(access, 4))
-        for number, lanes in words
-    }
+    if size == 1:
+        byte = check(0, start, mask, 1)
+        return Part("global", mask, lambda extra: byte)
+    if size == 2:
+        split = mask & (offset & 3).eq(3)
+        found = [
+            check(0, start, mask & ~split, 2),
+            check(0, start, split, 1),
+            check(4, None, split, 1),
+        ]
+        return ScratchHalf("global", mask & ~split, lambda number: found[number], split)
+    found = [check(at, None, mask, 4) for at in range(0, size, 4)]
+    if start is None:
+        return ScratchPart("global", mask, lambda number: found[number], None, None)
+    split = mask & start.ne(0)
+    found.append(check(size, None, split, 4))
     return ScratchPart("global", mask, lambda number: found[number], start, split)
 
 

@@ -1,0 +1,178 @@
+"""Each kind of instruction against an independent computation, over edge values and random ones."""
+
+import math
+import struct
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gputrace.isa.decode import decoder
+from gputrace.isa.instruction import Instruction, Operand
+from gputrace.isa.meanings import MEANINGS
+from tests.isa.exact import rounded
+from tests.isa.single import Bench, assemble
+from tests.isa.witness import SPEC
+
+TARGETS = ("gfx942", "gfx1100")
+
+
+def _cases() -> list[tuple[str, str]]:
+    # Each name on the first target that has it; what touches lane masks on all of them.
+    made: list[tuple[str, str]] = []
+    for target in TARGETS:
+        seen = {name for _, name in made}
+        for name in SPEC:
+            found = assemble(target, name) if name in MEANINGS.meanings else None
+            if found is not None and (name not in seen or "mask" in [o.type for o in found.dst]):
+                made.append((target, name))
+    return made
+
+
+CASES = _cases()
+CODES = {16: "<e", 32: "<f", 64: "<d"}
+DENORMALS = {16: 2.0**-14, 32: 2.0**-126, 64: 2.0**-1022}
+quick = settings(
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.large_base_example]
+)
+
+
+def edges(bits: int, kind: str) -> list[int]:
+    """Return bit patterns at which rules change."""
+    top = 1 << bits
+    found = [0, 1, 2, 3, 31, 32, 33, 63, 64, 65, top - 1, top - 2, top // 2, top // 2 - 1]
+    found += [top // 2 + 1, 0x5555555555555555 % top, 0x00FF00FF00FF00FF % top, 255, 256, 0x7FFF]
+    if kind == "f":
+        fraction, exponent = {16: (10, 31), 32: (23, 255), 64: (52, 2047)}[bits]
+        one = exponent // 2 << fraction
+        found = [0, 1, 5, (1 << fraction) - 1, 1 << fraction, one, one + 1, one - 1]
+        found += [one + (1 << fraction), one + (3 << fraction - 1), (exponent << fraction) - 1]
+        found += [exponent << fraction, exponent << fraction | 1 << fraction - 1]
+        found += [one + (31 << fraction) & (top // 2 - 1), one + (32 << fraction) & (top // 2 - 1)]
+        found += [one + (fraction << fraction), one - (24 << fraction) & (top // 2 - 1)]
+        found = [v for v in found if v < top // 2]
+        found += [v | top // 2 for v in found]
+    return found
+
+
+def patterns(operand: Operand, count: int) -> st.SearchStrategy[list[int]]:
+    """Draw a bit pattern for each lane."""
+    kind = "f" if operand.type.startswith("f") else "i"
+    width = max(operand.bits, 32) if operand.type == "mask" else operand.bits
+    chosen = edges(width, kind) if operand.type != "mask" else [0, 1]
+    return st.lists(
+        st.one_of(st.sampled_from(chosen), st.integers(0, 2**width - 1)),
+        min_size=count,
+        max_size=count,
+    )
+
+
+def value_of(operand: Operand, pattern: int, flush: bool) -> Any:
+    """Read a pattern as the operand's type says."""
+    if operand.type.startswith("f"):
+        size = operand.bits // 8
+        made = struct.unpack(CODES[operand.bits], pattern.to_bytes(size, "little"))[0]
+        return math.copysign(0.0, made) if flush and abs(made) < DENORMALS[operand.bits] else made
+    if operand.type.startswith("i"):
+        return pattern - (pattern >> (operand.bits - 1) << operand.bits)
+    return pattern
+
+
+def same(operand: Operand, found: int, wanted: Any, flush: bool) -> bool:
+    """Compare a register with a result."""
+    mask = (1 << operand.bits) - 1
+    if not operand.type.startswith("f"):
+        return (found ^ int(wanted)) & mask == 0
+    size = operand.bits // 8
+    value = rounded(wanted, operand.bits) if isinstance(wanted, Fraction) else float(wanted)
+    if flush and abs(value) < DENORMALS[operand.bits]:
+        value = math.copysign(0.0, value)
+    got = struct.unpack(CODES[operand.bits], (found & mask).to_bytes(size, "little"))[0]
+    if math.isnan(value) or math.isnan(got):
+        return math.isnan(value) and math.isnan(got)
+    return struct.pack("<d", got) == struct.pack("<d", value)
+
+
+def results(name: str, given: list[Any]) -> tuple[Any, ...]:
+    made = SPEC[name](*given)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def check_vector(bench: Bench, made: Instruction, name: str, columns: list[list[int]]) -> None:
+    masks = [n for n, operand in enumerate(made.src) if operand.type == "mask"]
+    for number, (operand, column) in enumerate(zip(made.src, columns, strict=True)):
+        if number in masks:
+            bench.set_mask(106 if operand.name else operand.index, column[0])
+        else:
+            bench.fill(operand, column)
+    bench.run(made)
+    flushes = bench.float_mode & 0x30 == 0
+    for lane in range(bench.lanes):
+        given = [
+            column[0] >> lane & 1
+            if number in masks
+            else value_of(operand, column[lane], flushes and operand.type == "f32")
+            for number, (operand, column) in enumerate(zip(made.src, columns, strict=True))
+        ]
+        for operand, wanted in zip(made.dst, results(name, given), strict=True):
+            if operand.type == "mask":
+                at = 106 if operand.name.startswith("vcc") else operand.index
+                assert bench.mask(at) >> lane & 1 == wanted, (name, lane, given)
+            else:
+                found = bench.read(operand)[lane]
+                flush = flushes and operand.type == "f32"
+                assert same(operand, found, wanted, flush), (name, lane, given, hex(found))
+
+
+def check_scalar(bench: Bench, made: Instruction, name: str, columns: list[list[int]]) -> None:
+    for patterns_of_one in zip(*columns, strict=True):
+        for operand, pattern in zip(made.src, patterns_of_one, strict=True):
+            bench.fill(operand, [pattern])
+        bench.run(made)
+        given = [
+            value_of(operand, pattern, False)
+            for operand, pattern in zip(made.src, patterns_of_one, strict=True)
+        ]
+        wanted = results(name, given)
+        for operand, value in zip(made.dst, wanted, strict=False):
+            assert same(operand, bench.read(operand)[0], value, False), (name, given)
+        if len(wanted) > len(made.dst):
+            assert bool(bench.wave.scalars[128]) == wanted[-1], (name, given)
+
+
+def run_case(target: str, name: str, data: st.DataObject, float_mode: int) -> None:
+    made = assemble(target, name)
+    assert made is not None
+    bench = Bench(target, float_mode)
+    scalar = name.startswith("s_")
+    count = 24 if scalar else bench.lanes
+    columns = [data.draw(patterns(operand, count)) for operand in made.src]
+    (check_scalar if scalar else check_vector)(bench, made, name, columns)
+
+
+@pytest.mark.parametrize(("target", "name"), CASES)
+@quick
+@given(data=st.data())
+def test_instruction(target: str, name: str, data: st.DataObject) -> None:
+    run_case(target, name, data, 0xF0)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(t, n) for t, n in CASES if n.endswith("f32")]
+)
+@quick
+@given(data=st.data())
+def test_denormals_of_singles_are_flushed_when_the_mode_says_so(
+    target: str, name: str, data: st.DataObject
+) -> None:
+    run_case(target, name, data, 0xC0)
+
+
+def test_most_modelled_arithmetic_has_a_witness() -> None:
+    for target in TARGETS:
+        rows = decoder(target)._rows
+        names = {row.name for (kind, _), row in rows.items() if kind in ("VOP3", "SOP2", "SOPC")}
+        modelled = {name for name in names if name in MEANINGS.meanings}
+        assert len([name for name in modelled if name in SPEC]) > 0.6 * len(modelled)

@@ -1,0 +1,402 @@
+"""What instructions do, said a second time: plain Python on whole numbers, fractions and floats.
+
+A function takes the sources in the order of the text: unsigned integers, signed ones where the
+operand's type says so, Python floats, and for a lane mask the lane's bit. It returns what the
+destinations get, in order; an integer of any size (the register keeps the low bits), a fraction
+(rounded once to the destination), a float, or a bool for a lane mask. A scalar instruction's last
+result is SCC when there is one more than destinations.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+Function = Callable[..., Any]
+SPEC: dict[str, Function] = {}
+
+
+def _add(names: str, function: Function) -> None:
+    for name in names.split():
+        assert name not in SPEC, name
+        SPEC[name] = function
+
+
+def s32(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (value >> 31 << 32)
+
+
+def field(value: int, at: int, width: int) -> int:
+    return value >> at & ((1 << width) - 1)
+
+
+def sign(value: int, width: int) -> int:
+    return (value & ((1 << width) - 1)) - ((value >> (width - 1) & 1) << width) if width else 0
+
+
+# --- vector integers
+
+_add("v_mov_b32 v_mov_b64", lambda a: a)
+_add("v_not_b32", lambda a: ~a)
+_add("v_and_b32", lambda a, b: a & b)
+_add("v_or_b32", lambda a, b: a | b)
+_add("v_xor_b32", lambda a, b: a ^ b)
+_add("v_xnor_b32", lambda a, b: ~(a ^ b))
+_add("v_or3_b32", lambda a, b, c: a | b | c)
+_add("v_xor3_b32", lambda a, b, c: a ^ b ^ c)
+_add("v_and_or_b32", lambda a, b, c: a & b | c)
+_add("v_xad_u32", lambda a, b, c: (a ^ b) + c)
+_add("v_bfi_b32", lambda a, b, c: a & b | ~a & c)
+_add("v_bfrev_b32", lambda a: int(f"{a:032b}"[::-1], 2))
+_add("v_bcnt_u32_b32", lambda a, b: a.bit_count() + b)
+_add("v_bfm_b32", lambda a, b: ((1 << (a & 31)) - 1) << (b & 31))
+_add("v_bfe_u32", lambda a, b, c: field(a, b & 31, c & 31))
+_add("v_bfe_i32", lambda a, b, c: sign(s32(a) >> (b & 31), c & 31))
+for _bits in (16, 32, 64):
+    _ones = _bits - 1
+    _add(f"v_lshlrev_b{_bits}", lambda n, a, m=_ones: a << (n & m))
+    _add(f"v_lshrrev_b{_bits}", lambda n, a, m=_ones: a >> (n & m))
+    _add(f"v_ashrrev_i{_bits}", lambda n, a, m=_ones: a >> (n & m))
+_add("v_lshl_or_b32", lambda a, n, b: a << (n & 31) | b)
+_add("v_lshl_add_u32", lambda a, n, b: (a << (n & 31)) + b)
+_add("v_add_lshl_u32", lambda a, b, n: (a + b) << (n & 31))
+_add("v_lshl_add_u64", lambda a, n, b: (a << (n & 7)) + b)
+_add("v_add3_u32", lambda a, b, c: a + b + c)
+_add("v_alignbit_b32", lambda a, b, n: (a << 32 | b) >> (n & 31))
+_add("v_alignbyte_b32", lambda a, b, n: (a << 32 | b) >> 8 * (n & 3))
+_add("v_ffbl_b32 v_ctz_i32_b32", lambda a: (a & -a).bit_length() - 1)
+_add("v_ffbh_u32 v_clz_i32_u32", lambda a: 32 - a.bit_length() if a else -1)
+
+
+def _leading_signs(a: int) -> int:
+    value = a if a >> 31 == 0 else ~a & 0xFFFFFFFF
+    return 32 - value.bit_length() if value else -1
+
+
+_add("v_ffbh_i32 v_cls_i32", _leading_signs)
+
+
+def _perm(a: int, b: int, selector: int) -> int:
+    pool = (a << 32 | b).to_bytes(8, "little")
+    made = []
+    for pick in selector.to_bytes(4, "little"):
+        if pick < 8:
+            made.append(pool[pick])
+        elif pick < 12:
+            made.append(255 * (pool[2 * (pick - 8) + 1] >> 7))
+        else:
+            made.append(0 if pick == 12 else 255)
+    return int.from_bytes(made, "little")
+
+
+_add("v_perm_b32", _perm)
+_add("v_add_u32 v_add_nc_u32 v_add_u16 v_add_nc_u16", lambda a, b: a + b)
+_add("v_add_i32 v_add_nc_i32 v_add_i16 v_add_nc_i16", lambda a, b: a + b)
+_add("v_sub_u32 v_sub_nc_u32 v_sub_u16 v_sub_nc_u16", lambda a, b: a - b)
+_add("v_sub_i32 v_sub_nc_i32 v_sub_i16 v_sub_nc_i16", lambda a, b: a - b)
+_add("v_subrev_u32 v_subrev_nc_u32 v_subrev_u16", lambda a, b: b - a)
+_add("v_add_co_u32", lambda a, b: (a + b, a + b >= 1 << 32))
+_add("v_sub_co_u32", lambda a, b: (a - b, a < b))
+_add("v_subrev_co_u32", lambda a, b: (b - a, b < a))
+_add("v_addc_co_u32 v_add_co_ci_u32", lambda a, b, c: (a + b + c, a + b + c >= 1 << 32))
+_add("v_subb_co_u32 v_sub_co_ci_u32", lambda a, b, c: (a - b - c, a < b + c))
+_add("v_subbrev_co_u32 v_subrev_co_ci_u32", lambda a, b, c: (b - a - c, b < a + c))
+_add("v_mul_lo_u32 v_mul_lo_u16", lambda a, b: a * b)
+_add("v_mul_hi_u32 v_mul_hi_i32", lambda a, b: a * b >> 32)
+_add("v_mul_u32_u24", lambda a, b: field(a, 0, 24) * field(b, 0, 24))
+_add("v_mul_i32_i24", lambda a, b: sign(a, 24) * sign(b, 24))
+_add("v_mul_hi_u32_u24", lambda a, b: field(a, 0, 24) * field(b, 0, 24) >> 32)
+_add("v_mul_hi_i32_i24", lambda a, b: sign(a, 24) * sign(b, 24) >> 32)
+_add("v_mad_u32_u24", lambda a, b, c: field(a, 0, 24) * field(b, 0, 24) + c)
+_add("v_mad_i32_i24", lambda a, b, c: sign(a, 24) * sign(b, 24) + c)
+_add("v_mad_u16 v_mad_legacy_u16 v_mad_i16 v_mad_legacy_i16", lambda a, b, c: a * b + c)
+_add("v_mad_u32_u16 v_mad_i32_i16", lambda a, b, c: a * b + c)
+_add("v_mad_u64_u32", lambda a, b, c: (a * b + c, a * b + c >= 1 << 64))
+_add("v_mad_i64_i32", lambda a, b, c: (a * b + c, not -(1 << 63) <= a * b + c < 1 << 63))
+for _letter in "ui":
+    for _bits in (16, 32):
+        _add(f"v_min_{_letter}{_bits}", min)
+        _add(f"v_max_{_letter}{_bits}", max)
+        _add(f"v_min3_{_letter}{_bits}", min)
+        _add(f"v_max3_{_letter}{_bits}", max)
+        _add(f"v_med3_{_letter}{_bits}", lambda a, b, c: sorted((a, b, c))[1])
+    _add(f"v_maxmin_{_letter}32", lambda a, b, c: min(max(a, b), c))
+    _add(f"v_minmax_{_letter}32", lambda a, b, c: max(min(a, b), c))
+
+
+def _parts(value: int, bits: int) -> list[int]:
+    return [field(value, at, bits) for at in range(0, 32, bits)]
+
+
+def _sad(a: int, b: int, bits: int) -> int:
+    return sum(abs(x - y) for x, y in zip(_parts(a, bits), _parts(b, bits), strict=True))
+
+
+_add("v_sad_u8", lambda a, b, c: _sad(a, b, 8) + c)
+_add("v_sad_hi_u8", lambda a, b, c: (_sad(a, b, 8) << 16) + c)
+_add("v_sad_u16", lambda a, b, c: _sad(a, b, 16) + c)
+_add("v_sad_u32", lambda a, b, c: abs(a - b) + c)
+_add(
+    "v_msad_u8",
+    lambda a, b, c: sum(
+        abs(x - y) for x, y in zip(_parts(a, 8), _parts(b, 8), strict=True) if y
+    )
+    + c,
+)  # fmt: skip
+_add(
+    "v_lerp_u8",
+    lambda a, b, c: sum(
+        (x + y + (z & 1) >> 1) << 8 * k
+        for k, (x, y, z) in enumerate(
+            zip(_parts(a, 8), _parts(b, 8), _parts(c, 8), strict=True)
+        )
+    ),
+)  # fmt: skip
+_add("v_cndmask_b32", lambda a, b, c: b if c else a)
+for _k in range(4):
+    _add(f"v_cvt_f32_ubyte{_k}", lambda a, k=_k: Fraction(a >> 8 * k & 255))
+
+# --- scalar integers
+
+
+def _flag(function: Function, bits: int = 32) -> Function:
+    """Add SCC = result is not zero."""
+
+    def with_flag(*args: int) -> tuple[int, bool]:
+        value = function(*args) & ((1 << bits) - 1)
+        return value, value != 0
+
+    return with_flag
+
+
+def _overflow(value: int) -> tuple[int, bool]:
+    return value, not -(1 << 31) <= value < 1 << 31
+
+
+_add("s_add_u32", lambda a, b: (a + b, a + b >= 1 << 32))
+_add("s_sub_u32", lambda a, b: (a - b, a < b))
+_add("s_add_i32", lambda a, b: _overflow(a + b))
+_add("s_sub_i32", lambda a, b: _overflow(a - b))
+_add("s_min_i32 s_min_u32", lambda a, b: (min(a, b), a < b))
+_add("s_max_i32 s_max_u32", lambda a, b: (max(a, b), a > b))
+for _bits in (32, 64):
+    _mask = _bits - 1
+    for _name, _function in {
+        "and": lambda a, b: a & b,
+        "or": lambda a, b: a | b,
+        "xor": lambda a, b: a ^ b,
+        "andn2": lambda a, b: a & ~b,
+        "and_not1": lambda a, b: a & ~b,
+        "orn2": lambda a, b: a | ~b,
+        "or_not1": lambda a, b: a | ~b,
+        "nand": lambda a, b: ~(a & b),
+        "nor": lambda a, b: ~(a | b),
+        "xnor": lambda a, b: ~(a ^ b),
+        "not": lambda a: ~a,
+        "lshl": lambda a, n, m=_mask: a << (n & m),
+        "lshr": lambda a, n, m=_mask: a >> (n & m),
+    }.items():
+        _add(f"s_{_name}_b{_bits}", _flag(_function, _bits))
+    _add(f"s_ashr_i{_bits}", _flag(lambda a, n, m=_mask: a >> (n & m), _bits))
+    _add(f"s_brev_b{_bits}", lambda a, w=_bits: int(f"{a:0{w}b}"[::-1], 2))
+    _add(f"s_mov_b{_bits}", lambda a: a)
+    _add(f"s_bcnt1_i32_b{_bits}", _flag(lambda a: a.bit_count()))
+    _add(f"s_bcnt0_i32_b{_bits}", _flag(lambda a, w=_bits: w - a.bit_count()))
+    _add(f"s_bfm_b{_bits}", lambda a, b, m=_mask: ((1 << (a & m)) - 1) << (b & m))
+    _add(f"s_ff1_i32_b{_bits} s_ctz_i32_b{_bits}", lambda a: (a & -a).bit_length() - 1)
+    _add(
+        f"s_flbit_i32_b{_bits} s_clz_i32_u{_bits}",
+        lambda a, w=_bits: w - a.bit_length() if a else -1,
+    )
+    _add(
+        f"s_bfe_u{_bits}",
+        _flag(lambda a, b, m=_mask: field(a, b & m, min(field(b, 16, 7), m + 1)), _bits),
+    )
+    _add(
+        f"s_bfe_i{_bits}",
+        _flag(
+            lambda a, b, m=_mask: sign(a >> (b & m), min(field(b, 16, 7), m + 1))
+            if field(b, 16, 7)
+            else 0,
+            _bits,
+        ),
+    )
+    for _one, _name in ((True, "s_bitcmp1"), (False, "s_bitcmp0")):
+        _add(f"{_name}_b{_bits}", lambda a, b, m=_mask, o=_one: (bool(a >> (b & m) & 1) == o,))
+_add("s_mul_i32", lambda a, b: a * b)
+_add("s_mul_hi_u32 s_mul_hi_i32", lambda a, b: a * b >> 32)
+_add("s_abs_i32", _flag(abs))
+_add("s_absdiff_i32", _flag(lambda a, b: abs(sign(a - b, 32))))
+_add("s_sext_i32_i8", lambda a: sign(a, 8))
+_add("s_sext_i32_i16", lambda a: sign(a, 16))
+_add("s_pack_ll_b32_b16", lambda a, b: field(a, 0, 16) | field(b, 0, 16) << 16)
+_add("s_pack_lh_b32_b16", lambda a, b: field(a, 0, 16) | field(b, 16, 16) << 16)
+_add("s_pack_hh_b32_b16", lambda a, b: field(a, 16, 16) | field(b, 16, 16) << 16)
+_add("s_pack_hl_b32_b16", lambda a, b: field(a, 16, 16) | field(b, 0, 16) << 16)
+for _n in range(1, 5):
+    _add(
+        f"s_lshl{_n}_add_u32",
+        lambda a, b, n=_n: ((a << n) + b, (a << n) + b >= 1 << 32),
+    )
+_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": lambda a, b: a == b,
+    "lg": lambda a, b: a != b,
+    "ne": lambda a, b: a != b,
+    "lt": lambda a, b: a < b,
+    "le": lambda a, b: a <= b,
+    "gt": lambda a, b: a > b,
+    "ge": lambda a, b: a >= b,
+}
+for _name, _function in _COMPARED.items():
+    for _letter in "iu":
+        if _name != "ne":
+            _add(f"s_cmp_{_name}_{_letter}32", lambda a, b, f=_function: (f(a, b),))
+        for _bits in (16, 32, 64):
+            if _name != "lg":
+                _add(f"v_cmp_{_name}_{_letter}{_bits}", _function)
+    if _name in ("eq", "lg"):
+        _add(f"s_cmp_{_name}_u64", lambda a, b, f=_function: (f(a, b),))
+
+# --- floats
+
+
+def _finite(*values: float) -> bool:
+    return all(math.isfinite(value) for value in values)
+
+
+def plus(a: float, b: float) -> Any:
+    """Add exactly; zeros, infinities and NaNs as IEEE has them."""
+    exact = Fraction(a) + Fraction(b) if _finite(a, b) else Fraction(0)
+    return exact or a + b
+
+
+def times(a: float, b: float) -> Any:
+    """Multiply exactly."""
+    exact = Fraction(a) * Fraction(b) if _finite(a, b) else Fraction(0)
+    if exact or not _finite(a, b):
+        return exact or a * b
+    return math.copysign(0.0, math.copysign(1, a) * math.copysign(1, b))
+
+
+def fused(a: float, b: float, c: float) -> Any:
+    """Multiply and add exactly."""
+    if not _finite(a, b):
+        return a * b + c
+    if not math.isfinite(c):
+        return c
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact:
+        return exact
+    product = times(a, b)
+    return product + c if product == 0 else 0.0
+
+
+def least(a: float, b: float) -> float:
+    """IEEE minNum; -0 below +0."""
+    if math.isnan(a) or math.isnan(b):
+        return b if math.isnan(a) else a
+    return min((a, b), key=lambda x: (x, math.copysign(1, x)))
+
+
+def most(a: float, b: float) -> float:
+    """IEEE maxNum."""
+    return -least(-a, -b)
+
+
+def median(a: float, b: float, c: float) -> float:
+    """Middle of three; with a NaN the least of the others."""
+    if math.isnan(a) or math.isnan(b) or math.isnan(c):
+        return least(least(a, b), c)
+    return sorted((a, b, c), key=lambda x: (x, math.copysign(1, x)))[1]
+
+
+def whole(function: Callable[[Fraction], int]) -> Function:
+    """Round to a whole number, keeping the sign of zero."""
+    return lambda a: math.copysign(function(Fraction(a)), a) if math.isfinite(a) else a
+
+
+def scaled(a: float, n: int) -> Any:
+    """Multiply by a power of two; beyond some thousands it makes no difference."""
+    n = max(-3000, min(3000, n))
+    return Fraction(a) * Fraction(2) ** n if _finite(a) and a else a
+
+
+for _bits in (16, 32, 64):
+    _f = f"f{_bits}"
+    _add(f"v_add_{_f}", plus)
+    _add(f"v_mul_{_f}", times)
+    _add(f"v_fma_{_f}", fused)
+    _add(f"v_min_{_f}", least)
+    _add(f"v_max_{_f}", most)
+    _add(f"v_floor_{_f}", whole(math.floor))
+    _add(f"v_ceil_{_f}", whole(math.ceil))
+    _add(f"v_trunc_{_f}", whole(math.trunc))
+    _add(f"v_rndne_{_f}", whole(round))
+    for _name, _function in _COMPARED.items():
+        if _name in ("lt", "eq", "le", "gt", "ge"):
+            _add(f"v_cmp_{_name}_{_f}", _function)
+            if _name != "eq":
+                _add(f"v_cmp_n{_name}_{_f}", lambda a, b, f=_function: not f(a, b))
+    _add(f"v_cmp_lg_{_f}", lambda a, b: a < b or a > b)
+    _add(f"v_cmp_nlg_{_f}", lambda a, b: not (a < b or a > b))
+    _add(f"v_cmp_neq_{_f}", lambda a, b: a != b)
+    _add(f"v_cmp_o_{_f}", lambda a, b: not (math.isnan(a) or math.isnan(b)))
+    _add(f"v_cmp_u_{_f}", lambda a, b: math.isnan(a) or math.isnan(b))
+    _add(f"v_ldexp_{_f}", scaled)
+for _bits in (16, 32):
+    _f = f"f{_bits}"
+    _add(f"v_sub_{_f}", lambda a, b: plus(a, -b))
+    _add(f"v_subrev_{_f}", lambda a, b: plus(b, -a))
+    _add(f"v_min3_{_f}", lambda a, b, c: least(least(a, b), c))
+    _add(f"v_max3_{_f}", lambda a, b, c: most(most(a, b), c))
+    _add(f"v_med3_{_f}", median)
+    _add(f"v_maxmin_{_f}", lambda a, b, c: least(most(a, b), c))
+    _add(f"v_minmax_{_f}", lambda a, b, c: most(least(a, b), c))
+
+
+def legacy(a: float, b: float) -> Any:
+    """Multiply; zero times anything is zero."""
+    return 0.0 if a == 0 or b == 0 else times(a, b)
+
+
+_add("v_mul_legacy_f32 v_mul_dx9_zero_f32", legacy)
+
+# --- conversions
+
+
+def truncated(low: int, high: int) -> Function:
+    """Convert toward zero to what fits; NaN gives 0."""
+
+    def function(value: float) -> int:
+        if math.isnan(value):
+            return 0
+        if math.isinf(value):
+            return high if value > 0 else low
+        return max(low, min(high, int(value)))
+
+    return function
+
+
+_I32, _U32 = truncated(-(2**31), 2**31 - 1), truncated(0, 2**32 - 1)
+_add("v_cvt_i32_f32 v_cvt_i32_f64", _I32)
+_add("v_cvt_u32_f32 v_cvt_u32_f64", _U32)
+_add("v_cvt_i16_f16", truncated(-(2**15), 2**15 - 1))
+_add("v_cvt_u16_f16", truncated(0, 2**16 - 1))
+_add("v_cvt_f32_i32 v_cvt_f32_u32 v_cvt_f64_i32 v_cvt_f64_u32", lambda a: Fraction(a))
+_add("v_cvt_f16_i16 v_cvt_f16_u16", lambda a: Fraction(a))
+_add(
+    "v_cvt_f32_f16 v_cvt_f16_f32 v_cvt_f32_f64 v_cvt_f64_f32",
+    lambda a: Fraction(a) if _finite(a) and a else a,
+)
+
+
+def _exponent(a: float) -> int:
+    return math.frexp(a)[1] if _finite(a) and a else 0
+
+
+_add("v_frexp_exp_i16_f16 v_frexp_exp_i32_f32 v_frexp_exp_i32_f64", _exponent)
+_add(
+    "v_frexp_mant_f16 v_frexp_mant_f32 v_frexp_mant_f64",
+    lambda a: math.frexp(a)[0] if _finite(a) else a,
+)
