@@ -15,6 +15,9 @@ from gputrace.trace.events import Event, Header, Ioctl, Name, QueueMap
 
 SHOWN = 4
 """Registers or dwords shown on a line."""
+_TOLD_BY_LAUNCH = frozenset(
+    f"{name}_{axis}" for name in ("workgroup_size", "grid_size", "dim") for axis in "xyz"
+) | {"dimensions", "kernel_object"}
 _KINDS = (
     (AllocFlag.VRAM, "vram"), (AllocFlag.GTT, "gtt"), (AllocFlag.USERPTR, "userptr"),
     (AllocFlag.DOORBELL, "doorbells"), (AllocFlag.MMIO_REMAP, "mmio"),
@@ -79,18 +82,22 @@ class Describer:
             words = " ".join(f"{word:08x}" for word in placed.words[:SHOWN])
             more = f" .. {len(placed.words)} dwords" if len(placed.words) > SHOWN else ""
             return f"?? {placed.problem}" + (f": {words}{more}" if words else "")
-        text = self.record(placed.record)
+        if launch is None or not launch.kernel:
+            text = self.record(placed.record)
+        else:
+            text = self.record(placed.record, without=_TOLD_BY_LAUNCH)
         if launch is not None:
             text += f"  {launch.text()}"
         return text + ("  (passed over)" if placed.skipped else "")
 
-    def record(self, record: Record) -> str:
+    def record(self, record: Record, without: frozenset[str] = frozenset()) -> str:
         """Write a record on one line, addresses as name+offset; defaults are left out."""
         table = self.launches.family.registers if self.launches.family else None
         parts = [
             f"{field.name}={self.value(record, field, value)}"
             for field, value in record.shown()
-            if not (table and field.name == "offset" and hasattr(record, "register"))
+            if field.name not in without
+            and not (table and field.name == "offset" and hasattr(record, "register"))
         ]
         writes = list(register_writes(record)) if table else []
         if writes and table:
