@@ -67,10 +67,14 @@ def _caches(family: Family) -> tuple[Properties, ...]:
     return tuple(_cache(*row) for row in rows if row[1])
 
 
-def _gpu_links(family: Family, index: int, count: int) -> tuple[Properties, ...]:
-    peers = LINK_XGMI if family.copies.xgmi else LINK_PCIE
-    others = (other for other in range(1, count + 1) if other != index)
-    return _link(LINK_PCIE, index, 0), *(_link(peers, index, other) for other in others)
+def _gpu_links(
+    family: Family, index: int, count: int
+) -> tuple[tuple[Properties, ...], tuple[Properties, ...]]:
+    # Links of their own, and paths to peers over the PCIe links of both.
+    kind = LINK_XGMI if family.copies.xgmi else LINK_PCIE
+    host = _link(LINK_PCIE, index, 0)
+    peers = tuple(_link(kind, index, other) for other in range(1, count + 1) if other != index)
+    return ((host, *peers), ()) if kind == LINK_XGMI else ((host,), peers)
 
 
 def gpu_id(index: int, target_version: int) -> int:
@@ -79,13 +83,13 @@ def gpu_id(index: int, target_version: int) -> int:
 
 
 def _gpu(family: Family, index: int, count: int, vram: int) -> Node:
-    links, caches = _gpu_links(family, index, count), _caches(family)
+    (links, paths), caches = _gpu_links(family, index, count), _caches(family)
     properties = dict(family.node_properties())
     properties |= {
         "mem_banks_count": 1,
         "caches_count": len(caches),
         "io_links_count": len(links),
-        "p2p_links_count": 0,
+        "p2p_links_count": len(paths),
         "location_id": index << 8,
         "domain": 0,
         "drm_render_minor": FIRST_RENDER_MINOR + index - 1,
@@ -107,6 +111,7 @@ def _gpu(family: Family, index: int, count: int, vram: int) -> Node:
         mem_banks=(bank,),
         caches=caches,
         io_links=links,
+        p2p_links=paths,
     )
 
 
