@@ -19,12 +19,32 @@ from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 from gputrace.trace.events import Outcome
 
+SERVED = "GPUTRACE_SOCKET"
+"""Set in programs whose /dev/kfd is served by another process."""
 PATH, DURABLE, MODE = "GPUTRACE_RECORD", "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
 
 
 def environment(path: str, *, durable: bool, mode: str) -> dict[str, str]:
     """Return what a program's environment must say to be recorded."""
     return {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode}
+
+
+def claim(path: Path, process: int) -> Path:
+    """Make an empty file for a trace of this process: `path`, or one beside it when that is taken.
+
+    Raises UsageError for a place that cannot be written.
+    """
+    number, place = 0, path
+    while True:
+        try:
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            number += 1
+            place = path.with_name(f"{path.stem}-{process}-{number}{path.suffix}")
+        except OSError as error:
+            raise UsageError(f"cannot write {place}: {error.strerror}") from error
+        else:
+            return place
 
 
 class _Program:
@@ -41,23 +61,12 @@ class _Program:
         """Put a recorder around a device."""
         if os.getpid() != self._process:  # a child by fork: what was made is its parent's
             self._process, self._made = os.getpid(), []
-        made = start(kfd, self._claim(), durable=self._durable, mode=self._mode)
+        if SERVED in os.environ and kfd.name.startswith("kfd:"):
+            return kfd  # whoever serves the device nodes records them
+        path = claim(self._path, os.getpid())
+        made = start(kfd, path, durable=self._durable, mode=self._mode)
         self._made.append(made)
         return made.recorder
-
-    def _claim(self) -> Path:
-        number, path = 0, self._path
-        while True:
-            try:
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            except FileExistsError:
-                number += 1
-                name = f"{self._path.stem}-{os.getpid()}-{number}{self._path.suffix}"
-                path = self._path.with_name(name)
-            except OSError as error:
-                raise UsageError(f"cannot write {path}: {error.strerror}") from error
-            else:
-                return path
 
     def failed(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from gputrace.trace.reader import TraceReader
 from gputrace.trace.repair import repair
 
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
+NODE = Path("/dev/kfd")
+Environment = Callable[[dict[str, str]], dict[str, str]]
 _FATAL = 128
 
 
@@ -36,9 +39,10 @@ def command(
     output: str, durable: bool, mode: str, device: str | None, as_json: bool,
     program: Sequence[str],
 ) -> int:  # fmt: skip
-    """Run PROGRAM, which opens its devices by gputrace, and record them.
+    """Run PROGRAM and record what it does to its GPUs, whether it knows of gputrace or not.
 
-    Exit status: the program's own, 128 and the signal's number if one ended it; 2 when it opened no
+    A program that opens /dev/kfd by itself gets the emulated GPU that `--device` names. Exit
+    status: the program's own, 128 and the signal's number if one ended it; 2 when it opened no
     device. With `--json` what was recorded is a line of JSON on stderr.
     """
     # Imported here: help should not wait for the device layers.
@@ -54,13 +58,13 @@ def command(
         for line in _at_start(durable):
             click.echo(f"gputrace: {line}", err=True)
     before = time.monotonic()
-    status = _run(program, {**os.environ, **wanted})
+    with _served(device, output, as_json) as environment_of:
+        status = _run(program, environment_of({**os.environ, **wanted}))
     seconds = time.monotonic() - before
     traces = _traces(output)
     if not traces:
         raise UsageError(
-            f"{program[0]} (exit status {status}) opened no device of gputrace, so there is no "
-            "trace; a program that uses /dev/kfd by itself cannot be recorded this way yet"
+            f"{program[0]} (exit status {status}) opened no device, so there is no trace" + _hint()
         )
     _mark_killed(output, status)
     for path in traces:
@@ -71,6 +75,32 @@ def command(
             for line in _lines(data):
                 click.echo(line, err=True)
     return status
+
+
+@contextmanager
+def _served(device: str | None, output: str, as_json: bool) -> Iterator[Environment]:
+    # A program may open the device nodes itself: it gets emulated ones.
+    name = device or ("" if NODE.exists() else "emu:gfx942")
+    if not name.startswith("emu:"):
+        yield dict
+        return
+    from gputrace.cli.notices import Notices
+    from gputrace.devices.opening import emulated
+    from gputrace.devices.opening import served as device_for
+    from gputrace.interpose.launch import serving
+
+    notices, topology = Notices(as_json), emulated(name).topology
+    with serving(
+        lambda client: device_for(name, client), topology, notices.tell, Path(output)
+    ) as served:
+        yield served.environment
+    notices.end()
+
+
+def _hint() -> str:
+    if not NODE.exists():
+        return ""
+    return "; one that uses /dev/kfd by itself is recorded on an emulated GPU only, with --device"
 
 
 def _make_room(output: str) -> None:

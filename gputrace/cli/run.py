@@ -1,14 +1,11 @@
 """`gputrace run`: an unmodified program on an emulated GPU."""
 
 import json
-import sys
 from collections.abc import Sequence
 
 import click
 
 from gputrace.cli.common import json_option
-
-LIMIT = 20  # faults shown; a broken kernel may fault in every wave
 
 
 @click.command("run", context_settings={"ignore_unknown_options": True})
@@ -28,33 +25,21 @@ def command(
     stopped it.
     """
     # Imported here: help should not wait for the emulator.
-    from gputrace.devices.opening import emulated
+    from gputrace.cli.notices import Notices
+    from gputrace.devices.opening import emulated, served
     from gputrace.interpose.launch import run
-    from gputrace.interpose.server import Notice
 
-    topology = emulated(device).topology
-    shown = 0
-
-    def tell(notice: Notice) -> None:
-        nonlocal shown
-        shown += notice.what == "fault"
-        if as_json:
-            line = {"what": notice.what, "process": notice.process, "text": notice.text}
-            print(json.dumps(line), file=sys.stderr, flush=True)
-        elif notice.what == "refused" or shown <= LIMIT:
-            print(f"gputrace: {notice.what}: {notice.text}", file=sys.stderr, flush=True)
-
+    topology, notices = emulated(device).topology, Notices(as_json)
     ended = run(
         program,
-        lambda client: emulated(device, client),
+        lambda client: served(device, client),
         topology,
-        tell=tell,
+        tell=notices.tell,
         strict=strict,
     )
+    notices.end()
     if as_json:
         end = {"what": "ended", "status": ended.status, "refused": dict(ended.refused)}
         click.echo(json.dumps(end), err=True)
-    elif shown > LIMIT:
-        click.echo(f"gputrace: {shown - LIMIT} further faults are not shown", err=True)
     stopped = strict and bool(ended.refused)
     context.exit(125 if stopped else ended.status)

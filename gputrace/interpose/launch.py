@@ -7,7 +7,8 @@ import subprocess
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +60,41 @@ def _check_linked(path: Path) -> None:
         raise UsageError(f"{path}: a statically linked program cannot be served")
 
 
+class Served:
+    """What programs need in their environment to be served, and the server that does it."""
+
+    def __init__(self, server: Server, folder: Path, library: Path) -> None:
+        self.server, self._folder, self._library = server, folder, library
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return an environment with what is needed added."""
+        preload = " ".join(filter(None, (str(self._library), given.get("LD_PRELOAD"))))
+        return {
+            **_SETTINGS,
+            **given,
+            "LD_PRELOAD": preload,
+            "GPUTRACE_SOCKET": str(self._folder / "socket"),
+            "GPUTRACE_TREE": str(self._folder / "tree"),
+        }
+
+
+@contextmanager
+def serving(
+    make: Maker,
+    topology: Topology,
+    tell: Callable[[Notice], None],
+    trace: Path | None = None,
+) -> Iterator[Served]:
+    """Serve programs that are started inside the block. Raises UsageError without the library."""
+    library = preload_library()
+    with tempfile.TemporaryDirectory(prefix="gputrace-") as name:
+        folder = Path(name)
+        (folder / "tree").mkdir()
+        write_tree(folder / "tree", topology)
+        with Server(make, folder / "socket", tell, trace) as server:
+            yield Served(server, folder, library)
+
+
 def run(
     command: Sequence[str],
     make: Maker,
@@ -67,7 +103,6 @@ def run(
     tell: Callable[[Notice], None],
     strict: bool = False,
     trace: Path | None = None,
-    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program to its end on devices that `make` makes. Raises UsageError.
 
@@ -75,31 +110,25 @@ def run(
     something is refused because it is not modelled. With `trace` it is recorded into that file, on
     the ServedKfd that `make` then makes, and each child that opens the KFD into one beside it.
     """
-    program, library = find_program(command[0]), preload_library()
-    with tempfile.TemporaryDirectory(prefix="gputrace-") as folder:
-        tree = Path(folder) / "tree"
-        tree.mkdir()
-        write_tree(tree, topology)
-        given = dict(os.environ if environment is None else environment)
-        preload = " ".join(filter(None, (str(library), given.get("LD_PRELOAD"))))
-        given = {**_SETTINGS, **given, "LD_PRELOAD": preload}
-        given |= {"GPUTRACE_SOCKET": f"{folder}/socket", "GPUTRACE_TREE": str(tree)}
-        started, child = threading.Event(), None
+    program = find_program(command[0])
+    started, child = threading.Event(), None
 
-        def notice(one: Notice) -> None:
-            tell(one)
-            if strict and one.what == "refused":
-                started.wait()
-                assert child is not None
-                child.kill()
+    def notice(one: Notice) -> None:
+        tell(one)
+        if strict and one.what == "refused":
+            started.wait()
+            assert child is not None
+            child.kill()
 
-        with Server(make, Path(folder) / "socket", notice, trace) as server:
-            child = subprocess.Popen([str(program), *command[1:]], env=given)
-            started.set()
-            try:
-                status = child.wait()
-            except BaseException:
-                child.kill()
-                child.wait()
-                raise
-        return Ended(status if status >= 0 else 128 - status, server.refused, server.traces)
+    with serving(make, topology, notice, trace) as served:
+        environment = served.environment(os.environ)
+        child = subprocess.Popen([str(program), *command[1:]], env=environment)
+        started.set()
+        try:
+            status = child.wait()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+    server = served.server
+    return Ended(status if status >= 0 else 128 - status, server.refused, server.traces)

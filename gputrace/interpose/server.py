@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gputrace.bits import Record
+from gputrace.capture.program import claim
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
 from gputrace.devices.emulated.served import ServedKfd
@@ -257,11 +258,8 @@ class Server:
         # A program is recorded from its first open on: one that opens nothing leaves no file.
         if self._trace is not None:
             assert isinstance(session.kfd, ServedKfd)
-            with self._lock:
-                number = len(self.traces) + 1
-                name = self._trace.stem + (f"-{number}" if number > 1 else "")
-                path = self._trace.with_name(f"{name}.gtrace")
-                self.traces.append(path)
+            path = claim(self._trace, session.process)
+            self.traces.append(path)
             session.recording = Recording(path, session.process, session.kfd, session.client)
         session.calls.open()
         session.started = True

@@ -133,7 +133,7 @@ def test_a_program_without_a_device_and_wrong_use_are_one_line(tmp_path: Path) -
     done, _ = record(tmp_path, "print('nothing')")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("gputrace: ")
-    assert "opened no device of gputrace" in done.stderr
+    assert "opened no device, so there is no trace" in done.stderr
     assert "Traceback" not in done.stderr
 
 
