@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar, overload
 
@@ -67,11 +68,13 @@ class Device:
         address: int | None = None,
         name: str = "",
         what: Labelled = "buffer",
+        file: str | Path | None = None,
     ) -> Buffer:
         """Allocate `size` bytes that this GPU, `peers` and (when `visible`) the CPU can touch.
 
         An `address` asks for that very place in the arena; reports and traces show the `name`.
-        Raises UsageError and KfdError.
+        User memory may lie in a `file`, such as one in /dev/shm, that other processes map too.
+        Raises UsageError, KfdError and OSError.
         """
         return self.session.allocate(
             self.node,
@@ -83,6 +86,7 @@ class Device:
             address=address,
             name=name,
             what=what,
+            file=file,
             wrote=self._wrote if kind == "vram" else None,
         )
 
@@ -164,9 +168,13 @@ class Device:
         if queue in self.queues:
             self.queues.remove(queue)
 
-    def timeline(self, name: str = "") -> Timeline:
-        """Make a timeline that all queues of all devices and the CPU may signal and wait for."""
-        return self.session.timeline(name)
+    def timeline(self, name: str = "", file: str | Path | None = None) -> Timeline:
+        """Make a timeline that all queues of all devices and the CPU may signal and wait for.
+
+        With a `file`, such as one in /dev/shm, it is the same timeline in every process that names
+        the file; a new one must be empty or zero.
+        """
+        return self.session.timeline(name, file)
 
     def signal(self, name: str = "", initial: int = 1) -> Signal:
         """Make a signal that AQL packets decrement and wait for."""

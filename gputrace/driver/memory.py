@@ -2,8 +2,10 @@
 
 import ctypes
 import mmap
+import os
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,10 +29,22 @@ FLAGS: dict[Kind, AllocFlag] = {
 
 
 class UserMemory:
-    """Anonymous pages of this process for a USERPTR allocation."""
+    """Pages of this process for a USERPTR allocation: its own, or those of a file that is shared.
 
-    def __init__(self, size: int) -> None:
-        self._pages = mmap.mmap(-1, size)
+    A file that is too short is made longer. Raises OSError when it cannot be used.
+    """
+
+    def __init__(self, size: int, file: str | Path | None = None) -> None:
+        if file is None:
+            self._pages = mmap.mmap(-1, size)
+        else:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(descriptor).st_size < size:
+                    os.ftruncate(descriptor, size)
+                self._pages = mmap.mmap(descriptor, size)
+            finally:
+                os.close(descriptor)
         anchor = ctypes.c_ubyte.from_buffer(self._pages)
         self.address = ctypes.addressof(anchor)
         del anchor
@@ -92,14 +106,16 @@ class Buffer:
                 f"{what}: bytes {offset} to {offset + size} are not inside {self.size} bytes"
             )
 
-    def _bytes(self) -> memoryview:
+    @property
+    def memory(self) -> memoryview:
+        """The buffer's whole pages as the CPU sees them."""
         return self.user.view if self.user is not None else self.block.view
 
     def write(self, data: Data, offset: int = 0) -> None:
         """Copy bytes or an array into the buffer. Raises UsageError when they do not fit."""
         source = _as_bytes(data)
         self.check(offset, len(source), "write")
-        self._bytes()[offset : offset + len(source)] = source
+        self.memory[offset : offset + len(source)] = source
         if self._wrote is not None:
             self._wrote(False)
 
@@ -107,7 +123,7 @@ class Buffer:
         """Return `size` bytes from `offset`, by default all the rest."""
         count = self.size - offset if size is None else size
         self.check(offset, count, "read")
-        return bytes(self._bytes()[offset : offset + count])
+        return bytes(self.memory[offset : offset + count])
 
     def fill(self, value: int = 0, size: int | None = None, offset: int = 0) -> None:
         """Set bytes to `value` (0 to 255), by default all from `offset` on."""
@@ -115,7 +131,7 @@ class Buffer:
         self.check(offset, count, "fill")
         if not 0 <= value <= 255:
             raise UsageError(f"fill: a byte is 0 to 255, not {value}")
-        np.frombuffer(self._bytes(), np.uint8)[offset : offset + count] = value
+        np.frombuffer(self.memory, np.uint8)[offset : offset + count] = value
         if self._wrote is not None:
             self._wrote(False)
 
@@ -128,7 +144,7 @@ class Buffer:
         self.check(offset, number * item, "view")
         if self._wrote is not None:
             self._wrote(True)
-        return np.frombuffer(self._bytes(), dtype, number, offset)
+        return np.frombuffer(self.memory, dtype, number, offset)
 
     def free(self) -> None:
         """Give the memory back. Raises UsageError when it was freed or views of it are in use."""

@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from gputrace.bits import Record
 from gputrace.driver.arena import (
@@ -48,7 +49,7 @@ class Session:
         self.blame: Callable[[], list[str]] = list
         self.describe: Callable[[Fault], str] = lambda fault: ""
         self.checks: list[Callable[[], Fault | None]] = []
-        self._queue_numbers = itertools.count()
+        self._queue_numbers, self._cells = itertools.count(), itertools.count()
         self._signals: list[Signal] = []
         self._signal_event: Event | None = None
         self._host_paths: dict[int, Block | None] = {}
@@ -113,9 +114,10 @@ class Session:
         wrote: Callable[[bool], None] | None = None,
         name: str = "",
         what: Labelled = "buffer",
+        file: str | Path | None = None,
     ) -> Buffer:
         """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`."""
-        self._check_request(size, kind)
+        self._check_request(size, kind, file)
         whole = round_up(size, PAGE)
         flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
         if kind == "vram" and not visible:
@@ -123,7 +125,8 @@ class Session:
         with self.lock, ExitStack() as undo:
             at = self._take(whole, address)
             undo.callback(self.arena.give_back, at)
-            user = UserMemory(whole) if kind == "userptr" else None
+            user = UserMemory(whole, file) if kind == "userptr" else None
+            self.waiter.others = self.waiter.others or file is not None
             if user is not None:
                 undo.callback(user.close)
             block = self._make(node, at, whole, flags, user, visible)
@@ -139,13 +142,15 @@ class Session:
             self.kfd.label(at, size, what, name)
         return buffer
 
-    def _check_request(self, size: int, kind: str) -> None:
+    def _check_request(self, size: int, kind: str, file: str | Path | None) -> None:
         if self.closed:
             raise UsageError("the device is closed")
         if kind not in FLAGS:
             raise UsageError(f"memory kind {kind!r}: expected {', '.join(FLAGS)}")
         if size <= 0:
             raise UsageError(f"cannot allocate {size} bytes")
+        if file is not None and kind != "userptr":
+            raise UsageError(f"memory of kind {kind!r} cannot lie in a file: expected 'userptr'")
 
     def _take(self, size: int, address: int | None) -> int:
         if address is None:
@@ -305,13 +310,15 @@ class Session:
             return Fault("packet", text, reset.gpu_id, -1, -1, 0)
         return None
 
-    def timeline(self, name: str = "") -> Timeline:
-        """Make a timeline in memory that every GPU of the session sees."""
+    def timeline(self, name: str = "", file: str | Path | None = None) -> Timeline:
+        """Make a timeline in memory that every GPU of the session sees, or other processes too."""
         with self.lock:
-            page, at = self._cell()
+            page, at = self._cell() if file is None else (self._shared_page(file), 0)
             label = name or f"timeline {len(self._timelines)}"
-            cells = page.block.view[at : at + 16].cast("Q")
-            timeline = Timeline(label, page.address + at, cells, self.waiter.until)
+            cells = page.memory[at : at + 16].cast("Q")
+            timeline = Timeline(
+                label, page.address + at, cells, self.waiter.until, shared=file is not None
+            )
             self._timelines.append(timeline)
             self.kfd.label(page.address + at, 16, "symbol", f"timeline {label}" if name else label)
             return timeline
@@ -332,8 +339,12 @@ class Session:
             self.kfd.label(address, SIGNAL_BYTES, "symbol", f"signal {label}" if name else label)
             return made
 
+    def _shared_page(self, file: str | Path) -> Buffer:
+        node = next(iter(self.acquired.values()))
+        return self.allocate(node, PAGE, "userptr", shared=True, file=file)
+
     def _cell(self) -> tuple[Buffer, int]:
-        index = (len(self._timelines) + len(self._signals)) % (PAGE // TIMELINE_BYTES)
+        index = next(self._cells) % (PAGE // TIMELINE_BYTES)
         if index == 0:
             node = next(iter(self.acquired.values()))
             self._cell_page = self.allocate(node, PAGE, "gtt", shared=True)
@@ -358,8 +369,10 @@ class Session:
             for block in self._host_paths.values():
                 if block is not None:
                     rest.callback(self.mechanism.free, block)
-            for one in (*self._timelines, *self._signals):
-                rest.callback(one.detach)
+            for timeline in self._timelines:
+                rest.callback(timeline.detach)
+            for signal in self._signals:
+                rest.callback(signal.detach)
             for event in (*(self._faults or ()), *self._events):
                 rest.callback(self.mechanism.destroy_event, event)
 

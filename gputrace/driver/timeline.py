@@ -26,13 +26,17 @@ class Timeline:
     """A growing value in memory that every device of the session can reach.
 
     `cells` shows the two cells as 64-bit integers, `until` waits. Raises UsageError for a value
-    that does not grow.
+    that does not grow. A `shared` one lies in memory of several processes, of which one at a time
+    may promise the next value.
     """
 
-    def __init__(self, name: str, address: int, cells: memoryview, until: Until) -> None:
+    def __init__(
+        self, name: str, address: int, cells: memoryview, until: Until, *, shared: bool = False
+    ) -> None:
         self.name, self.address = name, address
         self._cells, self._until = cells, until
-        self._last = 0
+        self._shared = shared
+        self._last = self.value if shared else 0
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -56,6 +60,8 @@ class Timeline:
         Values may be promised out of order where queues wait for one another in between.
         """
         with self._lock:
+            if self._shared:  # another process may be further
+                self._last = max(self._last, self.value)
             if value is None and self._last < MAX_VALUE:
                 self._last += 1
                 return self._last

@@ -1,12 +1,15 @@
 """Waits with one deadline that end with the value, a fault, a proven hang or a reasoned timeout."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from gputrace.errors import DeviceFault, GputraceError
 from gputrace.kfd.port import Fault, Kfd, Progress
 
 POLL_NS = 200_000  # a wait shorter than this never sleeps in the kernel
+OTHERS_TURN = 0.0005  # seconds left to other processes when nothing here can go on
+OTHERS_NS = 1_000_000  # how long to sleep where somebody else may have stored the value
 SLEEP_NS = 100_000_000  # sleep at most this long before looking at memory again
 
 
@@ -37,6 +40,7 @@ class Waiter:
         self._kfd, self._sleep, self._blame, self._checks = kfd, sleep, blame, checks
         self._describe = describe
         self._waiting = 0
+        self.others = False  # whether another process may write what is waited for
         self._lock = threading.Lock()
 
     def until(self, reached: Callable[[], bool], what: str, timeout: float | None) -> None:
@@ -71,6 +75,9 @@ class Waiter:
                 self._poll(reached, what, deadline)
                 continue
             left = SLEEP_NS if deadline is None else min(SLEEP_NS, deadline - now)
+            if self.others:  # which send us no interrupts
+                time.sleep(OTHERS_TURN)
+                left = min(left, OTHERS_NS)
             self._raise(self._sleep(left))
             poll_end = self._kfd.clock() + POLL_NS
 
@@ -78,10 +85,12 @@ class Waiter:
         if self._kfd.idle(None) is not Progress.BLOCKED or reached():
             return
         self.check_faults()
-        if self._waiting >= threading.active_count():
+        if self.others:
+            time.sleep(OTHERS_TURN)
+        elif self._waiting >= threading.active_count():
             raise ProvenHang(self._explain(f"{what}: will never be reached"))
         # Another thread may still open a gate: let its work through before looking again.
-        self._raise(self._sleep(1_000_000))
+        self._raise(self._sleep(OTHERS_NS))
 
     def check_faults(self) -> None:
         """Raise DeviceFault for the first fault that the device knows of."""

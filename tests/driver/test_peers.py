@@ -1,6 +1,10 @@
 """Several GPUs, other kinds of memory, clocks, events and threads."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,3 +244,42 @@ def test_threads_submit_and_wait_at_once(shared):
         for thread in threads:
             thread.join()
         assert not failures
+
+
+OTHER = """
+import sys
+from gputrace import driver
+with driver.open("emu:gfx942") as device:
+    line = device.timeline("shared", sys.argv[1])
+    common = device.alloc(4096, "userptr", file=sys.argv[2])
+    for step in range(0, 6, 2):
+        queue = device.compute_queue()
+        queue.wait(line.at(step + 1))
+        queue.write(common, bytes([step + 1] * 4), 4 * step)
+        queue.signal(line, step + 2).wait(60)
+    line.at(7).wait(60)
+    assert common.read(4, 24) == b"last"
+    print("ended at", line.value)
+"""
+
+
+def test_a_timeline_crosses_processes(tmp_path):
+    files = [str(tmp_path / "line"), str(tmp_path / "memory")]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with driver.open("emu:gfx1100") as device:
+        line = device.timeline("shared", files[0])
+        common = device.alloc(4096, "userptr", file=files[1])
+        command = [sys.executable, "-c", OTHER, *files]
+        other = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        queue = device.copy_queue()
+        for step in range(0, 6, 2):
+            queue.signal(line, step + 1)
+            queue.wait(line.at(step + 2))
+            queue.signal().wait(60.0)  # what only the other process frees is no proven hang
+            assert common.read(4, 4 * step) == bytes([step + 1] * 4)
+        common.write(b"last", 24)
+        line.set()
+        assert other.communicate(timeout=60) == ("ended at 7\n", None)
+        with pytest.raises(UsageError, match="expected 'userptr'"):
+            device.alloc(4096, "vram", file=files[0])
