@@ -208,6 +208,11 @@ class Execution:
         """Wave-instructions executed so far."""
         return self._context.now
 
+    @property
+    def engine(self) -> str:
+        """Which engine runs the next instructions: "numpy" or "jit"."""
+        return "numpy" if self._jit is None else "jit"
+
     def run(self, budget: int) -> Outcome:
         """Execute about `budget` wave-instructions more; a final outcome is returned again.
 

@@ -22,6 +22,7 @@ class Arrays:
 
     def __init__(self) -> None:
         self.version = 0
+        self.executable = True
         self._held: list[tuple[int, NDArray[Any], bool]] = []
         self._next = BUFFERS
 
@@ -45,7 +46,17 @@ class Arrays:
 
     def ranges(self) -> Sequence[Range]:
         """Return the arrays as ranges."""
-        return [Range(at, a.nbytes, a.ctypes.data, writable) for at, a, writable in self._held]
+        may = self.executable
+        return [Range(at, a.nbytes, a.ctypes.data, w, may) for at, a, w in self._held]
+
+    def array(self, address: int) -> NDArray[Any]:
+        """Return the array at an address."""
+        return next(data for at, data, _ in self._held if at == address)
+
+    def drop(self, address: int) -> None:
+        """Take the array at an address away."""
+        self._held = [held for held in self._held if held[0] != address]
+        self.version += 1
 
 
 class Program:

@@ -7,7 +7,16 @@ import pytest
 from numpy.typing import NDArray
 
 from gputrace.isa.machine import Done, Fault
-from tests.isa.corpus import COUNT, ENGINE, assert_rows, each, every_build, integers, launch, rows
+from tests.isa.corpus import (
+    COUNT,
+    assert_rows,
+    each,
+    engine_for,
+    every_build,
+    integers,
+    launch,
+    rows,
+)
 from tests.isa.exact import signed
 from tests.isa.launching import Arrays, Program, run
 
@@ -161,7 +170,8 @@ def test_far(build: Build, stride: int) -> None:
         memory.add(cell, base + k * stride)
     program = Program(build[0], f"memory-{build[1]}")
     args = memory.add(out), base, np.int64(stride // 4)
-    assert run(program.launch("far", (2,), (64,), memory, args), memory, ENGINE) == Done()
+    launched = program.launch("far", (2,), (64,), memory, args)
+    assert run(launched, memory, engine_for(build)) == Done()
     items = np.arange(COUNT)
     assert np.array_equal(out, 1000 * (items % 4 + 1) + items)
 
@@ -183,7 +193,8 @@ def test_structs_by_value(build: Build) -> None:
     memory = Arrays()
     program = Program(build[0], f"memory-{build[1]}")
     args = memory.add(out), given, memory.add(v)
-    assert run(program.launch("structs", (2,), (64,), memory, args), memory, ENGINE) == Done()
+    launched = program.launch("structs", (2,), (64,), memory, args)
+    assert run(launched, memory, engine_for(build)) == Done()
     for i, x in enumerate(int(value) for value in v):
         cells = [10, 20, 30, 40, 50]
         cells[x % 5] = i
@@ -198,7 +209,7 @@ def test_a_read_outside_faults_at_the_first_lanes_address(build: Build) -> None:
     at = memory.add(out), memory.add(v)
     program = Program(build[0], f"memory-{build[1]}")
     launched = program.launch("far", (2,), (64,), memory, (*at, np.int64(1 << 38)))
-    outcome = run(launched, memory, ENGINE)
+    outcome = run(launched, memory, engine_for(build))
     assert isinstance(outcome, Fault)
     assert (outcome.access, outcome.address) == ("read", at[1] + (1 << 40))
     lanes = sum(1 << k for k in range(launched.wave_size) if k % 4)
