@@ -171,16 +171,16 @@ def _memory(data: dict[str, Any]) -> Iterator[str]:
 
 def _cost(cost: dict[str, int]) -> Iterator[str]:
     if cost:
-        seconds, each = cost["nanoseconds"] / 1e9, cost["nanoseconds"] / 1e3
-        each /= max(1, cost["doorbells"])
         yield (
-            f"  cost         {seconds:.3f} s in the capture, {each:.0f} us a doorbell, "
-            f"{amount(cost['scanned'])} scanned, {cost['stalls']} stalls"
+            f"  cost         {cost['nanoseconds'] / 1e9:.3f} s in the capture of "
+            f"{cost['doorbells']} doorbells, {amount(cost['scanned'])} of memory looked through, "
+            f"{cost['stalls']} stalls"
         )
 
 
 def _queues(data: dict[str, Any]) -> Iterator[str]:
-    yield f"  submissions  {data['submissions']} to {len(data['queues'])} queues"
+    count = len(data["queues"])
+    yield f"  submissions  {data['submissions']} to {count} {'queue' if count == 1 else 'queues'}"
     for ordinal, queue in enumerate(data["queues"]):
         where = f"on GPU {queue['gpu']:#x}, ring {amount(queue['ring_size'])}"
         kind, count = queue_name(queue["type"]), queue["submissions"]

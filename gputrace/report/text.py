@@ -113,6 +113,10 @@ class TextView:
         placed = item.placed
         if self._whole:
             yield from self._describer.annotated(placed, item.launch)
+            if self._outcome is not None and self._mark(item):
+                yield "the run ended here"
+                yield from outcome_lines(self._outcome)
+                yield from self._stopped_wave(self._outcome)
             yield ""
             return
         line = self._describer.line(placed, item.launch)
@@ -135,9 +139,8 @@ class TextView:
                 yield self._queue(event)
             case ev.Ioctl():
                 yield from self._ioctl(event)
-            case ev.Name() if not self._is_fresh(event.address):
-                if event.name and event.what in ("buffer", "code", "kernel"):
-                    yield f"{event.what} {event.name} at {event.address:#x}, {event.size:#x} bytes"
+            case ev.Name() if event.name:
+                yield from self._name(event)
             case ev.HostStore() if not self._is_hidden(event.address):
                 small = len(event.data) <= _SMALL
                 value = event.data.hex() if small else f"{len(event.data)} bytes"
@@ -186,7 +189,7 @@ class TextView:
             yield from self._allocated()
             made = ioctl.AllocMemoryOfGpu.from_bytes(event.after)
             self._fresh = made.handle
-            self._buffers[made.handle] = made, ""
+            self._buffers[made.handle] = made, self._describer.labels.short(made.va_addr)
         elif event.record == "FreeMemoryOfGpu":
             yield from self._allocated()
             handle = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
@@ -196,16 +199,20 @@ class TextView:
         elif event.record == "DestroyQueue":
             yield f"queue {ioctl.DestroyQueue.from_bytes(event.before).queue_id} destroyed"
 
-    def _is_fresh(self, address: int) -> bool:
-        return self._fresh is not None and self._buffers[self._fresh][0].va_addr == address
-
     # An allocation is told once its name is known, which the client may give right after it.
+    def _name(self, event: ev.Name) -> Iterator[str]:
+        if self._fresh is not None:
+            made, _ = self._buffers[self._fresh]
+            if made.va_addr == event.address:
+                self._buffers[self._fresh] = made, event.name
+                return
+        if event.what in ("buffer", "code", "kernel"):
+            yield f"{event.what} {event.name} at {event.address:#x}, {event.size:#x} bytes"
+
     def _allocated(self) -> Iterator[str]:
         if self._fresh is None:
             return
-        made, _ = self._buffers[self._fresh]
-        name = self._describer.labels.short(made.va_addr)
-        self._buffers[self._fresh] = made, name
+        made, name = self._buffers[self._fresh]
         self._fresh = None
         kind = memory_kind(made.flags)
         yield f"alloc {name}: {made.size:#x} bytes of {kind} at {made.va_addr:#x}"

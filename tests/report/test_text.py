@@ -9,6 +9,7 @@ import pytest
 from gputrace.driver import Device
 from gputrace.errors import DeviceFault
 from gputrace.formats import pm4
+from gputrace.formats.ioctl import FreeMemoryOfGpu
 from gputrace.replay.describe import Describer
 from gputrace.replay.stream import Stream, submissions
 from gputrace.report.jsonl import json_lines
@@ -161,6 +162,12 @@ def test_a_fault_is_shown_with_the_code_around_it(path: Path, target: str) -> No
     assert "code of saxpy at 0x" in ending
     (stopped,) = [line for line in lines[start:] if line.startswith("  => 0x")]
     assert "global_load" in stopped or "flat_load" in stopped
+    with TraceReader(path) as reader:
+        outcome = next(event for event in reader if isinstance(event, ev.Outcome))
+    wanted = Wanted(outcome.queue, outcome.packet)
+    whole = text(path, wanted=wanted, outcome=outcome, whole=True)
+    assert "the run ended here" in whole
+    assert stopped in whole
 
 
 def test_code_that_is_not_there_is_told(path: Path) -> None:
@@ -203,3 +210,13 @@ def test_events_as_they_are_stored_and_others_in_words(path: Path) -> None:
     raw = text(path, every_event=True)
     assert raw[1] == "1 HostStore address=0x1000 data=07"
     assert len(raw) == 9
+
+
+def test_allocations_without_names_are_told_by_their_kind(path: Path) -> None:
+    with recorded(path) as bench:
+        kept, gone = bench.memory(4096), bench.allocate(8192)
+        bench.kfd.ioctl(FreeMemoryOfGpu(handle=gone.handle))
+    lines = text(path)
+    assert f"alloc gtt0: 0x1000 bytes of gtt at {kept.address:#x}" in lines
+    at = lines.index(f"alloc gtt1: 0x2000 bytes of gtt at {gone.va_addr:#x}")
+    assert lines[at + 1] == f"free gtt1: 0x2000 bytes at {gone.va_addr:#x}"
