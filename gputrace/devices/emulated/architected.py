@@ -221,6 +221,11 @@ class PacketProcessor:
         if entry % CODE_ALIGNMENT:
             text = f"the code at {entry:#x} is not a multiple of {CODE_ALIGNMENT}"
             yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
+        self.dispatcher.check_program(
+            descriptor.compute_pgm_rsrc1,
+            descriptor.compute_pgm_rsrc2,
+            descriptor.compute_pgm_rsrc3,
+        )
         user = yield from self._user_data(packet, place, descriptor, queue, state)
         if descriptor.kernarg_preload_length and family.kernarg_preload:
             entry += PRELOAD_PROLOG_BYTES

@@ -142,6 +142,8 @@ class CommandProcessor:
                 return packet
             elif self._selected:
                 at += yield from self._execute(packet, depth)
+                if at > end:
+                    raise EngineStop(f"COND_EXEC skips {at - end} dwords beyond the buffer", place)
         self._selected = everywhere
         return None
 

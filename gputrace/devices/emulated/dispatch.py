@@ -16,6 +16,12 @@ _MUST_BE_ZERO = (
     "PIPELINESTAT_ENABLE", "PERFCOUNT_ENABLE", "THREAD_TRACE_ENABLE",
     "RESTART_X", "RESTART_Y", "RESTART_Z",
 )  # fmt: skip
+_PROGRAM = {
+    "PGM_RSRC1": ("debug_mode", "cdbg_user", "fp16_ovfl"),
+    "PGM_RSRC2": ("excp_en", "excp_en_msb", "skip_usgpr0", "dynamic_vgpr"),
+    "PGM_RSRC3": ("trap_on_start", "trap_on_end", "shared_vgpr_cnt"),
+}
+"""Fields of a program's registers that change what it does and are not modelled."""
 _INITIATOR = (
     "compute_shader_en", "partial_tg_en", "force_start_at_000", "use_thread_dimensions",
     "order_mode", "tunnel_enable", "cs_w32_en", "disable_disp_prempt_en",
@@ -61,6 +67,16 @@ class Dispatcher:
                 raise refuse(f"a dispatch with COMPUTE_{name} {state[name]:#x}")
         return self._launch(state, size, start)
 
+    def check_program(self, rsrc1: int, rsrc2: int, rsrc3: int) -> None:
+        """Raise EngineStop for what a program asks of the shader engines and they do not model."""
+        for (name, fields), value in zip(_PROGRAM.items(), (rsrc1, rsrc2, rsrc3), strict=True):
+            layout = self.family.registers.layout(f"COMPUTE_{name}")
+            assert layout is not None
+            record: Any = layout.decode([value])
+            for field in fields:
+                if getattr(record, field, 0):
+                    raise refuse(f"a program with {field} {getattr(record, field):#x} in {name}")
+
     def _initiator(self, state: "_State", value: int) -> dict[str, int]:
         record = state.decode("DISPATCH_INITIATOR", value)
         found = {field.name: int(getattr(record, field.name)) for field in record.FIELDS}
@@ -88,6 +104,7 @@ class Dispatcher:
         partial = [0, 0, 0]
         if start["partial_tg_en"]:
             partial = [int(one.num_thread_partial) for one in threads]
+        self.check_program(state["PGM_RSRC1"], state["PGM_RSRC2"], state["PGM_RSRC3"])
         rsrc2 = state.decode("PGM_RSRC2", state["PGM_RSRC2"])
         waves, wave_bytes = self.scratch(state["TMPRING_SIZE"])
         return KernelLaunch(

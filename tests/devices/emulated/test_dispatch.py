@@ -68,6 +68,8 @@ def test_code_that_is_not_there_is_a_fault_of_a_wave(bench, code):
         ({"NUM_THREAD_X": 0}, 0x8005, "a work-group of 0 x 1 x 1"),
         ({"NUM_THREAD_X": 2048}, 0x8005, "a work-group of 2048 x 1 x 1"),
         ({"PERFCOUNT_ENABLE": 1}, 0x8005, "COMPUTE_PERFCOUNT_ENABLE 0x1 is not modelled"),
+        ({"PGM_RSRC1": 1 << 26}, 0x8005, "fp16_ovfl 0x1 in PGM_RSRC1 is not modelled"),
+        ({"PGM_RSRC2": 3 << 24}, 0x8005, "excp_en 0x3 in PGM_RSRC2 is not modelled"),
         ({}, 0x8004, "does not enable"),
         ({}, 0x800D, "ordered_append_enbl in its initiator is not modelled"),
     ],

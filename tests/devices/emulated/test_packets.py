@@ -212,6 +212,14 @@ STOPS = [
     (ReleaseMemGfx11(address=4, data_sel=WRITE).encode(), "not a multiple of 8"),
     (pm4.IndirectBuffer(address=4096, dwords_there=1, valid=False).encode(), "valid bit"),
     (pm4.SetUconfigReg(offset=1, values=(1,)).encode(), "register 0xc001 is not modelled"),
+    (pm4.WriteData(address=0, data=(1,), engine_sel=1).encode(), "WRITE_DATA with engine_sel is not modelled"),
+    (wait(4096, 1).replace(mes_action=True, engine=1).encode(), "with engine and mes_action is not modelled"),
+    (pm4.Rewind().encode(), "REWIND is not modelled"),
+    (ReleaseMemGfx11(execute=True).encode(), "RELEASE_MEM with execute is not modelled"),
+    (
+        pm4.EventWrite(event_type=Event.CS_PARTIAL_FLUSH).encode(),
+        "CS_PARTIAL_FLUSH with index OTHER is not modelled",
+    ),
     (
         pm4.EventWrite(event_type=Event.THREAD_TRACE_START, event_index=EventIndex.OTHER).encode(),
         "EVENT_WRITE of THREAD_TRACE_START is not modelled",
@@ -230,6 +238,34 @@ def test_a_bad_packet_stops_the_queue_with_a_reason(bench, ring, data, words, re
     assert data.view[0] == 0
     named = [name for name in bench.kfd.refused if name in fault.text]
     assert bool(named) == ("not modelled" in reason)
+
+
+@pytest.mark.parametrize("holds", [0, 1])
+def test_cond_write_and_wide_waits(bench, ring, data, holds):
+    at = data.address
+    data.view[0] = 7 * holds
+    data.view[8:16] = (1 << 40).to_bytes(8, "little")
+    ring.put(
+        pm4.CondWrite(
+            function=Compare.EQ, poll_address=at, reference=7, write_address=at + 64, data=9
+        ),
+        pm4.WaitRegMem64(function=Compare.GE, address=at + 8, reference=1 << 40),
+        pm4.Timestamp(bottom=True, bottom_address=at + 72, top=True, top_address=at + 80),
+    )
+    bench.run()
+    assert bench.kfd.faults() == () == bench.kfd.stalls()
+    assert word(data, 64) == 9 * holds
+    assert 0 < word(data, 80, 8) <= word(data, 72, 8)
+
+
+def test_a_skip_beyond_an_indirect_buffer_stops_the_queue(bench, ring, data):
+    body = pm4.CondExec(address=data.address, exec_count=4).encode()
+    data.view.cast("I")[64 : 64 + len(body)] = memoryview(
+        b"".join(v.to_bytes(4, "little") for v in body)
+    ).cast("I")
+    ring.put(pm4.IndirectBuffer(address=data.address + 256, dwords_there=len(body)))
+    bench.run()
+    assert "COND_EXEC skips 4 dwords beyond the buffer" in bench.kfd.faults()[0].text
 
 
 def test_a_packet_that_is_not_all_written_stalls(bench, ring, data):
