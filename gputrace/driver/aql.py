@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gputrace.driver.compute import (
     KERNARG,
     RING_BYTES,
@@ -40,8 +38,8 @@ from gputrace.formats.aql import (
     BarrierOr,
     BarrierValue,
     FenceScope,
-    Invalid,
     KernelDispatch,
+    PacketType,
     QueueError,
     SignalCondition,
     VendorPm4,
@@ -67,6 +65,7 @@ class AqlQueue(ComputeQueue):
 
     unit = PACKET_BYTES
     last_packet = True
+    straddle = True  # what goes over the end is a submission, never a packet
     pointer_offsets = (WRITE_DISPATCH_ID, READ_DISPATCH_ID)
 
     def __init__(self, device: Device, name: str, ring_size: int = RING_BYTES) -> None:
@@ -80,9 +79,9 @@ class AqlQueue(ComputeQueue):
         session.checks.append(self._error)
 
     def _prepare(self, ring: Buffer, pointers: Buffer) -> None:
-        # An empty slot has the type INVALID; the rest of the page is the AmdQueue.
-        headers = np.frombuffer(ring.block.view, np.uint32)[:: PACKET_BYTES // 4]
-        headers[:] = Invalid().encode()[0]
+        # An empty slot has the type INVALID, and what else is in it does not matter: with the same
+        # value in every byte a capture of the ring is one piece. The page is the AmdQueue.
+        ring.fill(PacketType.INVALID)
         self._page = self._descriptor = pointers
         queue = self._describe(ring.address, ring.size // PACKET_BYTES)
         queue = queue.replace(queue_inactive_signal=pointers.address + _INACTIVE)

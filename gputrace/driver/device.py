@@ -180,6 +180,11 @@ class Device:
         """Make a signal that AQL packets decrement and wait for."""
         return self.session.signal(name, initial)
 
+    @property
+    def clock_hz(self) -> int:
+        """Ticks a second of the clock that timestamps and `clock` count."""
+        return self.family.clock_hz
+
     def clock(self) -> tuple[int, int]:
         """Return the GPU's clock counter and, of the same moment, the CPU's in ns."""
         answer = self.session.kfd.ioctl(GetClockCounters(gpu_id=self.gpu_id))

@@ -96,7 +96,9 @@ class Session:
         for block in self._shared:
             self.mechanism.map_gpu(block, [node.gpu_id])
         if self._event_page is None:
-            self._event_page = self.allocate(node, EVENT_PAGE_BYTES, "gtt", shared=True)
+            self._event_page = self.allocate(
+                node, EVENT_PAGE_BYTES, "gtt", shared=True, name="event page"
+            )
 
     # --- memory -----------------------------------------------------------------------------------
 
