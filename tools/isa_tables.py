@@ -170,11 +170,12 @@ SMALL_IMMEDIATE = {
 }
 
 
-# word behind the instruction: its mark in the row, the number in src0, an example of the word
+# word behind the instruction: its mark in the row, the number in src0, examples of the word, of
+# which an instruction takes some (f64 only row_newbcast, VOP1 no selection for a second source)
 VARIANTS = [
-    ("+dpp", 250, 0xFF015F01),  # row_newbcast or row_share, which f64 needs on gfx942
-    ("+dpp8", 233, 0x00FAC601),
-    ("+sdwa", 249, 0x06060601),
+    ("+dpp", 250, [0xFF015F01, 0xFF001B01]),
+    ("+dpp8", 233, [0x00FAC601]),
+    ("+sdwa", 249, [0x06060601, 0x00060601, 0x06060001, 0x06068601]),
 ]
 
 
@@ -324,10 +325,12 @@ def variants_of(run: Disassembler, form: Format, opcode: int, fields: dict[str, 
     if not form.name.startswith("VOP") or "src0" not in fields:
         return ""
     made = ""
-    for name, number, extra in VARIANTS:
-        size, text = run([*encode(form, opcode, fields | {"src0": number}), extra, 0, 0])
-        if size == 4 * form.words + 4 and "Invalid" not in text and name[1:3] in text:
-            made += f" {name}"
+    for name, number, examples in VARIANTS:
+        for extra in examples:
+            size, text = run([*encode(form, opcode, fields | {"src0": number}), extra, 0, 0])
+            if size == 4 * form.words + 4 and "Invalid" not in text and name[1:3] in text:
+                made += f" {name}"
+                break
     return made
 
 
@@ -355,7 +358,11 @@ def dual_rows(run: Disassembler, form: Format) -> dict[tuple[str, int], str]:
 
 # what LLVM 22 has and LLVM 19 has not (its disassembler gave opcode and text)
 LATER: dict[str, list[str]] = {
-    "gfx942": ["VOP3 316 v_pk_fmac_f16 vdst:v2f16 = src0:v2f16 src1:v2f16"],
+    "gfx942": [
+        # only with the lds bit set, which is not probed
+        "MUBUF 61 buffer_store_lds_dword = srsrc:b128 soffset:b32",
+        "VOP3 316 v_pk_fmac_f16 vdst:v2f16 = src0:v2f16 src1:v2f16",
+    ],
     "gfx1100": [
         "SOPP 50 s_endpgm_ordered_ps_done =",
         "VOP1 102 v_swap_b16 vdst:b16 = src0:b16",

@@ -44,10 +44,12 @@ def _rows(text: str, wave: int) -> dict[tuple[str, int], Row]:
     rows = {}
     for line in text.splitlines():
         encoding, opcode, name, *operands = line.split(" ")
+        variants = frozenset(part[1:] for part in operands if part[0] == "+")
+        operands = [part for part in operands if part[0] != "+"]
         middle = operands.index("=")
         dst = tuple(_slot(part, wave) for part in operands[:middle])
         src = tuple(_slot(part, wave) for part in operands[middle + 1 :])
-        rows[encoding, int(opcode)] = Row(name, dst, src)
+        rows[encoding, int(opcode)] = Row(name, dst, src, variants)
     return rows
 
 
@@ -57,7 +59,7 @@ class Decoder:
     def __init__(self, target: str, wave: int, generation: Generation) -> None:
         self.target, self.wave = target, wave
         table: str = import_module(f"gputrace.isa.tables.{target}").ROWS
-        self._generation = generation
+        self.generation = generation
         self._rows = _rows(table, wave)
         self._operands = OperandReader(generation)
         memory = MemoryDecoder(generation, self._operands, wave)
@@ -172,7 +174,7 @@ class Decoder:
                 return self._operands.register(OperandKind.ACC, value, slot.type)
             return self._half(word, self._operands.source(256 + value, slot.type))
         if value == _LITERAL and field != "sdst":
-            if word.form.words == 2 and not self._generation.vop3_literal:
+            if word.form.words == 2 and not self.generation.vop3_literal:
                 raise word.error("a literal, which this encoding cannot have")
             return self._operands.literal(word.more(), slot.type)
         made = self._operands.source(value, slot.type)
@@ -185,19 +187,20 @@ class Decoder:
         if (
             operand.bits != 16
             or word.form.words == 2
-            or not self._generation.halves
+            or not self.generation.halves
             or operand.kind is not OperandKind.VGPR
         ):
             return operand
         return replace(operand, index=operand.index & 127, op_sel=operand.index > 127)
 
     def _short(self, word: Word, encoding: str) -> Instruction:
-        first = word.get("src0")
-        if any(slot.field == "src0" for slot in word.row.src):
-            if first == _SDWA and self._generation.sdwa:
-                return self._sdwa(word, encoding)
-            if first == _DPP or (first in (_DPP8, _DPP8_FI) and self._generation.dpp8):
-                return self._dpp(word, encoding, ())
+        first, variants = word.get("src0"), word.row.variants
+        if first == _SDWA and "sdwa" in variants:
+            return self._sdwa(word, encoding)
+        if (first == _DPP and "dpp" in variants) or (
+            first in (_DPP8, _DPP8_FI) and "dpp8" in variants
+        ):
+            return self._dpp(word, encoding, ())
         dst = tuple(self._vector(word, slot) for slot in word.row.dst)
         src = tuple(self._vector(word, slot) for slot in word.row.src)
         variant = "e32" if word.row.name in self._both else ""
@@ -209,7 +212,7 @@ class Decoder:
         wide = word.get("src0") == _DPP
         extra = word.more()
         inactive = (
-            bool(extra >> 18 & 1) and self._generation.dpp8
+            bool(extra >> 18 & 1) and self.generation.dpp8
             if wide
             else word.get("src0") == _DPP8_FI
         )
@@ -308,9 +311,10 @@ class Decoder:
         first = word.get("src0")
         if first not in (_DPP, _DPP8, _DPP8_FI):
             return False
-        if not self._generation.vop3_literal:
-            raise word.error("a DPP word, which this encoding cannot have")
-        return any(slot.field == "src0" for slot in word.row.src)
+        wanted = "dpp" if first == _DPP else "dpp8"
+        if wanted not in word.row.variants:
+            raise word.error("a DPP word, which this instruction cannot have")
+        return True
 
     def _packed(self, word: Word, encoding: str) -> Instruction:
         mix = "_mix" in word.row.name

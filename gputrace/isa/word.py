@@ -27,6 +27,8 @@ class Row:
     name: str
     dst: tuple[Slot, ...]
     src: tuple[Slot, ...]
+    variants: frozenset[str] = frozenset()
+    """Words that may stand behind a vector instruction: dpp, dpp8, sdwa."""
 
 
 class Word:

@@ -45,7 +45,7 @@ def assemble(target: str, name: str, extra: dict[str, int] | None = None) -> Ins
     place = find(machine, name)
     if place is None:
         return None
-    form = next(f for f in machine._generation.formats if f.name == place[0])
+    form = next(f for f in machine.generation.formats if f.name == place[0])
     row = machine._rows[place]
     raw = form.prefix << (32 - form.width) | place[1] << form.opcode[0]
     if form.words == 2:
