@@ -18,21 +18,49 @@ STEP = 1 << 20
 """Bytes compared in one call, at most."""
 WORDS = 64
 """Changed dwords that are listed, at most."""
+LOOKED = 1 << 18
+"""Bytes in changed pages up to which `look` compares by itself."""
+REFUSED = -(1 << 40)
+SCAN_IOCTL = 0xC0606610
+"""PAGEMAP_SCAN of linux/fs.h."""
 
-# Both walk over 64-bit words. A run is [first byte, byte after the last).
+# A run is [first byte, byte after the last). Blocks of 64 bytes that are equal are passed over.
 _SOURCE = f"""
 declare i64 @llvm.cttz.i64(i64, i1)
 declare i64 @llvm.ctlz.i64(i64, i1)
+
+declare i64 @llvm.vector.reduce.or.v8i64(<8 x i64>)
+
+define i1 @same(ptr %live, ptr %known, i64 %i) alwaysinline {{
+  %lp = getelementptr i64, ptr %live, i64 %i
+  %kp = getelementptr i64, ptr %known, i64 %i
+  %l = load <8 x i64>, ptr %lp, align 8
+  %k = load <8 x i64>, ptr %kp, align 8
+  %x = xor <8 x i64> %l, %k
+  %any = call i64 @llvm.vector.reduce.or.v8i64(<8 x i64> %x)
+  %same = icmp eq i64 %any, 0
+  ret i1 %same
+}}
 
 define i64 @runs(ptr %live, ptr %known, i64 %words, ptr %out) {{
 entry:
   br label %loop
 loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %more ]
-  %n = phi i64 [ 0, %entry ], [ %n2, %more ]
-  %end = phi i64 [ -1, %entry ], [ %end2, %more ]
+  %i = phi i64 [ 0, %entry ], [ %skip, %pass ], [ %next, %more ]
+  %n = phi i64 [ 0, %entry ], [ %n, %pass ], [ %n2, %more ]
+  %end = phi i64 [ -1, %entry ], [ %end, %pass ], [ %end2, %more ]
   %done = icmp uge i64 %i, %words
-  br i1 %done, label %exit, label %look
+  br i1 %done, label %exit, label %block
+block:
+  %inside = and i64 %i, 7
+  %begins = icmp eq i64 %inside, 0
+  br i1 %begins, label %test, label %look
+test:
+  %equal = call i1 @same(ptr %live, ptr %known, i64 %i)
+  br i1 %equal, label %pass, label %look
+pass:
+  %skip = add i64 %i, 8
+  br label %loop
 look:
   %lp = getelementptr i64, ptr %live, i64 %i
   %kp = getelementptr i64, ptr %known, i64 %i
@@ -77,14 +105,154 @@ exit:
   ret i64 %n
 }}
 
+declare i32 @ioctl(i32, i64, ...)
+
+define i64 @look(i32 %pagemap, ptr %request, ptr %rows, i64 %count, ptr %out) {{
+entry:
+  %got = call i32 (i32, i64, ...) @ioctl(i32 %pagemap, i64 {SCAN_IOCTL}, ptr %request)
+  %n = sext i32 %got to i64
+  %ep = getelementptr i64, ptr %request, i64 3
+  %wp = getelementptr i64, ptr %request, i64 4
+  %vp = getelementptr i64, ptr %request, i64 5
+  %vi = load i64, ptr %vp, align 8
+  %vector = inttoptr i64 %vi to ptr
+  %end = load i64, ptr %ep, align 8
+  %walked = load i64, ptr %wp, align 8
+  %failed = icmp slt i64 %n, 0
+  br i1 %failed, label %refused, label %walk
+refused:
+  ret i64 {REFUSED}
+walk:
+  %whole = icmp eq i64 %end, %walked
+  br i1 %whole, label %sum, label %give_up
+sum:
+  %s = phi i64 [ 0, %walk ], [ %s1, %add ]
+  %total = phi i64 [ 0, %walk ], [ %total1, %add ]
+  %summed = icmp uge i64 %s, %n
+  br i1 %summed, label %weigh, label %add
+add:
+  %sr = mul i64 %s, 3
+  %slp = getelementptr i64, ptr %vector, i64 %sr
+  %shp = getelementptr i64, ptr %slp, i64 1
+  %sl = load i64, ptr %slp, align 8
+  %sh = load i64, ptr %shp, align 8
+  %size = sub i64 %sh, %sl
+  %total1 = add i64 %total, %size
+  %s1 = add i64 %s, 1
+  br label %sum
+weigh:
+  %small = icmp ule i64 %total, {LOOKED}
+  br i1 %small, label %region, label %give_up
+give_up:
+  %minus = xor i64 %n, -1
+  ret i64 %minus
+region:
+  %r = phi i64 [ 0, %weigh ], [ %r1, %region_done ]
+  %row = phi i64 [ 0, %weigh ], [ %row4, %region_done ]
+  %used = phi i64 [ 0, %weigh ], [ %used4, %region_done ]
+  %rdone = icmp uge i64 %r, %n
+  br i1 %rdone, label %exit, label %open
+open:
+  %rr = mul i64 %r, 3
+  %lp = getelementptr i64, ptr %vector, i64 %rr
+  %hp = getelementptr i64, ptr %lp, i64 1
+  %low0 = load i64, ptr %lp, align 8
+  %high = load i64, ptr %hp, align 8
+  br label %piece
+piece:
+  %low = phi i64 [ %low0, %open ], [ %low, %next_row ], [ %from, %late ], [ %to, %compared ]
+  %row1 = phi i64 [ %row, %open ], [ %row2, %next_row ], [ %row1, %late ], [ %row1, %compared ]
+  %used1 = phi i64 [ %used, %open ], [ %used1, %next_row ], [ %used1, %late ], [ %used2, %compared ]
+  %left = icmp ult i64 %low, %high
+  %more_rows = icmp ult i64 %row1, %count
+  %on = and i1 %left, %more_rows
+  br i1 %on, label %look, label %region_done
+look:
+  %ro = shl i64 %row1, 2
+  %fp = getelementptr i64, ptr %rows, i64 %ro
+  %tp = getelementptr i64, ptr %fp, i64 1
+  %pp = getelementptr i64, ptr %fp, i64 2
+  %kp = getelementptr i64, ptr %fp, i64 3
+  %from = load i64, ptr %fp, align 8
+  %upto = load i64, ptr %tp, align 8
+  %behind = icmp ule i64 %upto, %low
+  br i1 %behind, label %next_row, label %check
+next_row:
+  %row2 = add i64 %row1, 1
+  br label %piece
+check:
+  %early = icmp ult i64 %low, %from
+  br i1 %early, label %late, label %compare
+late:
+  br label %piece
+compare:
+  %cut = icmp ult i64 %upto, %high
+  %to = select i1 %cut, i64 %upto, i64 %high
+  %place = load i64, ptr %pp, align 8
+  %known = load i64, ptr %kp, align 8
+  %at = sub i64 %low, %from
+  %live_i = add i64 %place, %at
+  %known_i = add i64 %known, %at
+  %live = inttoptr i64 %live_i to ptr
+  %kept = inttoptr i64 %known_i to ptr
+  %bytes = sub i64 %to, %low
+  %words = lshr i64 %bytes, 3
+  %used_o = shl i64 %used1, 2
+  %op = getelementptr i64, ptr %out, i64 %used_o
+  %found = call i64 @runs(ptr %live, ptr %kept, i64 %words, ptr %op)
+  br label %spread
+spread:
+  %k = phi i64 [ %found, %compare ], [ %k1, %place_one ]
+  %nothing = icmp eq i64 %k, 0
+  br i1 %nothing, label %compared, label %place_one
+place_one:
+  %k1 = sub i64 %k, 1
+  %src_o = shl i64 %k1, 1
+  %dst_o = shl i64 %k1, 2
+  %sp = getelementptr i64, ptr %op, i64 %src_o
+  %sp1 = getelementptr i64, ptr %sp, i64 1
+  %b = load i64, ptr %sp, align 8
+  %e = load i64, ptr %sp1, align 8
+  %dp = getelementptr i64, ptr %op, i64 %dst_o
+  %dp1 = getelementptr i64, ptr %dp, i64 1
+  %dp2 = getelementptr i64, ptr %dp, i64 2
+  %ba = add i64 %at, %b
+  %ea = add i64 %at, %e
+  store i64 %row1, ptr %dp, align 8
+  store i64 %ba, ptr %dp1, align 8
+  store i64 %ea, ptr %dp2, align 8
+  br label %spread
+compared:
+  %used2 = add i64 %used1, %found
+  br label %piece
+region_done:
+  %row4 = phi i64 [ %row1, %piece ]
+  %used4 = phi i64 [ %used1, %piece ]
+  %r1 = add i64 %r, 1
+  br label %region
+exit:
+  ret i64 %used
+}}
+
 define i64 @words(ptr %live, ptr %known, i64 %words, ptr %out, i64 %room) {{
 entry:
   br label %loop
 loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %more ]
-  %n = phi i64 [ 0, %entry ], [ %n2, %more ]
+  %i = phi i64 [ 0, %entry ], [ %skip, %pass ], [ %next, %more ]
+  %n = phi i64 [ 0, %entry ], [ %n, %pass ], [ %n2, %more ]
   %done = icmp uge i64 %i, %words
-  br i1 %done, label %exit, label %look
+  br i1 %done, label %exit, label %block
+block:
+  %inside = and i64 %i, 15
+  %begins = icmp eq i64 %inside, 0
+  br i1 %begins, label %test, label %look
+test:
+  %half = lshr i64 %i, 1
+  %equal = call i1 @same(ptr %live, ptr %known, i64 %half)
+  br i1 %equal, label %pass, label %look
+pass:
+  %skip = add i64 %i, 16
+  br label %loop
 look:
   %lp = getelementptr i32, ptr %live, i64 %i
   %kp = getelementptr i32, ptr %known, i64 %i
@@ -119,9 +287,13 @@ exit:
 """
 
 
+Piece = tuple[int, int, int]
+
+
 class _Built(NamedTuple):
     runs: Callable[[int, int, int, int], int]
     words: Callable[[int, int, int, int, int], int]
+    look: Callable[[int, int, int, int, int], int]
     engine: object  # owns the code
 
 
@@ -132,23 +304,28 @@ def _built() -> _Built:
     machine = llvm.Target.from_default_triple().create_target_machine(opt=2)
     module = llvm.parse_assembly(_SOURCE)
     module.verify()
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(module, passes)
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     u64 = ctypes.c_uint64
     runs = ctypes.CFUNCTYPE(u64, u64, u64, u64, u64)(engine.get_function_address("runs"))
     words = ctypes.CFUNCTYPE(u64, u64, u64, u64, u64, u64)(engine.get_function_address("words"))
-    return _Built(runs, words, engine)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int32, u64, u64, u64, u64)
+    return _Built(runs, words, kind(engine.get_function_address("look")), engine)
 
 
 class Comparer:
-    """The two loops, with room for their answers. Sizes are multiples of 8; addresses aligned."""
+    """The two loops, with room for their answers. Sizes are multiples of 64, addresses of 8."""
 
     def __init__(self) -> None:
-        self._runs, self._words, _ = _built()
+        self._runs, self._words, self._look, _ = _built()
         self._found = (ctypes.c_uint64 * (2 * (STEP // (GAP + 1) + 2)))()
         self._listed = (ctypes.c_uint32 * (3 * WORDS))()
         self._found_at = ctypes.addressof(self._found)
         self._listed_at = ctypes.addressof(self._listed)
+        self._pieces = (ctypes.c_uint64 * (4 * (LOOKED // GAP + 1024)))()
+        self._pieces_at = ctypes.addressof(self._pieces)
 
     def runs(self, live: int, known: int, size: int) -> list[tuple[int, int]]:
         """Make `known` equal to `live`; return (begin, end) of what differed, up to STEP bytes."""
@@ -166,3 +343,17 @@ class Comparer:
             return []
         got = self._listed
         return [(got[at], got[at + 1], got[at + 2]) for at in range(0, 3 * count, 3)]
+
+    def look(self, pagemap: int, request: int, rows: int, count: int) -> list[Piece] | int | None:
+        """Ask which pages were written and compare them; return (row, begin, end) of each change.
+
+        `request` is the address of a struct pm_scan_arg, `rows` that of `count` rows of four 64-bit
+        values, sorted: address of a range, its end, where its bytes are, where the known ones are.
+        Where there is too much to compare at once, return the number of regions in the request's
+        vector, nothing compared yet; None when the call failed.
+        """
+        found = self._look(pagemap, request, rows, count, self._pieces_at)
+        if found < 0:
+            return None if found == REFUSED else ~found
+        got = self._pieces
+        return [(got[at], got[at + 1], got[at + 2]) for at in range(0, 4 * found, 4)]

@@ -3,19 +3,21 @@
 import mmap
 from bisect import bisect_right, insort
 from collections.abc import Iterator
-from ctypes import addressof, c_ubyte
+from ctypes import Array, addressof, c_ubyte, c_uint64
 from typing import NamedTuple
 
 import numpy as np
 
 from gputrace.capture.compare import STEP, WORDS, Comparer
 from gputrace.kfd import host
-from gputrace.kfd.tracking import Span, Tracker
+from gputrace.kfd.tracking import Span, Tracker, WriteTracker, scan_request
 
 SMALL_SPAN = 1 << 16
 """Where the GPU wrote more than this at once, no single dwords are looked for."""
 FEW_WORDS = 32
 """More changed dwords than these in one page are data, not fences and signals."""
+REGIONS = 512
+"""Stretches of written pages that one scan names."""
 assert FEW_WORDS <= WORDS
 
 
@@ -23,7 +25,7 @@ class Store(NamedTuple):
     """Bytes that the CPU stored."""
 
     address: int
-    data: bytes
+    data: memoryview
 
 
 class Change(NamedTuple):
@@ -50,6 +52,27 @@ class Watched:
         self.known_at = addressof(c_ubyte.from_buffer(self._pages))
 
 
+class Scan:
+    """A request of PAGEMAP_SCAN for one stretch of addresses, with room for its answer."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self._vector = (c_uint64 * (3 * REGIONS))()
+        request = scan_request(start, end, addressof(self._vector), REGIONS)
+        self._request = (c_uint64 * (len(request) // 8)).from_buffer_copy(request)
+        self.at = addressof(self._request)
+
+    @property
+    def reached(self) -> int:
+        """Where the last scan came to its end."""
+        return self._request[4]
+
+    def regions(self, count: int) -> list[tuple[int, int]]:
+        """Return what the last scan found."""
+        got = self._vector
+        return [(got[at], got[at + 1]) for at in range(0, 3 * count, 3)]
+
+
 class WatchedMemory:
     """Tell the CPU's stores from the GPU's in memory that both can write.
 
@@ -61,6 +84,11 @@ class WatchedMemory:
         self._tracker, self._comparer = tracker, Comparer()
         self._ranges: dict[int, Watched] = {}
         self._starts: list[int] = []
+        self._stretches: list[tuple[int, int]] = []
+        self._scans: list[Scan] = []
+        self._rows_of: list[Watched] | None = None
+        self._rows: Array[c_uint64] = (c_uint64 * 0)()
+        self._rows_at = 0
         self.size = 0
         """Bytes watched."""
         self.scanned = 0
@@ -74,6 +102,7 @@ class WatchedMemory:
         self._tracker.watch(address, size, written=not zeroed)
         self._ranges[address] = Watched(address, size, address if place is None else place)
         self.size += size
+        self._rows_of = None
         insort(self._starts, address)
 
     def forget(self, address: int, size: int) -> None:
@@ -83,6 +112,7 @@ class WatchedMemory:
             watched = self._ranges.pop(start)
             self._starts.remove(start)
             self.size -= watched.size
+            self._rows_of = None
             self._tracker.forget(start, watched.size)
 
     def size_at(self, address: int) -> int:
@@ -93,15 +123,55 @@ class WatchedMemory:
         """Return what the CPU may have written since the last call; `stores` has to see it."""
         return self._tracker.written()
 
-    def stores(self, spans: list[Span] | None = None) -> Iterator[Store]:
-        """Yield what the CPU stored since the last call, in rising order of addresses.
+    def stores(self, spans: list[Span] | None = None) -> list[Store]:
+        """Return what the CPU stored since the last call, in rising order of addresses.
 
-        `spans` is what `written` gave, if it was called before.
+        `spans` is what `written` gave, if it was called before. The bytes are a view of what is
+        known: good until the next call.
         """
+        if spans is None and isinstance(self._tracker, WriteTracker) and not self._tracker.fresh:
+            return self._quick_stores(self._tracker)
+        found: list[Store] = []
         for span in self._tracker.written() if spans is None else spans:
-            for watched, low, high in self._parts(span):
-                for at in range(low, high, STEP):
-                    yield from self._compare(watched, at, min(at + STEP, high))
+            self._compare_span(span, found)
+        return found
+
+    def _compare_span(self, span: Span, found: list[Store]) -> None:
+        for watched, low, high in self._parts(span):
+            for at in range(low, high, STEP):
+                self._compare(watched, at, min(at + STEP, high), found)
+
+    def _quick_stores(self, tracker: WriteTracker) -> list[Store]:
+        # Scan and compare in one compiled loop: before a doorbell every microsecond counts.
+        stretches, found = tracker.stretches(), list[Store]()
+        if stretches is not self._stretches or self._rows_of is None:
+            self._prepare(stretches)
+        rows = self._rows_of
+        assert rows is not None
+        for (_, end), scan in zip(stretches, self._scans, strict=True):
+            pieces = self._comparer.look(tracker.pagemap, scan.at, self._rows_at, len(rows))
+            if isinstance(pieces, list):
+                for row, low, high in pieces:
+                    watched = rows[row]
+                    found.append(Store(watched.address + low, watched.known[low:high]))
+                continue
+            regions = scan.regions(pieces or 0)
+            start = scan.reached if pieces is not None else scan.start
+            for span in tracker.rest(regions, start, end):
+                self._compare_span(span, found)
+        return found
+
+    def _prepare(self, stretches: list[tuple[int, int]]) -> None:
+        self._stretches = stretches
+        self._scans = [Scan(start, end) for start, end in stretches]
+        self._rows_of = [self._ranges[start] for start in self._starts]
+        values = [
+            value
+            for one in self._rows_of
+            for value in (one.address, one.end, one.place, one.known_at)
+        ]
+        self._rows = (c_uint64 * len(values))(*values)
+        self._rows_at = addressof(self._rows)
 
     def absorb(self, spans: list[Span]) -> list[Change]:
         """Take what the GPU wrote in these spans as known; return single dwords that it changed."""
@@ -151,23 +221,30 @@ class WatchedMemory:
         for watched in list(self._ranges.values()):
             self.forget(watched.address, watched.size)
 
-    def _parts(self, span: Span) -> Iterator[tuple[Watched, int, int]]:
-        at = max(bisect_right(self._starts, span.address) - 1, 0)
-        end = span.address + span.size
-        while at < len(self._starts) and self._starts[at] < end:
+    def _parts(self, span: Span) -> list[tuple[Watched, int, int]]:
+        address, size = span
+        at = bisect_right(self._starts, address) - 1
+        end = address + size
+        if at >= 0:
             watched = self._ranges[self._starts[at]]
-            low = max(span.address, watched.address) - watched.address
-            high = min(end, watched.end) - watched.address
+            if end <= watched.end:  # nearly always
+                return [(watched, address - watched.address, end - watched.address)]
+        parts = []
+        for start in self._starts[max(at, 0) :]:
+            if start >= end:
+                break
+            watched = self._ranges[start]
+            low, high = max(address, start) - start, min(end, watched.end) - start
             if low < high:
-                yield watched, low, high
-            at += 1
+                parts.append((watched, low, high))
+        return parts
 
-    def _compare(self, watched: Watched, low: int, high: int) -> Iterator[Store]:
+    def _compare(self, watched: Watched, low: int, high: int, found: list[Store]) -> None:
         self.scanned += high - low
         address, known = watched.address + low, watched.known
-        there = watched.place + low
-        for begin, end in self._comparer.runs(there, watched.known_at + low, high - low):
-            yield Store(address + begin, bytes(known[low + begin : low + end]))
+        runs = self._comparer.runs(watched.place + low, watched.known_at + low, high - low)
+        for begin, end in runs:
+            found.append(Store(address + begin, known[low + begin : low + end]))
 
     def _words(self, watched: Watched, low: int) -> Iterator[Change]:
         address, there = watched.address + low, watched.place + low

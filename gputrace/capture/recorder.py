@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 from gputrace.bits import Record
 from gputrace.capture.comparing import ComparingTracker
 from gputrace.capture.digests import Digests
-from gputrace.capture.memory import WatchedMemory
+from gputrace.capture.memory import Store, WatchedMemory
 from gputrace.capture.naming import Doorbells, names_made, queue_map
 from gputrace.capture.observing import Observations
 from gputrace.capture.pointers import Read, payloads, read_here, read_pointed
@@ -304,22 +304,28 @@ class Recorder:
 
     def doorbell(self, address: int, value: int, bits: int = 64) -> None:
         """Ring a doorbell: all that it may start is with the operating system before the store."""
-        with self._hook():
+        self._acquire()
+        try:
+            start = self._enter()
             self._submissions += 1
-            number, queue = self._submissions, self._doorbells.queue(address)
+            number, queue, writer = self._submissions, self._doorbells.queue(address), self._writer
             step, now, thread = self._step, self._kfd.clock(), threading.get_native_id()
-            self._writer.append(
+            writer.append(
                 events.DoorbellIntent(number, queue, address, value, bits, step, now, thread)
             )
-            self._writer.flush(intent=True)
+            writer.flush(intent=True)
             self._observations.rang(queue, value)
             self._digests.submitted()
             self._kfd.doorbell(address, value, bits)
-            if self._step != step:
+            after = self._step
+            if after != step:
                 self._absorb()
-            self._writer.append(events.DoorbellDone(number, queue, self._step, now))
+            writer.append(events.DoorbellDone(number, queue, after, now))
             if self._full:
                 self._settle()
+            self._nanoseconds += time.monotonic_ns() - start
+        finally:
+            self._release()
 
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the device work, after writing down what the CPU stored before."""
@@ -359,15 +365,19 @@ class Recorder:
         # With `gate` nothing but these stores may set the device going: their time counts.
         self._acquire()
         try:
-            if self._dropped:
-                raise UsageError("this is a copy, by fork, of a process that is recorded")
-            start = time.monotonic_ns()
-            if self._open and look:
-                self._catch_up(gate)
+            start = self._enter(look=look, gate=gate)
             yield
             self._nanoseconds += time.monotonic_ns() - start
         finally:
             self._release()
+
+    def _enter(self, *, look: bool = True, gate: bool = False) -> int:
+        if self._dropped:
+            raise UsageError("this is a copy, by fork, of a process that is recorded")
+        start = time.monotonic_ns()
+        if self._open and look:
+            self._catch_up(gate)
+        return start
 
     def _acquire(self) -> None:
         # The device stands still as well: an event and its step belong together.
@@ -386,16 +396,16 @@ class Recorder:
             self._absorb()
         if not gate and self._waits.waiting:
             self._end_wait()
-        spans = self._memory.written()
-        if not gate or spans:
+        stores = self._memory.stores()
+        if not gate or stores:
             self._write_progress()
-        self._write_stores(spans, gate)
+        self._write_stores(stores, gate)
 
-    def _write_stores(self, spans: list[Span], gate: bool) -> None:
-        for address, data in self._memory.stores(spans):
+    def _write_stores(self, stores: list[Store], gate: bool) -> None:
+        for address, data in stores:
             if gate and len(data) <= HOST_STORE_LIMIT:
                 now = self._kfd.clock()
-                self._writer.append(events.HostStore(address, data, self._step, now))
+                self._writer.append(events.HostStore(address, bytes(data), self._step, now))
             else:
                 self._writer.memory(address, data, self.provenance, self._step)
 
@@ -448,7 +458,7 @@ class Recorder:
             both = [one for one in by_gpu if _overlap(one, span)]
             for address, data in self._memory.stores(both):
                 self._writer.memory(address, data, "unknown", -1)
-            self._write_stores([span], gate=True)
+            self._write_stores(self._memory.stores([span]), gate=True)
         return by_gpu
 
     # Digests.

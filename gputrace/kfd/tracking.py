@@ -37,6 +37,16 @@ _GAP = 1 << 36
 """Ranges that are closer are scanned by one call: what lies between costs next to nothing."""
 
 
+def scan_request(start: int, end: int, vector: int, regions: int) -> bytes:
+    """Return a struct pm_scan_arg that asks for written pages and protects them again.
+
+    `vector` is the address of `regions` structs page_region, three 64-bit values each.
+    """
+    return _SCAN.pack(
+        96, _SCAN_PROTECT, start, end, 0, vector, regions, 0, 0, _WRITTEN, 0, _WRITTEN
+    )
+
+
 class Span(NamedTuple):
     """Bytes of this process's memory: address and size."""
 
@@ -155,16 +165,30 @@ class WriteTracker:
         self._fresh.discard(address)
         _everyone.remove(address)
 
+    @property
+    def pagemap(self) -> int:
+        """The descriptor that PAGEMAP_SCAN is called on."""
+        return self._pagemap
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a range counts as written that nobody wrote: then only `written` will do."""
+        return bool(self._fresh)
+
+    def stretches(self) -> list[tuple[int, int]]:
+        """Return what to scan, as few stretches (start, end); the same list until it changes."""
+        if self._seen != _everyone.changes:
+            self._seen = _everyone.changes
+            self._clusters = _everyone.clusters(self._ranges)
+        return self._clusters
+
     def written(self) -> list[Span]:
         """Scan every watched range and protect again what was written.
 
         Each span lies in one range.
         """
-        if self._seen != _everyone.changes:
-            self._seen = _everyone.changes
-            self._clusters = _everyone.clusters(self._ranges)
         found: list[tuple[int, int]] = []
-        for start, end in self._clusters:
+        for start, end in self.stretches():
             self._scan(start, end, found)
         if self._fresh:
             return self._with_fresh(found)
@@ -182,30 +206,31 @@ class WriteTracker:
         self._fresh.clear()
         return sorted(spans)
 
+    def rest(self, found: list[tuple[int, int]], start: int, end: int) -> list[Span]:
+        """Complete a scan that somebody began: what was found, and where to go on."""
+        self._scan(start, end, found)
+        return [Span(low, high - low) for low, high in self._split(found)]
+
     def _split(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
         # Ranges may touch one another: cut what runs over the end of one.
         pieces: list[tuple[int, int]] = []
+        starts, ranges = self._starts, self._ranges
         for low, high in found:
-            while low < high:
-                start = self._starts[bisect_right(self._starts, low) - 1]
-                end = min(high, start + self._ranges[start])
-                if pieces and pieces[-1][1] == low and pieces[-1][0] >= start:
-                    pieces[-1] = (pieces[-1][0], end)
-                else:
-                    pieces.append((low, end))
+            start = starts[bisect_right(starts, low) - 1]
+            end = start + ranges[start]
+            while high > end:
+                pieces.append((low, end))
                 low = end
+                start = starts[bisect_right(starts, low) - 1]
+                end = start + ranges[start]
+            pieces.append((low, high))
         return pieces
 
     def _scan(self, start: int, end: int, spans: list[tuple[int, int]] | None = None) -> None:
         while start < end:
             # size, flags, start, end, walk_end, vec, vec_len, max_pages, then the categories:
             # inverted, all of, any of, returned
-            request = bytearray(
-                _SCAN.pack(
-                    96, _SCAN_PROTECT, start, end, 0, self._vector, _REGIONS, 0,
-                    0, _WRITTEN, 0, _WRITTEN,
-                )
-            )  # fmt: skip
+            request = bytearray(scan_request(start, end, self._vector, _REGIONS))
             count = fcntl.ioctl(self._pagemap, _SCAN_IOCTL, request, True)
             if count and spans is not None:
                 got = ctypes.string_at(self._vector, 24 * count)

@@ -9,7 +9,7 @@ import msgpack
 
 from gputrace.errors import DefinitionError, TraceError
 from gputrace.trace.blocks import MAX_LENGTH
-from gputrace.trace.events import ALL, Event, Header
+from gputrace.trace.events import ALL, Event, Header, Memory
 
 MAX_ITEMS = 1 << 12
 """Most items of an array or a map inside an event."""
@@ -123,6 +123,14 @@ def encode(event: Event) -> bytes:
     if len(data) > MAX_LENGTH:
         raise ValueError(f"{type(event).__name__} of {len(data)} bytes, limit {MAX_LENGTH}")
     return data
+
+
+def encode_memory(
+    address: int, provenance: str, data: bytes | bytearray | memoryview, step: int
+) -> bytes:
+    """Encode a Memory event that holds its bytes itself: the kind that a doorbell writes most."""
+    encoded: bytes = _packer.pack((Memory.KIND, address, provenance, data, (), step))
+    return encoded
 
 
 def unpack(data: bytes, where: str) -> Iterator[Any]:

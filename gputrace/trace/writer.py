@@ -17,15 +17,20 @@ from gputrace.trace.blocks import (
     pack_preamble,
 )
 from gputrace.trace.chunks import INLINE_BELOW, MAX_CHUNKS, describe, pieces
-from gputrace.trace.codec import encode
+from gputrace.trace.codec import encode, encode_memory
 from gputrace.trace.events import (
     Chunk,
     Digest,
     DoorbellDone,
+    DoorbellIntent,
     Event,
     Header,
+    HostStore,
     Memory,
     Outcome,
+    Progress,
+    WaitBegin,
+    WaitEnd,
     kind_table,
 )
 from gputrace.trace.index import CHUNK_ENTRY, INDEX_EVERY, Index, Trailer
@@ -36,8 +41,12 @@ BLOCK_TARGET = 1 << 17
 """Events are gathered until they are this many bytes, if nobody flushes before."""
 KEYFRAME_EVERY = 1 << 12
 """Fewest events between two keyframes."""
+HURRIED = -1
+"""Level of zstd for the block before a doorbell: half the time of 1, a little larger."""
 REMEMBERED = 1 << 18
 """Chunks that the writer remembers as stored (16 GiB); older ones may be stored again."""
+
+_STATELESS = {DoorbellIntent, Digest, HostStore, Memory, Progress, WaitBegin, WaitEnd}
 
 Bytes = bytes | bytearray | memoryview
 
@@ -142,31 +151,38 @@ class TraceWriter:
 
     def append(self, event: Event) -> int:
         """Take one event and give its number; raises ValueError if it is too large to store."""
-        data = encode(event)
-        if len(self._pending) + len(data) > MAX_LENGTH:
-            self.flush()
-        self._pending += data
-        self._pending_events += 1
-        number = self.events
-        self.events += 1
-        self.kinds[type(event).__name__] += 1
-        self.state.apply(event)
+        number, kind = self.events, type(event)
+        self._take(encode(event), kind.__name__)
         self.summary.apply(event)
-        if isinstance(event, DoorbellDone):
+        if kind is DoorbellDone:
             self._housekeeping(1)
-        elif isinstance(event, Outcome):
-            self.outcome = event
+        elif kind not in _STATELESS:
+            self.state.apply(event)
+            if isinstance(event, Outcome):
+                self.outcome = event
         if len(self._pending) >= BLOCK_TARGET:
             self.flush()
         return number
 
+    def _take(self, data: bytes, name: str) -> None:
+        if len(self._pending) + len(data) > MAX_LENGTH:
+            self.flush()
+        self._pending += data
+        self._pending_events += 1
+        self.events += 1
+        self.kinds[name] += 1
+
     def memory(self, address: int, data: Bytes, provenance: str, step: int = -1) -> None:
         """Record what memory holds: short data inline, the rest as chunks stored once each."""
-        self.memory_bytes += len(data)
-        if len(data) < INLINE_BELOW:
-            if len(data):
-                self.unique_bytes += len(data)
-                self.append(Memory(address, provenance, bytes(data), (), step))
+        size = len(data)
+        self.memory_bytes += size
+        if size < INLINE_BELOW:
+            if size:
+                self.unique_bytes += size
+                self.summary.memory[provenance] += size
+                self._take(encode_memory(address, provenance, data, step), "Memory")
+                if len(self._pending) >= BLOCK_TARGET:
+                    self.flush()
             return
         for start, chunks in self._store(address, data):
             self.append(Memory(address + start, provenance, b"", chunks, step))
@@ -190,7 +206,8 @@ class TraceWriter:
         if self._pending:
             first = self.events - self._pending_events
             tag = number_tag(first, self._pending_events)
-            offset = self._file.append(BlockKind.EVENTS, bytes(self._pending), tag)
+            level = HURRIED if intent and self._file.level else None
+            offset = self._file.append(BlockKind.EVENTS, bytes(self._pending), tag, level)
             self._index.events.extend((offset, first))
             self._since_keyframe += self._pending_events
             self._bytes_since_keyframe += len(self._pending)
