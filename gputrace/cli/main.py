@@ -12,12 +12,15 @@ from gputrace import __version__
 from gputrace.errors import GputraceError
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "bisect": ("gputrace.cli.bisect", "Find the first packet with which a trace fails."),
     "check": ("gputrace.cli.check", "Verify every byte of a trace."),
     "devices": ("gputrace.cli.devices", "List real and emulated devices with their facts."),
+    "demo": ("gputrace.cli.demo", "From a program that hangs to the packets that matter."),
     "diff": ("gputrace.cli.diff", "Compare two traces packet by packet."),
     "dump": ("gputrace.cli.dump", "Print a trace packet by packet."),
     "info": ("gputrace.cli.info", "Say what a trace holds."),
     "run": ("gputrace.cli.run", "Run an unmodified program on an emulated GPU."),
+    "minimize": ("gputrace.cli.minimize", "Reduce a trace to what still fails in the same way."),
     "record": ("gputrace.cli.record", "Run a program and write down what its GPUs are given."),
     "replay": ("gputrace.cli.replay", "Do a recorded run again and say what came of it."),
     "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),

@@ -29,12 +29,12 @@ class Snapshots:
         self, model: Model, kept: frozenset[int], live: Callable[[int, int], int | None]
     ) -> None:
         self._live = live
-        self._buffers = comparable(model, kept)
+        self.buffers = comparable(model, kept)
         self.taken: dict[int, bytes] = {}
 
     def take(self, where: Range = _EVERYTHING) -> None:
         """Take what lies in a range, or everything."""
-        for buffer in self._buffers:
+        for buffer in self.buffers:
             start, end = buffer.where
             if end <= where.start or start >= where.end:
                 continue

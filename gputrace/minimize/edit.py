@@ -83,8 +83,10 @@ class Edited:
     """The stream of one candidate; a `Source` for the Player.
 
     `kept` are the kept items by event and packet. `made` gives the answers of CREATE_QUEUE in this
-    replay: a queue's doorbell moves when queues before it are gone. The functions at the end of
-    `__init__` are called between events, so that a run can be watched or led.
+    replay: a queue's doorbell moves when queues before it are gone. The doorbells of the queue
+    `late` (an ordinal) are rung only when all others have gone as far as they can, or when the
+    program had seen what they did: as if the hardware came to that queue last. The functions at the
+    end of `__init__` are called between events, so that a run can be watched or led.
     """
 
     def __init__(
@@ -94,8 +96,10 @@ class Edited:
         kept_events: frozenset[int],
         kept_packets: frozenset[tuple[int, int]],
         made: list[CreateQueue],
+        late: int = -1,
     ) -> None:
-        self.model, self.history = model, history
+        self.model, self.history, self._late = model, history, late
+        self._held: list[tuple[int, events.DoorbellIntent]] = []
         self.kept_events, self._packets, self._made = kept_events, kept_packets, made
         self._ordinals: list[int] = []  # original ordinal of each queue made here
         self.rings: dict[int, Ring] = {}
@@ -111,6 +115,7 @@ class Edited:
         self._next_fence = 0
         self.after_doorbell: Callable[[], None] = lambda: None
         self.before_unmap: Callable[[Range], None] = lambda where: None
+        self.settle: Callable[[], None] = lambda: None
         self.at_end: Callable[[], None] = lambda: None
 
     def original(self, ordinal: int) -> int:
@@ -143,10 +148,12 @@ class Edited:
                     yield number, replace(event, step=-1)
                 case events.DoorbellIntent():
                     if number in self._by_doorbell:
-                        yield from self._submit(number, event)
+                        yield from self._ring(number, event)
                 case _ if number in self.kept_events:
+                    yield from self._release()
                     yield from self._progress(number)
                     yield from self._kept(number, event)
+        yield from self._release()
         self.at_end()
 
     def _names(self) -> Iterator[tuple[int, events.Name]]:
@@ -187,6 +194,23 @@ class Edited:
                 low, high = max(one.start, address), min(one.end, address + len(data))
                 if low < high:
                     yield number, Memory(low, "cpu", data[low - address : high - address])
+
+    def _ring(self, number: int, event: events.DoorbellIntent) -> Iterator[tuple[int, Event]]:
+        if self._by_doorbell[number][0].queue == self._late:
+            self._held.append((number, event))
+            return
+        if self._held:
+            first = self._by_doorbell[self._held[0][0]][0].number
+            if self.history.counts.get(number, ())[self._late : self._late + 1] > (first,):
+                yield from self._release()
+        yield from self._submit(number, event)
+
+    def _release(self) -> Iterator[tuple[int, Event]]:
+        if self._held:
+            self.settle()
+        for number, event in self._held:
+            yield from self._submit(number, event)
+        self._held.clear()
 
     def _submit(
         self, number: int, event: events.DoorbellIntent

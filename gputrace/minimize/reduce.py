@@ -1,10 +1,10 @@
 """Reduce a trace file: find out how it fails, search, certify, write what is left."""
 
 import hashlib
+import math
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gputrace.devices.names import DeviceName, parse_name
@@ -22,16 +22,18 @@ from gputrace.minimize.model import Item, Kind, Model, read_model
 from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.search import StreamSearch
-from gputrace.minimize.trial import Case, TraceOracle
+from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 
 PROBES = 4
-"""Other schedules under which the whole trace runs first, to see whether the failure is sure."""
-REPEATS = 3
-"""Runs that measure the rate of a failure that came every time so far."""
+"""Schedules under which the whole trace runs first, to see whether the failure is sure."""
+RATED = 12
+"""Runs that measure the rate of one that comes and goes."""
+OVERLOOKED = 0.02
+"""How often a failing candidate may be taken for one that passes, when failures come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +41,39 @@ class Settings:
     """How to reduce. `seeds` schedules are used for a failure that comes and goes.
 
     `device` is the device's name, empty for that of the trace. `seconds` is the time limit of one
-    run, `progress` is told each outcome and the best candidate's (packets, items).
+    run; with `spurious` the same failure may also come without its cause, so that candidates are
+    judged by a sequential test. `progress` is told each outcome and the best candidate's
+    (packets, items).
     """
 
     journal: Path | None = None
     device: str = ""
     seeds: int = 64
     seconds: float = 120.0
+    spurious: bool = False
     progress: Callable[[Outcome, int, int], None] = lambda outcome, packets, items: None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The failure that is being reduced, and where it shows.
+    """The failure that is being reduced, and the ways of running that show it.
 
-    `sure` says that it came under every schedule tried; `contrast` that it is a wrong result, seen
-    beside a run in which each submission's work was done before the next.
+    `sure` says that the first way is enough. `rate` is the share of `runs` ordinary runs, under
+    schedules as they come, that failed; `rated` are the ways of these runs.
     """
 
     signature: str
     text: str
-    devices: tuple[str, ...]
+    ways: tuple[Way, ...]
     sure: bool
-    contrast: bool
     rate: float
     runs: int
+    rated: tuple[Way, ...]
+
+    @property
+    def contrast(self) -> bool:
+        """Whether it is a wrong result, seen beside a run that does one thing after another."""
+        return self.ways[0].contrast
 
 
 @dataclass
@@ -78,10 +88,10 @@ class Reduction:
     recalled: int
     asides: list[Aside[int]]
     rate: float
-    runs: int
     whole: Model
     seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    right: dict[int, bytes] = field(default_factory=dict)
+    """Of a wrong result: what each buffer, by the event that made it, should hold."""
 
     @property
     def kept(self) -> list[Item]:
@@ -96,7 +106,7 @@ class Reduction:
     @property
     def device(self) -> str:
         """A device on which the result fails."""
-        return self.target.devices[0]
+        return self.target.ways[0].device
 
 
 def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Model]:
@@ -140,48 +150,91 @@ def find_target(case: Case, name: str, settings: Settings) -> Target:
     """Find out how the whole trace fails, trying what could show it from sure to rare."""
     seed = int(parse_name(name).options.get("schedule", case.model.header.schedule_seed))
     others = [other for other in range(settings.seeds) if other != seed]
-    devices = [with_schedule(name, each) for each in (seed, *others)]
+    ways = [Way(with_schedule(name, each)) for each in (seed, *others)]
     if case.history.verdict.result in (Result.HANG, Result.FAULT, Result.HOST_CRASH):
-        found = _probe(case, devices, settings, contrast=False)
+        found = _probe(case, ways, (), settings)
         if found is not None:
             return found
-    found = _probe(case, devices, settings, contrast=True)
+    beside = [replace(way, contrast=True) for way in ways]
+    queues = sorted({i.queue for i in case.items if i.kind is Kind.PACKET})
+    last = [replace(beside[0], late=queue) for queue in queues] if len(queues) > 1 else []
+    found = _probe(case, beside, last, settings)
     if found is not None:
         return found
     if parse_name(name).options.get("check") != "bytes":
-        exact = [with_schedule(name, seed, check="bytes")]
-        found = _probe(case, exact, settings, contrast=False)
+        exact = [Way(with_schedule(name, seed, check="bytes"))]
+        found = _probe(case, exact, (), settings)
         if found is not None:
             return found
     raise UsageError(
         f"the trace does not fail: replayed as recorded it ends {case.history.verdict.result.value}"
-        f", under {len(devices)} schedules and with check=bytes nothing goes wrong either"
+        f", under {len(ways)} schedules and with check=bytes nothing goes wrong either"
     )
 
 
 def _probe(
-    case: Case, devices: list[str], settings: Settings, *, contrast: bool
+    case: Case, ways: list[Way], special: Sequence[Way], settings: Settings
 ) -> Target | None:
-    # The first devices tell whether the failure is sure; a rare one is looked for under them all.
-    limits = Limits(seconds=settings.seconds)
-    texts: dict[str, str] = {}
-    counts: Counter[str] = Counter()
-    runs = 0
-    for runs, device in enumerate(devices, 1):
-        shown = trial.run_once(case, case.graph.full, device, limits, contrast=contrast)
-        for signature, text in shown.causes.items():
-            texts.setdefault(signature, text)
-            counts[signature] += 1
-        if runs > PROBES and counts:
-            break
-        if not counts and not contrast and runs > PROBES:
-            return None
-    if not counts:
+    # Ordinary schedules tell how often it fails; a special way that shows it every time is what
+    # candidates are run in.
+    shown = _Probes(case, Limits(seconds=settings.seconds))
+    shown.run(ways[:PROBES])
+    if shown.by and not shown.always():
+        shown.run(ways[PROBES:RATED])
+    elif not shown.by and special:
+        if _Probes(case, shown.limits).run(special):
+            shown.run(ways[PROBES:RATED])
+        else:
+            shown.run(ways[PROBES:], until_shown=True)
+    runs, rated = shown.runs, tuple(ways[: shown.runs])
+    counted = {signature: len(some) for signature, some in shown.by.items()}
+    if not shown.always():
+        shown.run(special)
+    if not shown.by:
         return None
-    signature, hits = counts.most_common(1)[0]
-    sure = hits == runs
-    chosen = devices[:1] if sure else devices
-    return Target(signature, texts[signature], tuple(chosen), sure, contrast, hits / runs, runs)
+    signature = max(shown.by, key=lambda each: (len(shown.by[each]), each))
+    failing, rate = shown.by[signature], counted.get(signature, 0) / runs
+    chosen = [way for way in failing if way in special] or (failing if rate == 1.0 else [])
+    # Schedules that showed it come first: what is left of the trace often fails under them, too.
+    rest = [each for each in ways if each not in failing]
+    picked = chosen[:1] or [*failing, *rest][: patience(rate, len(ways))]
+    return Target(signature, shown.texts[signature], tuple(picked), bool(chosen), rate, runs, rated)
+
+
+class _Probes:
+    """Runs of the whole trace, by what they showed."""
+
+    def __init__(self, case: Case, limits: Limits) -> None:
+        self._case, self.limits = case, limits
+        self.by: dict[str, list[Way]] = {}
+        self.texts: dict[str, str] = {}
+        self.runs = 0
+
+    def run(self, ways: Sequence[Way], *, until_shown: bool = False) -> bool:
+        """Run the whole trace in each way, or until one fails; tell whether any did."""
+        for way in ways:
+            if until_shown and self.by:
+                break
+            self.runs += 1
+            shown = trial.run_once(self._case, self._case.graph.full, way, self.limits)
+            for signature, text in shown.causes.items():
+                self.texts.setdefault(signature, text)
+                self.by.setdefault(signature, []).append(way)
+        return bool(self.by)
+
+    def always(self) -> bool:
+        """Whether something was shown every time."""
+        return any(len(some) == self.runs for some in self.by.values())
+
+
+def patience(rate: float, most: int) -> int:
+    """Return how many schedules without the failure say that a candidate does not have it.
+
+    Enough for a failure as rare as in the whole trace to be overlooked once in fifty times.
+    """
+    if rate >= 1.0:
+        return 1
+    return max(1, min(most, math.ceil(math.log(OVERLOOKED) / math.log(1.0 - rate))))
 
 
 def reduce(reader: TraceReader, settings: Settings) -> Reduction:
@@ -190,40 +243,38 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     With a journal that holds runs of this reduction these are not made again.
     """
     case, target, whole = prepare(reader, settings)
-    limits = Limits(seconds=settings.seconds)
-    oracle = TraceOracle(case, target.signature, list(target.devices), limits,
-                         contrast=target.contrast)  # fmt: skip
-    rates = Rates()
-    judge: Judge = Once() if target.sure else SequentialTest(rates)
+    limits, rates = Limits(seconds=settings.seconds), Rates()
+    oracle = TraceOracle(case, target.signature, target.ways, limits)
+    judge: Judge = Once()
+    if settings.spurious:
+        oracle = TurnOracle(case, target.signature, target.ways, limits)
+        judge = SequentialTest(rates)
     journal = None
     if settings.journal is not None:
         journal = Journal(settings.journal, subject_name(reader, target))
     gate = _Told(case, oracle, judge, journal, settings.progress)
-    search: Pass[int] = (
-        StreamSearch(case.graph) if target.sure else FlakySearch(case.graph, rates)
-    )
-    passes: Sequence[Pass[int]] = [search]
-    if target.sure:
-        passes = [DropDevices(case), DropQueues(case), search]
+    passes: Sequence[Pass[int]] = [
+        DropDevices(case), DropQueues(case), StreamSearch(case.graph)
+    ]  # fmt: skip
+    if settings.spurious:
+        passes = [FlakySearch(case.graph, rates)]
     try:
         best = run_passes(gate, passes)
         certificate = certify(gate, case.graph)
-        rate, runs = measure(gate, best, REPEATS if target.sure else 4 * REPEATS)
+        rated = TurnOracle(case, target.signature, target.rated, limits)
+        rate = measure(rated, best, target.runs)
     finally:
         if journal is not None:
             journal.close()
     return Reduction(
-        case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, runs, whole
+        case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, whole
     )
 
 
-def measure(gate: Gate[int], candidate: int, runs: int) -> tuple[float, int]:
-    """Run a candidate until it has run `runs` times; return its rate and the number of runs."""
-    while len(gate.outcomes(candidate)) < runs:
-        gate.sample(candidate)
-    outcomes = gate.outcomes(candidate)
-    hits = sum(outcome is Outcome.SAME for outcome in outcomes)
-    return hits / len(outcomes), len(outcomes)
+def measure(oracle: TurnOracle, candidate: int, runs: int) -> float:
+    """Run a candidate so often, under schedules as they come; return how often it failed."""
+    outcomes = [oracle.run(candidate).outcome for _ in range(runs)]
+    return sum(outcome is Outcome.SAME for outcome in outcomes) / runs
 
 
 def subject_name(reader: TraceReader, target: Target) -> str:
@@ -232,7 +283,7 @@ def subject_name(reader: TraceReader, target: Target) -> str:
     with open(reader.file.path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return f"{digest.hexdigest()} {target.signature} {target.devices[0]}"
+    return f"{digest.hexdigest()} {target.signature} {target.ways[0]}"
 
 
 class _Told(Gate[int]):

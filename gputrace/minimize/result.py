@@ -3,9 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+
+import msgpack
 
 from gputrace import __version__
 from gputrace.capture.recorder import Recorder
@@ -13,14 +15,16 @@ from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 from gputrace.minimize import trial
-from gputrace.minimize.contrast import differences
+from gputrace.minimize.contrast import Snapshots
 from gputrace.minimize.history import descriptors, make_emulated
 from gputrace.minimize.reduce import Reduction
+from gputrace.minimize.trial import Way
 from gputrace.replay import child
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
-from gputrace.trace.events import Note, Outcome
+from gputrace.trace.chunks import describe
+from gputrace.trace.events import Digest, Header, Note, Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 
@@ -35,13 +39,17 @@ def write_result(reduction: Reduction, path: Path, original: Path, seconds: floa
     well. Raises UsageError when the run does not show the failure.
     """
     limits = Limits(seconds=seconds)
-    for device in reduction.target.devices:
+    for way in reduction.target.ways:
         folder = tempfile.mkdtemp(prefix=".minimize-", dir=path.parent)
         made = Path(folder) / path.name
         try:
-            verdict = _record(reduction, made, device, limits)
+            verdict = _record(reduction, made, way, limits)
             if not _shows(reduction, verdict):
                 continue
+            expected = made.with_suffix(".right")
+            if expected.exists():
+                found = msgpack.unpackb(expected.read_bytes(), strict_map_key=False)
+                reduction.right.update(found)
             if made.stat().st_size > original.stat().st_size:
                 shutil.copyfile(original, made)
             os.replace(made, path)
@@ -55,37 +63,77 @@ def _shows(reduction: Reduction, verdict: Verdict) -> bool:
     return reduction.target.signature in verdict.reasons[::2]
 
 
-def _record(reduction: Reduction, path: Path, device: str, limits: Limits) -> Verdict:
+def _record(reduction: Reduction, path: Path, way: Way, limits: Limits) -> Verdict:
     case, target = reduction.case, reduction.target
-    seed = int(parse_name(device).options.get("schedule", 0))
+    seed = int(parse_name(way.device).options.get("schedule", 0))
     header = replace(
         case.model.header,
         tool=f"gputrace {__version__}",
-        device={**case.model.header.device, "name": device},
+        device={**case.model.header.device, "name": way.device},
         schedule_seed=seed,
         kinds={},
     )
 
     def task(expired: Callable[[], bool]) -> Verdict:
-        right = None
-        if target.contrast:
-            _, _, right = trial.play(case, reduction.best, device, expired, serial=True)
         writer = TraceWriter(path, header, level=LEVEL)
 
         def around(kfd: Kfd) -> Kfd:
             return Recorder(kfd, writer)
 
-        verdict, found, memory = trial.play(
-            case, reduction.best, device, expired, around=around
-        )
-        if right is not None and not found:
-            clocks = trial.clocks(case, reduction.best)
-            found = differences(case.model, right, memory, clocks)
+        verdict, found, memory, right = trial.play(case, reduction.best, way, expired, around)
         writer.append(Note("minimized", target.signature))
         writer.close(outcome_of(verdict, target.text if target.contrast else ""))
+        if right is not None:
+            expect(path, right, memory)
         return replace(verdict, reasons=tuple(x for r in found for x in (r.signature, r.text)))
 
     return child.run(task, limits, keep=descriptors(case.model.source))
+
+
+def expect(path: Path, right: Snapshots, wrong: Snapshots) -> None:
+    """Let a recorded wrong result expect the right bytes, so that its replay differs.
+
+    Digests of memory as the recorded run left it become digests of what the other run left there;
+    the right bytes are stored beside the trace, too.
+    """
+    changed = path.with_suffix(".changed")
+    places = list(_differing(right, wrong))
+    with TraceReader(path) as reader, TraceWriter(changed, reader.header, level=LEVEL) as writer:
+        for event in reader:
+            match event:
+                case Header():
+                    continue
+                case Digest():
+                    _write_digest(writer, event, places)
+                case _:
+                    writer.append(event)
+    os.replace(changed, path)
+    path.with_suffix(".right").write_bytes(msgpack.packb(right.taken))
+
+
+def _differing(right: Snapshots, wrong: Snapshots) -> Iterator[tuple[int, bytes, bytes]]:
+    # (address, wrong bytes, right bytes) of each buffer that came out otherwise.
+    for buffer in right.buffers:
+        one, other = right.taken.get(buffer.made), wrong.taken.get(buffer.made)
+        if one is not None and other is not None and one != other:
+            yield buffer.where.start, other, one
+
+
+def _write_digest(
+    writer: TraceWriter, event: Digest, places: list[tuple[int, bytes, bytes]]
+) -> None:
+    for address, wrong, right in places:
+        at = low = event.address - address
+        if low < 0 or low + event.size > len(wrong):
+            continue
+        agree = []
+        for chunk in event.chunks:
+            agree.append(describe(wrong[at : at + chunk.size]) == chunk)
+            at += chunk.size
+        if all(agree):
+            writer.digest(event.address, right[low:at], store=True, step=event.step)
+            return
+    writer.append(event)
 
 
 def outcome_of(verdict: Verdict, text: str) -> Outcome:

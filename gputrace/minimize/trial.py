@@ -1,7 +1,7 @@
 """Candidates of a trace: what they are, and one run of one of them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -11,7 +11,7 @@ from gputrace.minimize import dependencies, oracle
 from gputrace.minimize.contrast import Snapshots, differences
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.edit import Edited
-from gputrace.minimize.effects import clocked
+from gputrace.minimize.effects import clocked, conditions
 from gputrace.minimize.failure import Root, roots
 from gputrace.minimize.graph import Graph, members
 from gputrace.minimize.history import History, Tap, descriptors, make_emulated
@@ -25,6 +25,10 @@ from gputrace.replay.verdict import Result, Verdict
 
 SETTLE_STEPS = 1_000_000
 """Steps that a device may take before it counts as going on for ever."""
+
+
+class NoAnswer(GputraceError):
+    """A run ended without a verdict and without being killed: the fault is not the candidate's."""
 
 
 @dataclass
@@ -42,12 +46,12 @@ class Case:
         needs = Needs(self.model, self.history.retired)
         self.graph = dependencies.build([needs.describe(item) for item in self.items])
 
-    def edited(self, candidate: int, tap: Tap) -> Edited:
-        """Return the stream of a candidate, a mask of items."""
+    def edited(self, candidate: int, tap: Tap, late: int = -1) -> Edited:
+        """Return the stream of a candidate, a mask of items; `late` is a queue that comes last."""
         kept = [self.items[at] for at in members(candidate)]
         packets = frozenset((i.queue, i.number) for i in kept if i.kind is Kind.PACKET)
         events = frozenset(item.event for item in kept if item.kind is not Kind.PACKET)
-        return Edited(self.model, self.history, events, packets, tap.made)
+        return Edited(self.model, self.history, events, packets, tap.made, late)
 
     def packets(self, candidate: int) -> int:
         """Count the packets of a candidate."""
@@ -57,21 +61,61 @@ class Case:
 def ordered(model: Model, history: History) -> list[Item]:
     """Return the items as they took place; packets that never went on come last.
 
-    Among these the ones at which a queue stands come first.
+    A packet that waits takes place when it goes on, any other when its queue comes to it: so what
+    is waited for comes before the wait. Among packets that never went on the ones at which a queue
+    stands come first.
     """
     calls = {item.event: item for item in model.items if item.kind is not Kind.PACKET}
-    packets = {(i.queue, i.number): i for i in model.items if i.kind is Kind.PACKET}
-    found = []
+    order = _Order(model, history)
+    found: list[Item] = []
     for kind, first, second in history.order:
-        item = packets.pop((first, second), None) if kind == "p" else calls.pop(first, None)
-        if item is not None:
-            found.append(item)
+        if kind == "p":
+            found += order.retired(first, second)
+        else:
+            if first in calls:
+                found.append(calls.pop(first))
+            found += order.rung(first)
     found += sorted(calls.values(), key=lambda item: item.event)
     at = {queue.ordinal: len(queue.packets) for queue in model.queues}
-    for queue, number in packets:
+    for queue, number in order.left:
         at[queue] = min(at[queue], number)
-    rest = sorted(packets.values(), key=lambda i: (i.number != at[i.queue], i.event, i.number))
-    return found + rest
+    rest = order.left.values()
+    return found + sorted(rest, key=lambda i: (i.number != at[i.queue], i.event, i.number))
+
+
+class _Order:
+    """Hands out packets when they take place."""
+
+    def __init__(self, model: Model, history: History) -> None:
+        self._model, self._history = model, history
+        self.left = {(i.queue, i.number): i for i in model.items if i.kind is Kind.PACKET}
+        self._next = [0] * len(model.queues)  # the packet that each queue has come to
+        self._doorbells: dict[int, set[int]] = {}
+        for queue, number in self.left:
+            event = model.queues[queue].packets[number].event
+            self._doorbells.setdefault(event, set()).add(queue)
+        self._event = -1
+
+    def retired(self, queue: int, number: int) -> list[Item]:
+        """Return a packet that went on, unless it was handed out, and those that begin now."""
+        item = self.left.pop((queue, number), None)
+        self._next[queue] = number + 1
+        return ([item] if item is not None else []) + self._begin(queue)
+
+    def rung(self, event: int) -> list[Item]:
+        """Return the packets that begin with a doorbell."""
+        self._event = event
+        return [item for queue in self._doorbells.get(event, ()) for item in self._begin(queue)]
+
+    def _begin(self, queue: int) -> list[Item]:
+        item = self.left.get((queue, self._next[queue]))
+        if item is None or item.event > self._event:
+            return []
+        packet = self._model.packet(item)
+        waits = any(conditions(record) for record in packet.records)
+        if waits or not self._history.retired(packet):
+            return []
+        return [self.left.pop((queue, item.number))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,48 +126,78 @@ class Shown:
     causes: dict[str, str]
 
 
-def run_once(
-    case: Case, candidate: int, device: str, limits: Limits | None = None, *, contrast: bool = False
-) -> Shown:
-    """Run a candidate in a child process. Raises GputraceError when it cannot be replayed.
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a candidate is run: the device's name, with its schedule, and which queue comes last.
 
     With `contrast` it runs twice, the first time with each submission's work done before the next;
     memory that comes out otherwise the second time is a failure as well.
     """
 
+    device: str
+    contrast: bool = False
+    late: int = -1
+
+    def __str__(self) -> str:
+        return self.device + (f", queue {self.late} last" if self.late >= 0 else "")
+
+
+def run_once(case: Case, candidate: int, way: Way, limits: Limits | None = None) -> Shown:
+    """Run a candidate in a child process. Raises GputraceError when it cannot be replayed."""
+
     def task(expired: Callable[[], bool]) -> Verdict:
-        verdict, found, right = play(case, candidate, device, expired, serial=contrast)
-        if contrast and not found:
-            verdict, found, wrong = play(case, candidate, device, expired)
-            if not found:
-                found = differences(case.model, right, wrong, clocks(case, candidate))
+        verdict, found, _, _ = play(case, candidate, way, expired)
         return replace(verdict, reasons=tuple(x for r in found for x in (r.signature, r.text)))
 
     verdict = child.run(task, limits, keep=descriptors(case.model.source))
     texts = verdict.reasons
     causes = dict(zip(texts[::2], texts[1::2], strict=True))
     if verdict.result is Result.HOST_CRASH:
+        if "died of" not in verdict.text:
+            raise NoAnswer(verdict.text)
         causes = {f"host-crash {verdict.text}": verdict.text}
     elif verdict.result is Result.HANG and not causes:
         causes = {"hang time": verdict.text}
     return Shown(verdict, causes)
 
 
+def _same(kfd: Kfd) -> Kfd:
+    return kfd
+
+
 def play(
     case: Case,
     candidate: int,
-    device: str,
+    way: Way,
     expired: Callable[[], bool],
-    *,
-    serial: bool = False,
-    around: Callable[[Kfd], Kfd] = lambda kfd: kfd,
-) -> tuple[Verdict, list[Root], Snapshots]:
-    """Replay a candidate in this process; return the verdict, its causes, and memory at the end.
+    around: Callable[[Kfd], Kfd] = _same,
+) -> tuple[Verdict, list[Root], Snapshots, Snapshots | None]:
+    """Replay a candidate in this process.
 
-    `around` may put something around the device, such as a recorder.
+    Returns the verdict, its causes, memory at the end, and what that is compared with. `around`
+    may put something around the device of the (second) run, such as a recorder.
     """
-    tap = Tap(make_emulated(device))
-    edited = case.edited(candidate, tap)
+    if not way.contrast:
+        return (*_play(case, candidate, way, expired, False, around), None)
+    verdict, found, right = _play(case, candidate, way, expired, True, _same)
+    if found:
+        return verdict, found, right, None
+    verdict, found, wrong = _play(case, candidate, way, expired, False, around)
+    if not found:
+        found = differences(case.model, right, wrong, clocks(case, candidate))
+    return verdict, found, wrong, right
+
+
+def _play(
+    case: Case,
+    candidate: int,
+    way: Way,
+    expired: Callable[[], bool],
+    serial: bool,
+    around: Callable[[Kfd], Kfd],
+) -> tuple[Verdict, list[Root], Snapshots]:
+    tap = Tap(make_emulated(way.device))
+    edited = case.edited(candidate, tap, -1 if serial else way.late)
     player = Player(edited, around(cast(Kfd, tap)), "progress", expired=expired)
     memory = Snapshots(case.model, edited.kept_events, player.places.live)
 
@@ -136,9 +210,11 @@ def play(
         settle()
         memory.take()
 
+    edited.settle = settle
     if serial:
         edited.after_doorbell = settle
-    edited.before_unmap, edited.at_end = memory.take, end
+    if way.contrast:
+        edited.before_unmap, edited.at_end = memory.take, end
     verdict = player.run()
     return verdict, roots(verdict, edited), memory
 
@@ -151,37 +227,62 @@ def clocks(case: Case, candidate: int) -> list[Range]:
 
 
 class TraceOracle:
-    """Runs candidates on emulated devices, under the schedules of `devices` in turn."""
+    """Runs candidates in the ways given, one after another, until one shows the failure.
+
+    On an emulated device each way gives the same answer every time, so the answer for a candidate
+    is as sure as its number of ways.
+    """
 
     def __init__(
-        self,
-        case: Case,
-        target: str,
-        devices: list[str],
-        limits: Limits | None = None,
-        *,
-        contrast: bool = False,
+        self, case: Case, target: str, ways: Sequence[Way], limits: Limits | None = None
     ) -> None:
-        if not devices:
-            raise UsageError("a candidate needs at least one schedule to run under")
-        self.case, self.target, self.devices, self.limits = case, target, devices, limits
-        self.contrast = contrast
+        if not ways:
+            raise UsageError("a candidate needs at least one way to run")
+        self.case, self.target, self.ways, self.limits = case, target, ways, limits
+
+    def run(self, candidate: int) -> oracle.Verdict:
+        """Run a candidate in one way after another."""
+        start = time.monotonic()
+        answer = oracle.Verdict(Outcome.PASS)
+        for way in self.ways:
+            found = self.once(candidate, way)
+            if found.outcome in (Outcome.SAME, Outcome.INVALID, Outcome.INFRA):
+                answer = found
+                break
+            if found.outcome is Outcome.OTHER:
+                answer = found
+        return replace(answer, cost=time.monotonic() - start)
+
+    def once(self, candidate: int, way: Way) -> oracle.Verdict:
+        """Run a candidate in one way."""
+        try:
+            shown = run_once(self.case, candidate, way, self.limits)
+        except NoAnswer as problem:
+            return oracle.Verdict(Outcome.INFRA, str(problem))
+        except GputraceError as problem:
+            return oracle.Verdict(Outcome.INVALID, str(problem))
+        if self.target in shown.causes:
+            return oracle.Verdict(Outcome.SAME, self.target)
+        if shown.causes:
+            return oracle.Verdict(Outcome.OTHER, next(iter(shown.causes)))
+        if shown.verdict.result is Result.DIFFERS:
+            return oracle.Verdict(Outcome.INVALID, shown.verdict.text)
+        return oracle.Verdict(Outcome.PASS)
+
+
+class TurnOracle(TraceOracle):
+    """Runs a candidate once, each time in the next way: for judges that count."""
+
+    def __init__(
+        self, case: Case, target: str, ways: Sequence[Way], limits: Limits | None = None
+    ) -> None:
+        super().__init__(case, target, ways, limits)
         self._next: dict[int, int] = {}
 
     def run(self, candidate: int) -> oracle.Verdict:
-        """Run a candidate once; every new run of it takes the next schedule."""
+        """Run a candidate once."""
         at = self._next.get(candidate, 0)
         self._next[candidate] = at + 1
-        device, start = self.devices[at % len(self.devices)], time.monotonic()
-        try:
-            shown = run_once(self.case, candidate, device, self.limits, contrast=self.contrast)
-        except GputraceError as problem:
-            return oracle.Verdict(Outcome.INVALID, str(problem), time.monotonic() - start)
-        seconds = time.monotonic() - start
-        if self.target in shown.causes:
-            return oracle.Verdict(Outcome.SAME, self.target, seconds)
-        if shown.causes:
-            return oracle.Verdict(Outcome.OTHER, next(iter(shown.causes)), seconds)
-        if shown.verdict.result is Result.DIFFERS:
-            return oracle.Verdict(Outcome.INVALID, shown.verdict.text, seconds)
-        return oracle.Verdict(Outcome.PASS, "", seconds)
+        start = time.monotonic()
+        found = self.once(candidate, self.ways[at % len(self.ways)])
+        return replace(found, cost=time.monotonic() - start)

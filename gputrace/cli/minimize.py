@@ -1,0 +1,117 @@
+"""`gputrace minimize`: the smallest trace that fails as a given one does."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gputrace.cli.common import amount, json_option, trace_argument
+from gputrace.errors import UsageError
+from gputrace.minimize import report
+from gputrace.minimize.oracle import Outcome
+from gputrace.minimize.reduce import Reduction, Settings, reduce
+from gputrace.minimize.result import replay_again, write_result
+from gputrace.minimize.script import script
+from gputrace.trace.reader import TraceReader
+
+SHOW_EVERY = 0.1  # seconds between two updates of a terminal
+
+
+@click.command()
+@trace_argument
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Where the result goes.")
+@click.option("--journal", type=click.Path(dir_okay=False), help="Keep runs here, to go on later.")
+@click.option("--device", default="", help="Run candidates here instead of the trace's device.")
+@click.option("--seeds", default=64, show_default=True, type=click.IntRange(1, 100_000),
+              help="Schedules to try for a failure that comes and goes.")  # fmt: skip
+@click.option("--timeout", default=120.0, show_default=True, type=click.FloatRange(1.0),
+              help="Seconds that one run may take.")  # fmt: skip
+@click.option("--spurious", is_flag=True,
+              help="The failure may come without its cause: judge by statistics.")  # fmt: skip
+@json_option
+def command(
+    trace: str,
+    output: str | None,
+    journal: str | None,
+    device: str,
+    seeds: int,
+    timeout: float,
+    spurious: bool,
+    as_json: bool,
+) -> int:
+    """Reduce TRACE to what still fails in the same way.
+
+    Beside the result, T.min.gtrace unless -o says otherwise, stand a report (.txt) and a Python
+    script (.py) that rebuilds the failure. A reduction that was killed goes on from its journal.
+    """
+    source = Path(trace)
+    target = Path(output) if output else source.with_suffix(".min.gtrace")
+    check_paths(source, target)
+    start = time.monotonic()
+    with TraceReader(trace) as reader, progress() as tell:
+        kept = Path(journal) if journal else None
+        settings = Settings(kept, device, seeds, timeout, spurious, tell)
+        reduction = reduce(reader, settings)
+        write_result(reduction, target, source, timeout)
+        again = replay_again(target, timeout)
+        reduction.seconds = time.monotonic() - start
+        data = report.plain(reduction)
+        lines, short = list(report.text(reduction)), list(report.text(reduction, full=False))
+        target.with_suffix(".py").write_text(script(reduction))
+    sizes = f"{amount(source.stat().st_size)} became {amount(target.stat().st_size)}"
+    replayed = f"Replayed in a new process: {again.result.value}: {again.text}"
+    target.with_suffix(".txt").write_text("\n".join([*lines, replayed]) + "\n")
+    data |= {"trace": trace, "result": str(target), "seconds": reduction.seconds,
+             "bytes": {"before": source.stat().st_size, "after": target.stat().st_size},
+             "replayed": {"result": again.result.value, "text": again.text}}  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(data, indent=2, sort_keys=True))
+        return 0
+    for line in (*short, replayed):
+        click.echo(line)
+    beside = f"{target.with_suffix('.txt')}, {target.with_suffix('.py')}"
+    click.echo(f"{target}: {sizes}, in {reduction.seconds:.1f} s; beside it {beside}")
+    return 0
+
+
+def check_paths(source: Path, target: Path) -> None:
+    """Raise UsageError when a result cannot go where it should."""
+    if target.suffix != ".gtrace":
+        raise UsageError(f"{target}: expected a name that ends with .gtrace")
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{target}: there is no folder to write to")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the trace itself: name another file for the result")
+
+
+Tell = Callable[[Outcome, int, int], None]
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """Give a function that shows each run on a terminal, and shows nothing in a pipe."""
+    shown = sys.stderr.isatty()
+    state: dict[str, Any] = {"runs": 0, "at": 0.0}
+
+    def tell(outcome: Outcome, packets: int, items: int) -> None:
+        state["runs"] += 1
+        now = time.monotonic()
+        if shown and now - state["at"] >= SHOW_EVERY:
+            state["at"] = now
+            text = f"run {state['runs']}: {outcome.value}; {packets} packets, {items} elements left"
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    try:
+        yield tell
+    finally:
+        if shown and state["runs"]:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+__all__ = ["Reduction", "check_paths", "command", "progress"]
