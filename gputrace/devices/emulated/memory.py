@@ -66,9 +66,10 @@ class Buffer:
         """Whether an address is inside, in the buffer's last page too."""
         return self.address <= address < self.address + self.length
 
-    def __str__(self) -> str:
+    def describe(self, size: int) -> str:
+        """Say in a few words what it is, with a size in bytes."""
         names = "+".join(name.name or "" for name in AllocFlag if name & self.flags & 0x1F)
-        return f"{names}, {self.size:#x} bytes at {self.address:#x}"
+        return f"{names}, {size:#x} bytes at {self.address:#x}"
 
 
 @dataclass(frozen=True, slots=True)

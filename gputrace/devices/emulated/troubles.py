@@ -58,6 +58,8 @@ def _text(
     packet, place = at
     where = f"queue {queue.queue_id} of device {queue.device}, packet {packet}"
     name = name_at(queue, process.family, place)
+    if not name and isinstance(problem, KernelStop):
+        name = "KERNEL_DISPATCH"  # its slot of an AQL ring has been given back
     where += f" ({name} at {place:#x})" if name else f" at {place:#x}"
     said = str(problem)
     if isinstance(problem, KernelStop):
@@ -106,8 +108,10 @@ def _buffer(process: Process, buffer: Buffer, address: int | None = None) -> str
     start = buffer.address
     label = process.labels.at(start) if not buffer.freed else process.labels.was(start)
     named = label is not None and label.address == start
-    text = f"{label.what} {label.name!r}" if label is not None and named else "a buffer"
-    return text + (f" + {address - start:#x}" if address is not None else "") + f" ({buffer})"
+    past = f" + {address - start:#x}" if address is not None else ""
+    if label is None or not named:
+        return f"a buffer{past} ({buffer.describe(buffer.size)})"
+    return f"{label.what} {label.name!r}{past} ({buffer.describe(label.size)})"
 
 
 def _memory_fault(process: Process, gpu: Gpu, queue: HardwareQueue, fault: Fault) -> None:
