@@ -5,8 +5,6 @@ the next group from templates, until the dispatch is done, the budget is used up
 a wave comes to code that nobody has compiled. The order is that of `Execution` with any engine.
 """
 
-from typing import Final
-
 from gputrace.isa.jit_layout import ATTRIBUTES, RECORD_BYTES, numbered
 
 _TEXT = """
@@ -357,5 +355,6 @@ is.slow:
 """
 
 
-DRIVER: Final = numbered(_TEXT.replace("$RECORD_BYTES", str(RECORD_BYTES))) + ATTRIBUTES
-"""The module that holds `drive`."""
+def driver() -> str:
+    """Return the module that holds `drive`."""
+    return numbered(_TEXT.replace("$RECORD_BYTES", str(RECORD_BYTES))) + ATTRIBUTES

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from gputrace.isa import jit_compile, jit_runtime
+from gputrace.isa import jit_compile, jit_driver, jit_runtime
 from gputrace.isa.graph import Graph
-from gputrace.isa.jit_driver import DRIVER
 from gputrace.isa.jit_emit import RegionEmitter
 from gputrace.isa.jit_region import Item, Region, find_region
 from gputrace.isa.jit_store import Compiled, Store, sources
@@ -45,6 +44,8 @@ class Library:
         self._store = store
         self._known: dict[tuple[Mode, bytes], list[Loaded]] = {}
         self._refused: set[tuple[Mode, bytes]] = set()
+        self.failures: list[str] = []
+        """What LLVM did not accept, which is a mistake here; numpy runs such code."""
         self.compiled = 0
         """Instructions compiled so far, those from disk left out."""
 
@@ -57,7 +58,7 @@ class Library:
         for known in self._known.get(key, ()):
             if _matches(known.about, fetch, pc):
                 return known
-        name = self._name(mode, prefix)
+        name = _key(repr(mode), prefix)
         stored = self._store.get(name)
         if stored is not None and _matches(stored, fetch, pc):
             return self._load(key, stored, mode.wave_size)
@@ -75,12 +76,6 @@ class Library:
         address = _runtime(wave_size, self._store)["drive"]
         made: Callable[[int], int] = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p)(address)
         return made
-
-    def _name(self, mode: Mode, prefix: bytes) -> str:
-        digest = hashlib.blake2b(digest_size=24)
-        for part in (jit_compile.identity(), sources(), repr(mode).encode(), prefix):
-            digest.update(hashlib.blake2b(part).digest())
-        return digest.hexdigest()
 
     def _load(self, key: tuple[Mode, bytes], compiled: Compiled, wave_size: int) -> Loaded:
         known = _runtime(wave_size, self._store)
@@ -106,7 +101,11 @@ class Library:
         if emitter.useless:
             return None
         self.compiled += region.instructions
-        code = jit_compile.compile_module(text, 1 if region.instructions < _BIG else 0)
+        try:
+            code = jit_compile.compile_module(text, 1 if region.instructions < _BIG else 0)
+        except RuntimeError as problem:
+            self.failures.append(f"code at {pc:#x}: {problem}")
+            return None
         return Compiled(
             spans=tuple(region.spans()),
             digest=_digest(region.spans(), fetch, pc),
@@ -151,22 +150,30 @@ _RUNTIMES: dict[int, dict[str, int]] = {}
 def _runtime(wave_size: int, store: Store) -> dict[str, int]:
     # Addresses of the helpers for this wave size, and of `drive`.
     if wave_size not in _RUNTIMES:
-        text = jit_runtime.helpers(wave_size)
         names = tuple(jit_runtime.names())
         mathematics = {name: library_address(name) for name in jit_runtime.MATHEMATICS}
-        found = _stored(text, names, mathematics, store, optimise=False)
-        found |= _stored(DRIVER, ("drive",), {}, store, optimise=True)
+        key = _key(f"helpers {wave_size}")
+        found = _stored(key, lambda: jit_runtime.helpers(wave_size), names, mathematics, store)
+        found |= _stored(_key("drive"), jit_driver.driver, ("drive",), {}, store)
         _RUNTIMES[wave_size] = found | mathematics
     return _RUNTIMES[wave_size]
 
 
+def _key(*parts: str | bytes) -> str:
+    # The name under which something is stored that follows from these parts.
+    digest = hashlib.blake2b(digest_size=24)
+    for part in (jit_compile.identity(), sources(), *parts):
+        raw = part if isinstance(part, bytes) else part.encode()
+        digest.update(hashlib.blake2b(raw).digest())
+    return digest.hexdigest()
+
+
 def _stored(
-    text: str, names: tuple[str, ...], imports: dict[str, int], store: Store, optimise: bool
+    key: str, text: Callable[[], str], names: tuple[str, ...], imports: dict[str, int], store: Store
 ) -> dict[str, int]:
-    raw = hashlib.blake2b(jit_compile.identity() + text.encode(), digest_size=24)
-    kept = store.get(raw.hexdigest())
+    kept = store.get(key)
     if kept is None:
-        code = jit_compile.compile_module(text, 2, optimise)
+        code = jit_compile.compile_module(text(), 2, optimise="drive" in names)
         kept = Compiled((), "", (), 0, (), (), 0, code)
-        store.put(raw.hexdigest(), kept)
+        store.put(key, kept)
     return _loader().load(kept.code, names, imports)

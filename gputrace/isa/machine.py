@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.families import Family, family
-from gputrace.isa.decode import Decoder, decoder
+from gputrace.isa.decode import TARGETS, Decoder, decoder
 from gputrace.isa.endless import Watch
 from gputrace.isa.graph import Graph
 from gputrace.isa.initial import Initial
@@ -156,7 +156,8 @@ class Machine:
         """Begin a dispatch; nothing runs before `Execution.run`. With `checks` numpy runs it."""
         if launch.target != self.family.name:
             raise UsageError(f"a launch for {launch.target} on a machine for {self.family.name}")
-        self.decoder(launch.wave_size)
+        if launch.wave_size not in self.family.waves or self.family.name not in TARGETS:
+            self.decoder(launch.wave_size)  # which says what is wrong
         return Execution(self, launch, memory, checks)
 
 
@@ -176,7 +177,7 @@ class Execution:
         checks: Checks | None = None,
     ) -> None:
         self.launch = launch
-        self._machine = machine
+        self.machine = machine
         self._view = View(memory)
         self._mode = Mode(
             wave_size=launch.wave_size,
@@ -228,7 +229,7 @@ class Execution:
         while True:
             if not self._in_round and not self._next_group():
                 self._outcome = Done()
-                self._machine.heat[self._name] = self._heat()
+                self.machine.heat[self._name] = self._heat()
                 return self._outcome
             group = self._groups[self._turn]
             if self._jit is None and self._may_compile and self._worth_compiling():
@@ -238,7 +239,7 @@ class Execution:
                 return self._endless() or outcome
             if outcome is not None:
                 self._outcome = outcome
-                self._machine.heat[self._name] = self._heat()
+                self.machine.heat[self._name] = self._heat()
                 return outcome
             self._in_round = False
 
@@ -324,29 +325,29 @@ class Execution:
     # --- compiled code
 
     def _heat(self) -> int:
-        return self._machine.heat.get(self._name, 0) + self.instructions
+        return self.machine.heat.get(self._name, 0) + self.instructions
 
     def _worth_compiling(self) -> bool:
-        if self._machine.engine == "jit":
+        if self.machine.engine == "jit":
             return True
         count, heat = self.launch.groups, self._heat()
         waves = count[0] * count[1] * count[2] * self._waves_of_one()
         if max(heat, waves * _LEAST_OF_WAVE) >= _HOT:
-            self._may_compile = self._machine.compiles()
+            self._may_compile = self.machine.compiles()
             return self._may_compile
         if heat < _WARM or self._looked:
             return False
         self._looked = True
-        self._may_compile = self._machine.compiles()
+        self._may_compile = self.machine.compiles()
         if not self._may_compile:
             return False
-        library, fetch = self._machine.library, self._view.fetch
+        library, fetch = self.machine.library, self._view.fetch
         return library.find(self._mode, fetch, self.launch.entry, make=False) is not None
 
     def _begin_jit(self) -> "JitEngine":
         from gputrace.isa.jit_engine import JitEngine
 
-        engine = JitEngine(self._machine.library, self._view, self._mode, self._initial)
+        engine = JitEngine(self.machine.library, self._view, self._mode, self._initial)
         engine.refresh()
         engine.touch(self._written)
         return engine
@@ -383,7 +384,7 @@ class Execution:
         if pc in jit.table:
             return False
         comings = self._comings[pc] = self._comings.get(pc, 0) + 1
-        now = self._machine.engine == "jit" or pc == self.launch.entry or comings >= _OFTEN
+        now = self.machine.engine == "jit" or pc == self.launch.entry or comings >= _OFTEN
         return jit.enter(pc, make=now)
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:
@@ -415,7 +416,7 @@ class Execution:
         code = self._view.fetch(pc, _LONGEST)
         if code is None:
             raise BadAccess(pc, "execute", 4, 0)
-        program = self._machine.program(self._mode, pc, code, self._context)
+        program = self.machine.program(self._mode, pc, code, self._context)
         if not self._written.issuperset(program.written):
             self._written.update(program.written)
             if self._jit is not None:

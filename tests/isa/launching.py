@@ -157,6 +157,7 @@ def run_both(launch: KernelLaunch, memory: Arrays) -> Outcome:
     outcome = second.run(10_000_000)
     assert second.instructions == first.instructions
     assert memory.contents() == after
+    assert not second.machine.library.failures
     assert_same_outcome(outcome, expected)
     return outcome
 
