@@ -45,6 +45,7 @@ class Session:
         self.lock = threading.RLock()
         self.closed = False
         self.buffers: dict[int, Buffer] = {}
+        self._allocated = 0
         self.acquired: dict[int, Node] = {}
         self.blame: Callable[[], list[str]] = list
         self.describe: Callable[[Fault], str] = lambda fault: ""
@@ -118,8 +119,13 @@ class Session:
         what: Labelled = "buffer",
         file: str | Path | None = None,
     ) -> Buffer:
-        """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`."""
+        """Allocate; map on the GPU and `peers` (or all), and for the CPU when `visible`.
+
+        Tools are told the size that was asked for, under a made-up name where none is given.
+        """
         self._check_request(size, kind, file)
+        self._allocated += 1
+        name = name or f"{kind} {self._allocated}"
         whole = round_up(size, PAGE)
         flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
         if kind == "vram" and not visible:
@@ -140,8 +146,7 @@ class Session:
             buffer = Buffer(block, size, kind, self._release, wrote, user, name)
             self.buffers[at] = buffer
             undo.pop_all()
-        if name:
-            self.kfd.label(at, size, what, name)
+        self.kfd.label(at, size, what, name)
         return buffer
 
     def _check_request(self, size: int, kind: str, file: str | Path | None) -> None:
@@ -217,8 +222,7 @@ class Session:
                 buffer.user.close()
             if buffer.block in self._shared:
                 self._shared.remove(buffer.block)
-            if buffer.name:
-                self.kfd.label(buffer.address, buffer.size, "buffer", "")
+            self.kfd.label(buffer.address, buffer.size, "buffer", "")
             del self.buffers[buffer.address]
             self.arena.give_back(buffer.address)
 
