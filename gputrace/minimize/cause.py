@@ -149,7 +149,7 @@ def _memory_fault(
     elif state == "unmapped":
         yield f"  '{name}' was unmapped from the GPU (event {buffer.unmapped}) before."
     else:
-        yield f"  '{name}' is mapped, but not for this access."
+        yield f"  That is in the pages of '{name}', which are mapped."
 
 
 def _race(model: Model, reduction: Reduction) -> Iterator[str]:

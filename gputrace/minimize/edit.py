@@ -113,6 +113,8 @@ class Edited:
                     self._by_doorbell.setdefault(packet.event, []).append(packet)
         self._fence_events = sorted(history.fences)
         self._next_fence = 0
+        self.reached = 0
+        """The number of the event that was handed out last."""
         self.after_doorbell: Callable[[], None] = lambda: None
         self.before_unmap: Callable[[Range], None] = lambda where: None
         self.settle: Callable[[], None] = lambda: None
@@ -134,8 +136,14 @@ class Edited:
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield the candidate's events; only from the first one."""
+        yield 0, self.model.header
+        for number, event in self._all():
+            self.reached = number
+            yield number, event
+        self.at_end()
+
+    def _all(self) -> Iterator[tuple[int, Event]]:
         model = self.model
-        yield 0, model.header
         names = iter(self._names())
         name = next(names, None)
         for number in sorted(model.by_number):
@@ -154,7 +162,6 @@ class Edited:
                     yield from self._progress(number)
                     yield from self._kept(number, event)
         yield from self._release()
-        self.at_end()
 
     def _names(self) -> Iterator[tuple[int, events.Name]]:
         # What lies in memory that is gone needs no name.

@@ -145,19 +145,21 @@ def _fault(verdict: Verdict, edited: Edited) -> Root:
     if first.kernel:
         parts.append(first.kernel)
     if first.address is not None and first.access is not None:
-        parts += [first.access, lies_in(edited.model, edited.kept_events, first.address)]
+        parts += [first.access, lies_in(edited, first.address)]
     packets = () if packet is None else ((packet.queue, packet.number),)
     return Root(" ".join(parts), packets, first.text)
 
 
-def lies_in(model: Model, kept: frozenset[int], address: int) -> str:
+def lies_in(edited: Edited, address: int) -> str:
     """Say in which allocation of the trace, and in which state of it, an address lies."""
-    for buffer in reversed(model.buffers):
-        if not buffer.where.start <= address < buffer.where.end or buffer.made not in kept:
+    happened = {number for number in edited.kept_events if number <= edited.reached}
+    for buffer in reversed(edited.model.buffers):
+        if not buffer.where.start <= address < buffer.where.end or buffer.made not in happened:
             continue
-        if buffer.freed in kept:
+        if buffer.freed in happened:
             return f"freed#{buffer.made}"
-        return f"unmapped#{buffer.made}" if buffer.unmapped in kept else f"in#{buffer.made}"
+        there = buffer.mapped in happened and buffer.unmapped not in happened
+        return f"in#{buffer.made}" if there else f"unmapped#{buffer.made}"
     return "nowhere"
 
 

@@ -119,11 +119,15 @@ class Packet:
 
 @dataclass(slots=True)
 class BufferFacts:
-    """An allocation of the trace: the events that made it, unmapped it from GPUs and freed it."""
+    """An allocation of the trace: the events that made it, mapped it on GPUs and so on; -1: none.
+
+    `mapped` is the first such event, `unmapped` the last.
+    """
 
     made: int
     handle: int
     where: Range
+    mapped: int = -1
     unmapped: int = -1
     freed: int = -1
 
@@ -233,6 +237,9 @@ class _Builder:
                 made = BufferFacts(number, after.handle, where)
                 self._handles[after.handle] = made
                 self.model.buffers.append(made)
+            case ioctl.MapMemoryToGpu() if after.handle in self._handles:
+                buffer = self._handles[after.handle]
+                buffer.mapped = number if buffer.mapped < 0 else buffer.mapped
             case ioctl.UnmapMemoryFromGpu() if after.handle in self._handles:
                 self._handles[after.handle].unmapped = number
             case ioctl.FreeMemoryOfGpu() if after.handle in self._handles:

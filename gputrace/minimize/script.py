@@ -173,12 +173,19 @@ class _Script:
         name = f"b{len(self.buffers)}"
         kind = "vram" if made.flags & AllocFlag.VRAM else "gtt"
         executable = ", executable=True" if made.flags & AllocFlag.EXECUTABLE else ""
-        label = self.model.name_of(buffer.where.start)
         self.buffers[buffer.made] = name
         device = self._device(made.gpu_id)
-        self._add(f"# {label}")
-        self._add(f'{name} = {device}.alloc({made.size:#x}, "{kind}", address={made.va_addr:#x}'
-                  f"{executable})")  # fmt: skip
+        label, size = self._label(buffer, made.size)
+        self._add(f'{name} = {device}.alloc({size:#x}, "{kind}", address={made.va_addr:#x}'
+                  f"{executable}{label})")  # fmt: skip
+
+    # A buffer's name has its exact size, which check=bytes goes by; the allocation has whole pages.
+    def _label(self, buffer: BufferFacts, size: int) -> tuple[str, int]:
+        for number, name in self.model.names:
+            here = number >= buffer.made and name.address == buffer.where.start
+            if here and name.what == "buffer" and name.name:
+                return f", name={name.name!r}", min(name.size, size)
+        return "", size
 
     # The driver makes its event page when a device is opened: at the same place as when recorded.
     def _event_page(self, buffer: BufferFacts) -> bool:
