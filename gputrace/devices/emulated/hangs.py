@@ -145,7 +145,8 @@ def _alone(process: Process, stall: Stall) -> Stall:
     text = f"{stall.text}; no packet that is left would write that"
     writer = process.history.last(stall.address, 4)
     if writer is None:
-        return replace(stall, text=f"{text}, and none has written there")
+        before = "none has" if process.history.whole else "none of the last packets has"
+        return replace(stall, text=f"{text}, and {before} written there")
     text += f"; packet {writer.packet} of queue {writer.queue} wrote there last"
     return replace(stall, text=text, writer=(writer.device, writer.queue, writer.packet))
 

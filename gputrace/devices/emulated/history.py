@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-KEPT = 1 << 18
+KEPT = 1 << 16
 """Writes that are remembered."""
 
 
@@ -29,6 +29,11 @@ class History:
 
     def __init__(self) -> None:
         self.log: deque[Written] = deque(maxlen=KEPT)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing has been forgotten."""
+        return len(self.log) < KEPT
 
     def last(self, address: int, size: int = 1) -> Writer | None:
         """Return the last packet that wrote any of some bytes; kernels are not writers by it."""

@@ -8,8 +8,8 @@ from gputrace.errors import DecodeError, GputraceError
 from gputrace.isa import launch as isa
 from gputrace.isa.machine import Execution, Machine
 
-BUDGET = 4096
-"""Wave-instructions of one step."""
+LEAST, MOST, SHARE = 1 << 12, 1 << 16, 16
+"""Wave-instructions of one step: a share of what the dispatch has taken, within these bounds."""
 _ACCESS = {
     "read": "r", "write": "w", "atomic": "w", "execute": "x", "unwritten": "r", "lds": None,
 }  # fmt: skip
@@ -81,7 +81,7 @@ class KernelRun:
         """Run a slice; return whether all work-groups have ended. Raises KernelStop."""
         before = self._execution.instructions
         try:
-            outcome = self._execution.run(BUDGET)
+            outcome = self._execution.run(min(MOST, max(LEAST, before // SHARE)))
         except DecodeError as problem:
             raise KernelStop(f"illegal instruction: {problem}", self.launch.kernel, None) from None
         self.cost_ns = max(1, self._execution.instructions - before)

@@ -34,7 +34,7 @@ from gputrace.devices.emulated.effects import (
     Words,
 )
 from gputrace.devices.emulated.history import History
-from gputrace.devices.emulated.memory import Space
+from gputrace.devices.emulated.memory import AccessFault, Space
 from gputrace.formats.ioctl import QueueType
 from gputrace.isa.launch import Place
 
@@ -215,9 +215,12 @@ class HardwareQueue:
         return work.loop is None or self.changed(work.loop)
 
     def changed(self, loop: Loop) -> bool:
-        """Whether memory that endless waves look at has changed. Raises AccessFault."""
+        """Whether memory that endless waves look at has changed, or is there no more."""
         read = self.space.read
-        return any(read(address, len(data)) != data for address, data in loop.seen)
+        try:
+            return any(read(address, len(data)) != data for address, data in loop.seen)
+        except AccessFault:
+            return True
 
     # --- for reports ---------------------------------------------------------------------------
 

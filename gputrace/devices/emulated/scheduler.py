@@ -14,7 +14,7 @@ from gputrace.devices.emulated.memory import AccessFault
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.errors import DecodeError, FieldError
 
-VERSION = 2
+VERSION = 3
 """Changes whenever the same seed gives another order than before; traces record it."""
 START_NS = 1_000_000_000
 """Virtual time at which a device starts: no clock of a running machine reads zero."""
