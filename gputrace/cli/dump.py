@@ -60,9 +60,8 @@ def command(
         if as_json:
             _print(json_lines(reader, wanted, every_event=events))
             return
-        view = TextView(
-            reader, wanted, outcome=_outcome(reader), every_event=events, whole=number is not None
-        )
+        outcome, whole = recorded_outcome(reader), number is not None
+        view = TextView(reader, wanted, outcome=outcome, every_event=events, whole=whole)
         _print(view)
         _ending(reader, wanted, view)
 
@@ -72,7 +71,8 @@ def _print(lines: Iterable[str]) -> None:
         click.echo(line)
 
 
-def _outcome(reader: TraceReader) -> Outcome | None:
+def recorded_outcome(reader: TraceReader) -> Outcome | None:
+    """Give how the run ended as the trailer tells it; None for a trace without one."""
     if reader.trailer is None or not reader.trailer.outcome:
         return None
     known = set(Outcome.__dataclass_fields__)

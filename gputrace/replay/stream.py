@@ -62,8 +62,9 @@ class Submission:
     """What one doorbell published.
 
     `number` is the recorded one, `event` the index in the trace of its DoorbellIntent, `ordinal`
-    says which queue of the trace it is by the order of their making. `problem` tells why packets
-    are missing; it is empty when all are there.
+    says which queue of the trace it is by the order of their making. `end` is the position that
+    was published, in bytes from the queue's beginning. `problem` tells why packets are missing; it
+    is empty when all are there.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Submission:
     ordinal: int
     packets: list[Placed] = field(default_factory=list)
     problem: str = ""
+    end: int = 0
 
 
 class _Queue:
@@ -157,6 +159,7 @@ class Stream:
     def _submit(self, number: int, event: DoorbellIntent, queue: _Queue) -> Submission:
         made = Submission(event.submission, number, queue.made, queue.ordinal)
         made.problem = queue.ring(event.value, event.bits)
+        made.end = queue.furthest
         assert self._family is not None
         if not made.problem and queue.furthest > queue.position:
             _Walk(self.image, self._family, queue, made).ring()

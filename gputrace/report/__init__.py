@@ -1,4 +1,5 @@
-"""Views of a trace: as text, as JSON Lines. None of them needs a device or a compiler.
+"""Views of a trace: text, HTML, JSON Lines, a timeline. None needs a device or a compiler.
 
-`walk` turns a trace into items in their order; `text` and `jsonl` write them down.
+`walk` turns a trace into items in their order; `text`, `html`, `jsonl` and `timeline` write them
+down, `difference` compares those of two traces, `counts` counts them.
 """

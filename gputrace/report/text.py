@@ -8,7 +8,7 @@ from gputrace.formats import ioctl
 from gputrace.isa.decode import decoder
 from gputrace.kfd.labels import Label
 from gputrace.replay.describe import Describer, memory_kind
-from gputrace.report.walk import Decoded, Rung, Seen, Walk, Wanted
+from gputrace.report.walk import Decoded, Item, Rung, Seen, Walk, Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
 from gputrace.trace.text import event_line
@@ -72,29 +72,46 @@ class TextView:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the lines."""
+        for _, lines in self.items():
+            yield from lines
+
+    def items(self) -> Iterator[tuple[Item | None, list[str]]]:
+        """Yield the lines of each item that has some; None for what the CPU did before it."""
         for item in self._walk:
-            if self._between and not self._every:
-                if isinstance(item, Seen) and isinstance(item.event, ev.Memory):
-                    yield from self._wrote(item.event)
-                    continue
-                if not isinstance(item, Decoded):
-                    yield from self._writes.flush()
-            match item:
-                case Seen() if self._every:
-                    yield event_line(item.number, item.event)
-                case Seen() if self._between:
-                    lines = list(self._event(item.event))
-                    if lines and not isinstance(item.event, ev.Ioctl):
-                        yield from self._allocated()
-                    yield from lines
-                case Rung() if not self._whole:
-                    yield from self._allocated()
-                    yield from self._rung(item)
-                case Decoded():
-                    self.packets += 1
-                    yield from self._packet(item)
-                case _:
-                    pass
+            before, own = self._lines(item)
+            if before:
+                yield None, before
+            if own:
+                yield item, own
+
+    def marks(self, item: Decoded) -> bool:
+        """Whether the outcome names this packet."""
+        placed, outcome = item.placed, self._outcome
+        if outcome is None or outcome.packet < 0 or placed.depth:
+            return False
+        return (outcome.queue, outcome.packet) == (placed.queue, placed.number)
+
+    def _lines(self, item: Item) -> tuple[list[str], list[str]]:
+        before: list[str] = []
+        if self._between and not self._every:
+            if isinstance(item, Seen) and isinstance(item.event, ev.Memory):
+                return list(self._wrote(item.event)), []
+            if not isinstance(item, Decoded):
+                before += self._writes.flush()
+        match item:
+            case Seen() if self._every:
+                return before, [event_line(item.number, item.event)]
+            case Seen() if self._between:
+                own = list(self._event(item.event))
+                if own and not isinstance(item.event, ev.Ioctl):
+                    before += self._allocated()
+                return before, own
+            case Rung() if not self._whole:
+                return [*before, *self._allocated()], list(self._rung(item))
+            case Decoded():
+                self.packets += 1
+                return before, list(self._packet(item))
+        return before, []
 
     @property
     def _describer(self) -> Describer:
@@ -113,22 +130,15 @@ class TextView:
         placed = item.placed
         if self._whole:
             yield from self._describer.annotated(placed, item.launch)
-            if self._outcome is not None and self._mark(item):
+            if self._outcome is not None and self.marks(item):
                 yield "the run ended here"
                 yield from outcome_lines(self._outcome)
                 yield from self._stopped_wave(self._outcome)
             yield ""
             return
         line = self._describer.line(placed, item.launch)
-        mark = self._mark(item)
+        mark = f"   <== {self._outcome.result}" if self._outcome and self.marks(item) else ""
         yield f"  {placed.queue}:{placed.number:<5} {'  ' * placed.depth}{line}{mark}"
-
-    def _mark(self, item: Decoded) -> str:
-        placed, outcome = item.placed, self._outcome
-        if outcome is None or outcome.packet < 0 or placed.depth:
-            return ""
-        here = (outcome.queue, outcome.packet) == (placed.queue, placed.number)
-        return f"   <== {outcome.result}" if here else ""
 
     def _event(self, event: ev.Event) -> Iterator[str]:
         short = self._describer.labels.short

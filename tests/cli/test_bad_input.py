@@ -25,6 +25,8 @@ def takes_a_trace(name: str) -> bool:
 
 # These replay what they can read of a trace, again and again: a few cuts are enough for them.
 SLOW = ("minimize", "bisect")
+MORE = {"export": ["-o", "/dev/null", "--format", "html"]}
+"""What a command needs besides a trace."""
 LOOKERS = [name for name in COMMANDS if takes_a_trace(name)]
 
 
@@ -52,7 +54,7 @@ def refused(arguments: list[str], capsys: Capture) -> str:
 def test_a_trace_that_cannot_be_read_is_one_line(
     name: str, as_json: bool, tmp_path: Path, capsys: Capture
 ) -> None:
-    more = ["--json"] if as_json else []
+    more = [*MORE.get(name, []), *(["--json"] if as_json else [])]
     missing, folder, text = tmp_path / "no.gtrace", tmp_path, tmp_path / "text.gtrace"
     text.write_text("this is no trace\n" * 100)
     assert "No such file" in refused([name, str(missing), *more], capsys)
@@ -66,9 +68,10 @@ def test_wrong_arguments_are_one_line_that_names_the_help(name: str, capsys: Cap
     assert f"gputrace {name} --help" in line or "--no-such-option" in line
     required = [p for p in loaded(name).params if isinstance(p, click.Argument) and p.required]
     if required:
-        assert "Missing argument" in refused([name], capsys)
+        assert "Missing argument" in refused([name, *MORE.get(name, [])], capsys)
     if name in LOOKERS:
-        assert "unexpected extra argument" in refused([name, "a", "b", "c"], capsys)
+        extra = [name, "a", "b", "c", *MORE.get(name, [])]
+        assert "unexpected extra argument" in refused(extra, capsys)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,7 @@ def test_a_cut_trace_gives_a_result_or_one_line(
 ) -> None:
     path = tmp_path / "cut.gtrace"
     path.write_bytes(recorded[: int(size if size >= 1 else size * len(recorded))])
-    status = run([name, str(path)])
+    status = run([name, str(path), *MORE.get(name, [])])
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     if status == 2:
@@ -108,7 +111,7 @@ def test_a_damaged_trace_gives_a_result_or_one_line(
     data = bytearray(recorded)
     data[int(place if place >= 1 else place * len(data))] ^= 0x20
     path.write_bytes(data)
-    status = run([name, str(path)])
+    status = run([name, str(path), *MORE.get(name, [])])
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     if status == 2:

@@ -1,0 +1,56 @@
+"""`gputrace export`: write a trace in a form that other tools and people read."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.dump import recorded_outcome
+from gputrace.errors import UsageError
+from gputrace.report.html import html_lines
+from gputrace.report.jsonl import json_lines
+from gputrace.report.text import TextView
+from gputrace.report.timeline import timeline_lines
+from gputrace.trace.reader import TraceReader
+
+FORMATS = {".txt": "text", ".html": "html", ".jsonl": "jsonl", ".json": "perfetto"}
+"""What the suffix of the output asks for."""
+
+
+@click.command("export")
+@trace_argument
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The file.")
+@click.option(
+    "--format", "chosen", type=click.Choice(sorted(FORMATS.values())),
+    help="By default what the suffix says: .txt, .html, .jsonl or .json (Perfetto).",
+)  # fmt: skip
+@json_option
+def command(trace: str, output: str, chosen: str | None, as_json: bool) -> None:
+    """Write TRACE as text, as one HTML page, as JSON Lines, or as a timeline for Perfetto."""
+    form = chosen or FORMATS.get(Path(output).suffix)
+    if form is None:
+        known = ", ".join(FORMATS)
+        raise UsageError(f"{output}: expected a name that ends with {known}, or --format")
+    with TraceReader(trace) as reader:
+        if os.path.exists(output) and os.path.samefile(trace, output):
+            raise UsageError(f"{output} is the trace itself")
+        with open(output, "w", encoding="utf-8") as file:
+            for line in _lines(reader, form):
+                file.write(line + "\n")
+    size = os.path.getsize(output)
+    show(as_json, {"output": output, "format": form, "bytes": size},
+         [f"{output}: {form}, {amount(size)}"])  # fmt: skip
+
+
+def _lines(reader: TraceReader, form: str) -> Iterator[str]:
+    outcome = recorded_outcome(reader)
+    if form == "text":
+        yield from TextView(reader, outcome=outcome)
+    elif form == "html":
+        yield from html_lines(reader, Path(reader.file.path).name, outcome)
+    elif form == "jsonl":
+        yield from json_lines(reader)
+    else:
+        yield from timeline_lines(reader)
