@@ -14,17 +14,23 @@ import re
 import sys
 from pathlib import Path
 
-from gputrace.isa.encodings import GFX11, GFX940, Format, Generation
+from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Format, Generation
 
-TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
+TARGETS: dict[str, tuple[Generation, int]] = {
+    "gfx90a": (GFX90A, 64),
+    "gfx942": (GFX940, 64),
+    "gfx1030": (GFX10, 32),
+    "gfx1100": (GFX11, 32),
+    "gfx1201": (GFX12, 32),
+}
 TYPE = re.compile(r"^(bf16|[fbiu](?:4|8|16|24|32|64|128))$")
 # name pattern -> types of the operands in the order of the text, destinations first
 EXACT: list[tuple[str, str]] = [
     (r"v_(add|sub|subrev|addc|subb|subbrev)_co(_ci)?_u32", "u32 mask u32 u32 mask"),
     (r"v_cndmask_b(\d+)", r"b\1 b\1 b\1 mask"),
     (r"v_div_scale_(f\d+)", r"\1 mask \1 \1 \1"),
-    (r"v_mad_u64_u32", "u64 mask u32 u32 u64"),
-    (r"v_mad_i64_i32", "i64 mask i32 i32 i64"),
+    (r"v_mad_(?:co_)?u64_u32", "u64 mask u32 u32 u64"),
+    (r"v_mad_(?:co_)?i64_i32", "i64 mask i32 i32 i64"),
     (r"v_mad_([iu])32_[iu]16", r"\g<1>32 \g<1>16 \g<1>16 \g<1>32"),
     (r"v_cmpx?_class_(f32|f64)", r"mask \1 b32"),
     (r"v_cmpx?_class_f16", "mask f16 b16"),
@@ -92,7 +98,7 @@ EXACT: list[tuple[str, str]] = [
     (r"s_(getpc|setpc|swappc|rfe|call|cbranch_i_fork|cbranch_join)\w*", "b64 b64"),
     (r"s_(subvector_|cbranch_)\w*", "b32"),
 ]
-MATRIX = re.compile(r"v_(?:s?mfmac?|wmma)_([fi]\d+|bf16)_\w+")
+MATRIX = re.compile(r"v_(?:s?mfmac?|s?wmmac?)_([fi]\d+|bf16)_\w+")
 
 
 def types_of(name: str) -> list[str]:
@@ -170,21 +176,24 @@ SMALL_IMMEDIATE = {
 }
 
 
-# word behind the instruction: its mark in the row, the number in src0, examples of the word, of
-# which an instruction takes some (f64 only row_newbcast, VOP1 no selection for a second source)
+# word behind the instruction: its mark in the row, the number in src0, what LLVM's text then has,
+# and examples of the word, of which an instruction takes some (f64 only row_newbcast, VOP1 no selection for a second source)
 VARIANTS = [
-    ("+dpp", 250, [0xFF015F01, 0xFF001B01]),
-    ("+dpp8", 233, [0x00FAC601]),
-    ("+sdwa", 249, [0x06060601, 0x00060601, 0x06060001, 0x06068601]),
+    ("+dpp", 250, "row_mask", [0xFE015F01, 0xFE001B01]),
+    ("+dpp8", 233, "dpp8", [0x00FAC601]),
+    ("+sdwa", 249, "sdwa", [0x06060601, 0x00060601, 0x06060001, 0x06068601]),
 ]
 
 
 def encode(form: Format, opcode: int, fields: dict[str, int]) -> list[int]:
     """Assemble the words of one encoding."""
-    raw = form.prefix << (32 - form.width) | opcode << form.opcode[0]
+    low, bits = form.opcode
+    raw = form.prefix << (32 - form.width) | (opcode & (1 << bits) - 1) << low
+    if opcode >> bits:
+        raw |= 1 << form.fields["opcode_high"][0]
     for name, value in fields.items():
         raw |= value << form.fields[name][0]
-    return [raw >> shift & 0xFFFFFFFF for shift in (0, 32)][: form.words]
+    return [raw >> shift & 0xFFFFFFFF for shift in (0, 32, 64)][: form.words]
 
 
 def accepted(
@@ -215,7 +224,7 @@ def match(form: Format, fields: dict[str, int], token: str) -> tuple[str, str, i
     assert found, (form.name, token)
     first = int(found[2])
     for name, value in fields.items():
-        scale = {"sbase": 2, "srsrc": 4}.get(name, 1)
+        scale = {"sbase": 2, "srsrc": 4 if form.words == 2 else 1}.get(name, 1)
         if value * scale % 256 == first:
             return name, found[1], int(found[3] or first) - first + 1
     raise AssertionError((form.name, fields, token))
@@ -275,8 +284,10 @@ def immediate(form: Format, name: str, token: str, size: int, types: list[str]) 
         if size == 8:
             return "literal:b32"
         return "simm:label" if name.startswith(("s_call", "s_cbranch", "s_sub")) else "simm:i16"
-    if form.name == "VOP2":
+    if form.name in ("VOP2", "SOP2"):
         return f"literal:{types[0]}"
+    if name.startswith("s_barrier") and form.name == "SOP1":
+        return "ssrc0:imm8"
     if name in SMALL_IMMEDIATE:
         return f"{'ssrc1' if form.name == 'SOPC' else 'ssrc0'}:{SMALL_IMMEDIATE[name]}"
     if form.name == "SMEM":
@@ -291,28 +302,32 @@ def rows_of(
     found: dict[tuple[str, int], str] = {}
     variants: list[tuple[str, dict[str, int]]] = [(form.name, {})]
     if form.name == "FLAT":
-        off = 0x7F if "sc0" in form.fields else 124
+        off = generation.no_base
         variants = [
-            ("FLAT", {"segment": 0, "saddr": 0 if "sc0" in form.fields else off}),
+            ("FLAT", {"segment": 0, "saddr": 0 if generation.sdwa and off == 0x7F else off}),
             ("SCRATCH", {"segment": 1, "saddr": off}),
             ("GLOBAL", {"segment": 2, "saddr": off}),
         ]
     if form.name == "DS":
-        variants = [("DS", {}), ("DS", {"gds": 1})]
+        variants = [("DS", {}), ("DS", {"gds": 1})] if "gds" in form.fields else [("DS", {})]
+    if form.name == "VOP3P":  # some want the selections that others ignore
+        variants = [(form.name, {}), (form.name, {"op_sel_hi2": 1, "op_sel_hi": 3})]
     if form.name == "MUBUF":
         variants = [(form.name, {"offen": 1}), (form.name, {})]
     if form.name == "MTBUF":
         variants = [(form.name, {"offen": 1, "format": 20})]
     if form.name == "SMEM":
-        plain = {"immediate": 1} if "immediate" in form.fields else {"soffset": 124}
+        plain = {"immediate": 1}
+        if "immediate" not in form.fields:
+            plain = {"soffset": generation.no_base}
         variants = [(form.name, plain), (form.name, {})]
     for encoding, extra in variants:
-        for opcode in range(1 << form.opcode[1]):
+        for opcode in range(1 << form.opcode[1] + ("opcode_high" in form.fields)):
             word = encode(form, opcode, {})[0]
             if generation.format_of(word) is not form or (encoding, opcode) in found:
                 continue
             result = accepted(run, form, opcode, extra)
-            if result is None or result[2] == "v_illegal":
+            if result is None or result[2].startswith(("v_illegal", "v_interp_")):
                 continue
             fields, size, text = result
             found[encoding, opcode] = row(form, fields, size, text, wave)
@@ -325,10 +340,10 @@ def variants_of(run: Disassembler, form: Format, opcode: int, fields: dict[str, 
     if not form.name.startswith("VOP") or "src0" not in fields:
         return ""
     made = ""
-    for name, number, examples in VARIANTS:
+    for name, number, sign, examples in VARIANTS:
         for extra in examples:
             size, text = run([*encode(form, opcode, fields | {"src0": number}), extra, 0, 0])
-            if size == 4 * form.words + 4 and "Invalid" not in text and name[1:3] in text:
+            if size == 4 * form.words + 4 and "Invalid" not in text and sign in text:
                 made += f" {name}"
                 break
     return made
@@ -358,6 +373,20 @@ def dual_rows(run: Disassembler, form: Format) -> dict[tuple[str, int], str]:
 
 # what LLVM 22 has and LLVM 19 has not (its disassembler gave opcode and text)
 LATER: dict[str, list[str]] = {
+    "gfx90a": [
+        "MUBUF 61 buffer_store_lds_dword = srsrc:b128 soffset:b32",
+        "VOP3 316 v_pk_fmac_f16 vdst:v2f16 = src0:v2f16 src1:v2f16",
+    ],
+    "gfx1201": [
+        "SOP1 83 s_alloc_vgpr = ssrc0:b32",
+        "DS 205 ds_bpermute_fi_b32 vdst:b32 = addr:b32 data0:b32",
+        "DS 224 ds_bvh_stack_push4_pop1_rtn_b32 vdst:b32 = addr:b32 data0:b32 data1:b128",
+        "DS 225 ds_bvh_stack_push8_pop1_rtn_b32 vdst:b32 = addr:b32 data0:b32 data1:b256",
+        "DS 226 ds_bvh_stack_push8_pop2_rtn_b64 vdst:b64 = addr:b32 data0:b32 data1:b256",
+        "VOP3 412 v_mov_b16 vdst:b16 = src0:b16",
+        "VOPD 12 v_dot2acc_f32_f16 vdst:f32 = src0:v2f16 vsrc1:v2f16",
+        "VOPD 13 v_dot2acc_f32_bf16 vdst:f32 = src0:v2bf16 vsrc1:v2bf16",
+    ],
     "gfx942": [
         # only with the lds bit set, which is not probed
         "MUBUF 61 buffer_store_lds_dword = srsrc:b128 soffset:b32",
@@ -391,7 +420,7 @@ def main(targets: list[str]) -> None:
             rows = dual_rows(run, form) if dual else rows_of(run, generation, form, wave)
             for (encoding, opcode), text in rows.items():
                 lines.append(f"{encoding} {opcode} {' '.join(text.split())}")
-        lines += [row for row in LATER[target] if row not in lines]
+        lines += [row for row in LATER.get(target, []) if row not in lines]
         path = Path("gputrace/isa/tables") / f"{target}.py"
         body = "\n".join(lines)
         head = HEAD.format(target=target)

@@ -17,12 +17,18 @@ from importlib import import_module
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.isa.decode_memory import MemoryDecoder
-from gputrace.isa.encodings import GFX11, GFX940, Fields, Format, Generation
+from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Fields, Format, Generation
 from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
 from gputrace.isa.operands import OperandReader, type_of
 from gputrace.isa.word import Code, Row, Slot, Word, signed
 
-TARGETS: dict[str, tuple[Generation, int]] = {"gfx942": (GFX940, 64), "gfx1100": (GFX11, 32)}
+TARGETS: dict[str, tuple[Generation, int]] = {
+    "gfx90a": (GFX90A, 64),
+    "gfx942": (GFX940, 64),
+    "gfx1030": (GFX10, 32),
+    "gfx1100": (GFX11, 32),
+    "gfx1201": (GFX12, 32),
+}
 """The targets that have opcode tables, with their generation and usual wave size."""
 _VCC, _SDWA, _DPP, _DPP8, _DPP8_FI, _LITERAL = 106, 249, 250, 233, 234, 255
 _SELECT = ("byte_0", "byte_1", "byte_2", "byte_3", "word_0", "word_1", "", "")
@@ -97,10 +103,10 @@ class Decoder:
             raise DecodeError(f"code offset {offset:#x}", raw, f"no {self.target} encoding")
         if form.refused:
             raise DecodeError(f"code offset {offset:#x}", raw, f"{form.name} is {form.refused}")
-        if form.words == 2:
-            if offset + 8 > len(code):
+        if form.words > 1:
+            if offset + 4 * form.words > len(code):
                 raise DecodeError(f"code offset {offset:#x}", raw, "the code ends in here")
-            raw = int(struct.unpack_from("<Q", code, offset)[0])
+            raw = int.from_bytes(code[offset : offset + 4 * form.words], "little")
         return self._dispatch(form, raw, code, offset)
 
     def _dispatch(self, form: Format, raw: int, code: Code, offset: int) -> Instruction:
@@ -111,6 +117,8 @@ class Decoder:
             low, width = form.fields["segment"]
             encoding = _SEGMENTS.get(raw >> low & (1 << width) - 1, "")
         opcode = raw >> form.opcode[0] & (1 << form.opcode[1]) - 1
+        if "opcode_high" in form.fields:
+            opcode |= (raw >> form.fields["opcode_high"][0] & 1) << form.opcode[1]
         row = self._rows.get((encoding, opcode))
         if row is None:
             reason = f"{self.target} has no {encoding or form.name} opcode {opcode:#x}"

@@ -10,8 +10,10 @@ from gputrace.isa.instruction import Instruction, Memory, Operand, OperandKind
 from gputrace.isa.operands import OperandReader, type_of
 from gputrace.isa.word import Slot, Word, signed
 
-_CACHE_BITS = ("glc", "slc", "dlc", "sc0", "sc1", "nt", "tfe", "lds", "offen", "idxen")
+_CACHE_BITS = ("glc", "slc", "dlc", "scc", "sc0", "sc1", "nt", "tfe", "lds", "offen", "idxen")
+_ATOMIC_RETURN = 1  # bit of gfx12's temporal hint in atomics
 _DATA_FIELDS = ("vdst", "data", "data0", "data1", "vdata")
+_NO_ADDRESS = 0x7F  # as scalar base, gfx10: neither base nor address
 _TWO_OFFSETS = ("read2", "write2", "wrxchg2", "_2addr_")
 
 
@@ -23,6 +25,14 @@ class MemoryDecoder:
 
     def _flags(self, word: Word) -> dict[str, bool]:
         return {name: True for name in _CACHE_BITS if name in word.places and word.get(name)}
+
+    def _policy(self, word: Word) -> dict[str, int]:
+        return {name: word.get(name) for name in ("scope", "temporal")}
+
+    def _returns(self, word: Word) -> bool:
+        # Whether an atomic gives back the old value.
+        found = word.bit("sc0") or word.bit("glc")
+        return found or bool(word.get("temporal") & _ATOMIC_RETURN)
 
     def _file(self, word: Word) -> OperandKind:
         return OperandKind.ACC if word.bit("acc") else OperandKind.VGPR
@@ -49,7 +59,7 @@ class MemoryDecoder:
     def scalar(self, word: Word, encoding: str) -> Instruction:
         """Decode SMEM."""
         dst = tuple(self._operands.source(word.get("sdata"), slot.type) for slot in word.row.dst)
-        offset, soffset, base = signed(word.get("offset"), 21), None, None
+        offset, soffset, base = signed(word.get("offset"), word.places["offset"][1]), None, None
         slots = {slot.field: slot for slot in word.row.src}
         scalar = type_of("b32", self.wave)
         if "immediate" in word.places:
@@ -72,7 +82,8 @@ class MemoryDecoder:
             data = (self._operands.source(word.get("sdata"), slots["sdata"].type),)
             if word.bit("glc") and "atomic" in word.row.name:
                 dst = (replace(data[0]),)
-        memory = Memory(None, base, soffset, data, offset, glc=word.bit("glc"), dlc=word.bit("dlc"))
+        flags = {"glc": word.bit("glc"), "dlc": word.bit("dlc"), **self._policy(word)}
+        memory = Memory(None, base, soffset, data, offset, **flags)
         parts = (*data, base, soffset)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)
@@ -91,20 +102,37 @@ class MemoryDecoder:
         src = (() if address is None else (address,)) + data
         return replace(word.instruction(encoding, "", dst, src), memory=memory)
 
+    def _flat_offset(self, word: Word, encoding: str) -> int:
+        bits = word.places["offset"][1]
+        if encoding == "FLAT":
+            bits, has_sign = self._generation.flat_offset
+            if not has_sign:
+                return word.get("offset") & (1 << bits) - 1
+        return signed(word.get("offset"), bits)
+
+    def _scratch_address(self, word: Word) -> bool:
+        # A bit says so; before gfx940 it is whether there is no scalar base.
+        if "vaddr_on" in word.places:
+            return word.bit("vaddr_on")
+        if "sc0" in word.places:
+            return word.bit("lds")
+        return word.get("saddr") == self._generation.no_base
+
     def flat(self, word: Word, encoding: str) -> Instruction:
         """Decode FLAT, GLOBAL and SCRATCH."""
         name = word.row.name
         flags = self._flags(word)
         data = self._data(word, word.row.src)
         dst = self._data(word, word.row.dst)
-        if "atomic" in name and (flags.get("sc0") or flags.get("glc")):
+        if "atomic" in name and self._returns(word):
             old = self._operands.register(data[0].kind, word.get("vdst"), word.row.src[-1].type)
             dst = (self._old_value(name, old),)
-        has_base = encoding != "FLAT" and word.get("saddr") != self._generation.no_base
+        off = (self._generation.no_base, _NO_ADDRESS)
+        has_base = encoding != "FLAT" and word.get("saddr") not in off
         address = None
         if encoding == "SCRATCH":
             flags.pop("lds", None)  # this bit says that there is a vector address
-            if word.bit("vaddr_on") or ("vaddr_on" not in word.places and word.bit("lds")):
+            if self._scratch_address(word):
                 address = self._address(word, "addr", 1)
         elif any(slot.field == "addr" for slot in word.row.src):
             address = self._address(word, "addr", 1 if has_base else 2)
@@ -112,9 +140,8 @@ class MemoryDecoder:
         if has_base:
             kind = type_of("b32" if encoding == "SCRATCH" else "b64", self.wave)
             base = self._operands.source(word.get("saddr"), kind)
-        offset = word.get("offset")
-        offset = offset & 0xFFF if encoding == "FLAT" else signed(offset, 13)
-        memory = Memory(address, base, None, data, offset, **flags)
+        offset = self._flat_offset(word, encoding)
+        memory = Memory(address, base, None, data, offset, **flags, **self._policy(word))
         parts = (address, *data, base)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)
@@ -128,17 +155,19 @@ class MemoryDecoder:
         dst: tuple[Operand, ...] = ()
         if "load" in name:
             dst, data = data, ()
-        elif "atomic" in name and (flags.get("sc0") or flags.get("glc")):
+        elif "atomic" in name and self._returns(word):
             dst = (self._old_value(name, data[0]),)
         address = base = soffset = None
         dwords = int(word.bit("offen")) + int(word.bit("idxen"))
         if dwords and "vaddr" in slots:
             address = self._address(word, "vaddr", dwords)
         if "srsrc" in slots:
-            base = self._operands.source(word.get("srsrc") * 4, slots["srsrc"].type)
+            number = word.get("srsrc") * self._generation.resource_step
+            base = self._operands.source(number, slots["srsrc"].type)
             soffset = self._operands.source(word.get("soffset"), slots["soffset"].type)
-        form = word.get("format") if "format" in word.places else None
+        form = word.get("format") if name.startswith("tbuffer") else None
         memory = Memory(address, base, soffset, data, word.get("offset"), format=form, **flags)
+        memory = replace(memory, **self._policy(word))
         parts = (*data, address, base, soffset)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)

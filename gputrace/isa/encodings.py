@@ -7,7 +7,7 @@ in the little-endian integer of the instruction's words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Fields = Mapping[str, tuple[int, int]]
 
@@ -41,6 +41,10 @@ class Generation:
     """Operand number to the special register's name and the dword of it."""
     no_base: int
     """The scalar register number that stands for `off` in flat encodings."""
+    flat_offset: tuple[int, bool]
+    """Bits of the offset of FLAT (not GLOBAL or SCRATCH), and whether it has a sign."""
+    resource_step: int
+    """Scalar registers that one step of a buffer's resource field counts."""
     vop3_literal: bool
     """Whether VOP3 and VOP3P may have a literal."""
     halves: bool
@@ -120,6 +124,34 @@ _BUFFER_940 = {"offen": (12, 1), "idxen": (13, 1), "sc0": (14, 1), "acc": (55, 1
 _BUFFER_11 = {"slc": (12, 1), "dlc": (13, 1), "glc": (14, 1), "tfe": (53, 1)}
 _BUFFER_11 |= {"offen": (54, 1), "idxen": (55, 1)}
 _SMEM = {"sbase": (0, 6), "sdata": (6, 7), "offset": (32, 21), "soffset": (57, 7)}
+_FLAT_90A = _FLAT | {"lds": (13, 1), "glc": (16, 1), "slc": (17, 1), "scc": (25, 1)}
+_FLAT_90A |= {"segment": (14, 2), "acc": (55, 1)}
+_FLAT_10 = _FLAT | {"offset": (0, 12), "dlc": (12, 1), "lds": (13, 1), "segment": (14, 2)}
+_FLAT_10 |= {"glc": (16, 1), "slc": (17, 1)}
+_BUFFER_90A = {"offen": (12, 1), "idxen": (13, 1), "glc": (14, 1), "acc": (55, 1)}
+_BUFFER_10 = {"offen": (12, 1), "idxen": (13, 1), "glc": (14, 1), "dlc": (15, 1)}
+_BUFFER_10 |= {"slc": (54, 1), "tfe": (55, 1)}
+_SCOPES = {"scope": (50, 2), "temporal": (52, 3)}
+_FLAT_12 = _SCOPES | {
+    "segment": (24, 2),
+    "saddr": (0, 7),
+    "vdst": (32, 8),
+    "vaddr_on": (49, 1),
+    "data": (55, 8),
+    "addr": (64, 8),
+    "offset": (72, 24),
+}
+_BUFFER_12 = _SCOPES | {
+    "soffset": (0, 7),
+    "tfe": (22, 1),
+    "vdata": (32, 8),
+    "srsrc": (41, 9),
+    "format": (55, 7),
+    "offen": (62, 1),
+    "idxen": (63, 1),
+    "vaddr": (64, 8),
+    "offset": (72, 24),
+}
 _GRAPHICS = "a graphics encoding, which gputrace does not model"
 
 _SPECIALS = {
@@ -186,6 +218,8 @@ GFX940 = Generation(
         124: ("m0", 0),
     },
     no_base=0x7F,
+    flat_offset=(12, False),
+    resource_step=4,
     vop3_literal=False,
     halves=False,
     sdwa=True,
@@ -227,8 +261,93 @@ GFX11 = Generation(
     sgprs=106,
     specials=_SPECIALS | {124: ("null", 0), 125: ("m0", 0)},
     no_base=124,
+    flat_offset=(12, False),
+    resource_step=4,
     vop3_literal=True,
     halves=True,
     sdwa=False,
     dpp8=True,
+)
+
+GFX90A = replace(
+    GFX940,
+    formats=(
+        *(form for form in GFX940.formats if form.name not in ("FLAT", "MUBUF", "MTBUF")),
+        Format("FLAT", 0b110111, 6, 2, (18, 7), _FLAT_90A),
+        Format(
+            "MUBUF",
+            0b111000,
+            6,
+            2,
+            (18, 7),
+            _BUFFER | _BUFFER_90A | {"scc": (15, 1), "lds": (16, 1), "slc": (17, 1)},
+        ),
+        Format(
+            "MTBUF",
+            0b111010,
+            6,
+            2,
+            (15, 4),
+            _BUFFER | _BUFFER_90A | {"format": (19, 7), "scc": (53, 1), "slc": (54, 1)},
+        ),
+    ),
+)
+
+GFX10 = Generation(
+    formats=(
+        *_COMMON,
+        Format("VOP3", 0b110101, 6, 2, (16, 10), _VOP3),
+        Format("VOP3P", 0b110011000, 9, 2, (16, 7), _VOP3P),
+        Format("SMEM", 0b111101, 6, 2, (18, 8), _SMEM | {"dlc": (14, 1), "glc": (16, 1)}),
+        Format("DS", 0b110110, 6, 2, (18, 8), _DS | _DS_REGISTERS | {"gds": (17, 1)}),
+        Format("FLAT", 0b110111, 6, 2, (18, 7), _FLAT_10),
+        Format("MUBUF", 0b111000, 6, 2, (18, 8), _BUFFER | _BUFFER_10 | {"lds": (16, 1)}),
+        Format(
+            "MTBUF",
+            0b111010,
+            6,
+            2,
+            (16, 3),
+            _BUFFER | _BUFFER_10 | {"format": (19, 7), "opcode_high": (53, 1)},
+        ),
+        Format("VINTRP", 0b110010, 6, 1, (16, 2), {}, _GRAPHICS),
+        Format("MIMG", 0b111100, 6, 2, (18, 7), {}, _GRAPHICS),
+        Format("EXP", 0b111110, 6, 2, (4, 6), {}, _GRAPHICS),
+    ),
+    sgprs=106,
+    specials=_SPECIALS | {124: ("m0", 0), 125: ("null", 0)},
+    no_base=125,
+    flat_offset=(11, False),
+    resource_step=4,
+    vop3_literal=True,
+    halves=False,
+    sdwa=True,
+    dpp8=True,
+)
+
+GFX12 = replace(
+    GFX11,
+    formats=(
+        *(
+            form
+            for form in GFX11.formats
+            if form.name not in ("SMEM", "DS", "FLAT", "MUBUF", "MTBUF", "MIMG", "EXP")
+        ),
+        Format(
+            "SMEM",
+            0b111101,
+            6,
+            2,
+            (13, 6),
+            _SMEM | {"offset": (32, 24), "scope": (21, 2), "temporal": (23, 2)},
+        ),
+        Format("DS", 0b110110, 6, 2, (18, 8), _DS | _DS_REGISTERS),
+        Format("FLAT", 0b111011, 6, 3, (14, 8), _FLAT_12),
+        Format("MUBUF", 0b110001, 6, 3, (14, 8), _BUFFER_12),
+        Format("VIMAGE", 0b110100, 6, 3, (14, 8), {}, _GRAPHICS),
+        Format("VSAMPLE", 0b111001, 6, 3, (14, 8), {}, _GRAPHICS),
+        Format("EXP", 0b111110, 6, 2, (4, 6), {}, _GRAPHICS),
+    ),
+    flat_offset=(24, True),
+    resource_step=1,
 )

@@ -106,6 +106,7 @@ class Memory:
     glc: bool = False
     slc: bool = False
     dlc: bool = False
+    scc: bool = False
     sc0: bool = False
     sc1: bool = False
     nt: bool = False

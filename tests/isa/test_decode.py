@@ -10,9 +10,9 @@ from gputrace.errors import DecodeError, UsageError
 from gputrace.isa.decode import decoder
 from gputrace.isa.instruction import Instruction, OperandKind
 
-TARGETS = ["gfx942", "gfx1100"]
+TARGETS = ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"]
 # Encodings that gputrace names and refuses, and words that LLVM itself prints as invalid.
-REFUSED = ("image_", "exp", "lds_", "v_interp_", "v_illegal")
+REFUSED = ("image_", "exp", "lds_", "ds_direct", "ds_param", "v_interp_", "v_illegal")
 INVALID = {
     ("v_readfirstlane_b32", "7ffe0400"),
     ("v_fma_mix_f32", "d3a00000"),  # gfx9's encoding, which LLVM also takes for gfx1100
@@ -26,9 +26,9 @@ def rows(target: str) -> list[tuple[str, int, bytes, str]]:
     found = []
     path = Path(__file__).with_name("data") / f"{target}.tsv"
     for line in path.read_text().splitlines():
-        mnemonic, size, first, second, text = line.split("\t")
-        if (mnemonic, first) not in INVALID or (target, first[:2]) == ("gfx942", "d3"):
-            words = struct.pack("<3I", int(first, 16), int(second, 16), 0)
+        mnemonic, size, first, second, *third, text = line.split("\t")
+        if (mnemonic, first) not in INVALID or (target[:4], first[:2]) == ("gfx9", "d3"):
+            words = struct.pack("<3I", int(first, 16), int(second, 16), int((third or ["0"])[0], 16))
             found.append((mnemonic, int(size), words, text))
     return found
 
