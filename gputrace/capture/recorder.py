@@ -129,6 +129,11 @@ class Recorder:
         """The topology of the device that is recorded."""
         return self._kfd.topology
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what was made outlives `close` on the device that is recorded."""
+        return self._kfd.lasting
+
     def clock(self) -> int:
         """Return the device's clock."""
         return self._kfd.clock()

@@ -1,8 +1,9 @@
 """The kernel's KFD: /dev/kfd, the render nodes and sysfs of this machine.
 
 The kernel ties /dev/kfd to the process that opened it and answers EBADF to a child, so a device
-notices a fork and refuses by name instead. It allows one process object per process, so /dev/kfd
-is opened once and shared by all `RealKfd`. Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_chardev.c.
+notices a fork and refuses by name instead. It has one object for a process, which outlives every
+file, so the nodes are opened once and shared by all `RealKfd`. Source: Linux
+drivers/gpu/drm/amd/amdkfd/kfd_chardev.c.
 """
 
 import errno
@@ -13,7 +14,7 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from gputrace.bits import Record
 from gputrace.errors import KfdError, UsageError
@@ -26,32 +27,26 @@ R = TypeVar("R", bound=Record)
 
 
 class _Shared:
-    """The one open file of this process, counted."""
+    """The nodes that this process has open: each once, until it ends.
+
+    The kernel keeps a process's state until its memory goes, whatever is closed before, and binds
+    its VM to the first file of a render node: another one later would be EBUSY.
+    """
 
     lock = threading.Lock()
-    fd = -1
-    users = 0
+    files: ClassVar[dict[str, int]] = {}
     pid = 0
 
     @classmethod
-    def take(cls, path: str) -> int:
+    def take(cls, path: Path) -> int:
         with cls.lock:
-            if cls.pid != os.getpid():  # a child has the descriptor but may not use it
-                cls.fd, cls.users, cls.pid = -1, 0, os.getpid()
-            if cls.users == 0:
-                cls.fd = _open(path)
-            cls.users += 1
-            return cls.fd
-
-    @classmethod
-    def drop(cls) -> None:
-        with cls.lock:
-            if cls.pid != os.getpid():
-                return
-            cls.users -= 1
-            if cls.users == 0:
-                os.close(cls.fd)
-                cls.fd = -1
+            if cls.pid != os.getpid():  # a child has the descriptors but may not use them
+                cls.pid = os.getpid()
+                cls.files.clear()
+            name = str(path)
+            if name not in cls.files:
+                cls.files[name] = _open(name)
+            return cls.files[name]
 
 
 def _open(path: str) -> int:
@@ -102,6 +97,11 @@ class RealKfd:
         return f"kfd:{self._index}"
 
     @property
+    def lasting(self) -> bool:
+        """True: the kernel keeps what was not freed until the process ends."""
+        return True
+
+    @property
     def topology(self) -> Topology:
         """The nodes of this machine. Raises UsageError when the driver is not loaded."""
         if self._topology is None:
@@ -112,17 +112,11 @@ class RealKfd:
         """Open /dev/kfd, or share it when this process has it open. Raises KfdError."""
         if self._fd >= 0:
             raise KfdError("open", errno.EBUSY, {"path": str(self._devices / "kfd")})
-        self._fd = _Shared.take(str(self._devices / "kfd"))
+        self._fd = _Shared.take(self._devices / "kfd")
         self._pid = os.getpid()
 
     def close(self) -> None:
-        """Close the render nodes and /dev/kfd; in a forked child only forget them."""
-        if self._fd < 0:
-            return
-        if self._pid == os.getpid():
-            for fd in self._render.values():
-                os.close(fd)
-            _Shared.drop()
+        """Let go of the nodes; the process keeps them open for the next `RealKfd`."""
         self._render.clear()
         self._fd = -1
 
@@ -162,7 +156,7 @@ class RealKfd:
         self._mine()
         with self._lock:
             if minor not in self._render:
-                self._render[minor] = _open(str(self._devices / "dri" / f"renderD{minor}"))
+                self._render[minor] = _Shared.take(self._devices / "dri" / f"renderD{minor}")
             return self._render[minor]
 
     def map(

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -35,6 +36,8 @@ from gputrace.formats.ioctl import (
 from gputrace.kfd import host
 from gputrace.kfd.port import Fault, Kfd, Labelled
 from gputrace.kfd.topology import Node
+
+_event_pages: dict[int, Block] = {}  # by process: a fork has none of its own yet
 
 
 class Session:
@@ -97,9 +100,22 @@ class Session:
         for block in self._shared:
             self.mechanism.map_gpu(block, [node.gpu_id])
         if self._event_page is None:
-            self._event_page = self.allocate(
+            self._event_page = self._kept_page(node) or self.allocate(
                 node, EVENT_PAGE_BYTES, "gtt", shared=True, name="event page"
             )
+
+    def _kept_page(self, node: Node) -> Buffer | None:
+        # A process has one event page as long as it lives, on a KFD that keeps it.
+        block = _event_pages.get(os.getpid()) if self.kfd.lasting else None
+        if block is None:
+            return None
+        if self.arena.base <= block.address < self.arena.base + self.arena.size:
+            self.arena.take_at(block.address, block.size)
+        if node.gpu_id not in block.mapped_on:
+            self.mechanism.map_gpu(block, [node.gpu_id])
+        self._shared.append(block)
+        self._page_in_use = True
+        return Buffer(block, EVENT_PAGE_BYTES, "gtt", self._release, None, None, "event page")
 
     # --- memory -----------------------------------------------------------------------------------
 
@@ -247,6 +263,8 @@ class Session:
                 raise UsageError("no GPU was acquired yet")
             handle = 0 if self._page_in_use else page.block.handle
             event = self.mechanism.make_event(EventType.SIGNAL, handle)
+            if self.kfd.lasting and not self._page_in_use:
+                _event_pages[os.getpid()] = page.block
             self._page_in_use = True
             self._events.append(event)
             if self._faults is None:

@@ -128,6 +128,10 @@ class Kfd(Protocol):
     def topology(self) -> Topology:
         """The nodes as sysfs shows them; known before `open`."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether what was made and not freed outlives `close`, as long as the process lives."""
+
     def open(self) -> None:
         """Open /dev/kfd. Doing it twice is an error (KfdError EBUSY)."""
 

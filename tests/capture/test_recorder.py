@@ -86,6 +86,8 @@ class Toy:
     def release(self, address: int, size: int) -> None:
         host.unmap(address, size)
 
+    lasting = False
+
     def label(self, address: int, size: int, what: str, name: str) -> None:
         self.told = (address, size, what, name)
 

@@ -132,15 +132,20 @@ def test_idle_ends_at_its_deadline(kfd):
     assert kfd.idle(kfd.clock() - 1) is Progress.EXPIRED
 
 
-def test_two_devices_share_one_open_file(roots):
-    before = len(os.listdir("/proc/self/fd"))
+def test_a_process_opens_each_node_once_and_keeps_it(roots):
     first, second = RealKfd(0, *roots), RealKfd(1, *roots)
     first.open()
+    before = len(os.listdir("/proc/self/fd"))
     second.open()
+    assert first.open_render(128) == second.open_render(128)
     assert len(os.listdir("/proc/self/fd")) == before + 1
     first.close()
     second.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    third = RealKfd(0, *roots)
+    third.open()
+    third.open_render(128)
+    third.close()
+    assert len(os.listdir("/proc/self/fd")) == before + 1
 
 
 def test_a_fork_is_refused_by_name(kfd):

@@ -223,6 +223,8 @@ class FakeKfd:
         if kind == "Fence":
             ctypes.c_uint32.from_address(packet.address).value = packet.data
 
+    lasting = False
+
     def label(self, address, size, what, name):
         self.labels.append((address, size, what, name))
 

@@ -112,6 +112,19 @@ with gputrace.open("kfd:0") as device:
     assert (b.view(numpy.uint32) == numpy.arange(2048)).all()
     print(device.target)
 """
+AGAIN = """
+import gputrace
+for _ in range(3):  # the process keeps what KFD keeps for it
+    with gputrace.open("kfd:0") as device:
+        device.compute_queue().signal().wait(10)
+first, second = gputrace.open("kfd:0"), gputrace.open("kfd:0")
+for device in (second, first, second):
+    device.compute_queue().signal().wait(10)
+first.close()
+second.copy_queue().signal().wait(10)
+second.close()
+print("again")
+"""
 
 
 @needs_compiler
@@ -122,6 +135,15 @@ def test_own_driver_through_the_real_device_nodes(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     ended, notices = start(sys.executable, "-c", DRIVER, target=target)
     assert (ended.status, capfd.readouterr().out, notices) == (0, f"{target}\n", [])
+
+
+@needs_compiler
+def test_a_process_may_open_its_devices_again_and_twice(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    ended, notices = start(sys.executable, "-c", AGAIN)
+    assert (ended.status, capfd.readouterr().out, notices) == (0, "again\n", [])
 
 
 @needs_compiler

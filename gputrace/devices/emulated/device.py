@@ -141,6 +141,11 @@ class EmulatedKfd:
         return self._name
 
     @property
+    def lasting(self) -> bool:
+        """False: `close` gives everything back."""
+        return False
+
+    @property
     def topology(self) -> Topology:
         """The emulated nodes."""
         return self._topology
