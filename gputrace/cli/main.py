@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bisect": ("gputrace.cli.bisect", "Find the first packet with which a trace fails."),
     "check": ("gputrace.cli.check", "Verify every byte of a trace."),
     "devices": ("gputrace.cli.devices", "List real and emulated devices with their facts."),
+    "demo": ("gputrace.cli.demo", "From a program that hangs to the packets that matter."),
     "diff": ("gputrace.cli.diff", "Compare two traces packet by packet."),
     "dump": ("gputrace.cli.dump", "Print a trace packet by packet."),
     "export": ("gputrace.cli.export", "Write a trace as text, HTML, JSON Lines or a timeline."),

@@ -88,7 +88,15 @@ def _served(device: str | None, output: str, as_json: bool) -> Iterator[Environm
     from gputrace.devices.opening import emulated
     from gputrace.devices.opening import served as device_for
     from gputrace.interpose.launch import serving
+    from gputrace.interpose.library import preload_library
 
+    try:
+        preload_library()
+    except UsageError as problem:
+        if not as_json:
+            click.echo(f"gputrace: {problem}; those that use gputrace are recorded", err=True)
+        yield dict
+        return
     notices, topology = Notices(as_json), emulated(name).topology
     with serving(
         lambda client: device_for(name, client), topology, notices.tell, Path(output)

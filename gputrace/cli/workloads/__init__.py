@@ -6,7 +6,8 @@ does not need is taken away. Run one with
 
     python -m gputrace.cli.workloads.lost_signal --device emu:gfx942 --record hang.gtrace
 
-The exit status is 0 when the workload did what it says of itself, 1 otherwise.
+It ends as any program would: what the bug brings about is an error of the driver, or the program's
+own when it finds a wrong result.
 """
 
 import importlib

@@ -87,7 +87,7 @@ def load(device: Device, name: str) -> Program:
 
 
 def main(workload: Workload, arguments: Sequence[str] | None = None) -> None:
-    """Run a workload as a command and exit: 0 when it ended as it says it does, 1 otherwise."""
+    """Run a workload as a command; it ends as any program would, so a bug ends it by an error."""
 
     @click.command(name=workload.name, help=workload.bug)
     @click.option("--device", default=workload.device("gfx942"), show_default=True,
@@ -95,20 +95,21 @@ def main(workload: Workload, arguments: Sequence[str] | None = None) -> None:
     @click.option("--record", default="", metavar="T.gtrace", help="Record the run.")
     @click.option("--seed", default=0, show_default=True, help="Vary the data.")
     @click.option("--schedules", default=0, metavar="N", help="Count endings under N schedules.")
-    def command(device: str, record: str, seed: int, schedules: int) -> int:
+    def command(device: str, record: str, seed: int, schedules: int) -> None:
         if schedules:
             target = device.removeprefix("emu:").partition(",")[0]
             for ending, count in sorted(rate(workload, target, range(schedules)).items()):
                 click.echo(f"{ending}: {count} of {schedules}")
-            return 0
-        done = perform(workload, device, record=record, seed=seed)
-        click.echo(f"{workload.name} on {device}: {done.ending}: {done.text}")
-        return 0 if done.ending == workload.ending else 1
+            return
+        with gputrace.record(record) if record else nullcontext(), gputrace.open(device) as opened:
+            click.echo(workload.run(opened, seed))
 
+    sys.tracebacklimit = 0  # the error says enough
     try:
-        sys.exit(command.main(args=arguments, standalone_mode=False))
+        command.main(args=arguments, standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
+        sys.exit(2)
     except UsageError as problem:
         click.echo(f"{workload.name}: {problem}", err=True)
-    sys.exit(2)
+        sys.exit(2)

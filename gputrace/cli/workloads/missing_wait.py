@@ -1,8 +1,8 @@
 """(e) A race: a copy runs before its producer because a wait is missing.
 
 Frames are rendered by a compute queue into two surfaces in turn and copied out by a copy queue,
-each copy waiting for its frame and each frame for the copy before it. Captions are filled in by the
-copy queue as well, line by line. After a change of the size the first frame takes another path,
+each copy waiting for its frame and each frame for the copy before it. The copy queue also logs
+the time, several times a frame. After a change of the size the first frame takes another path,
 which forgets the first of these waits: under some schedules the copy overtakes the renderer and
 takes what the surface held before.
 """
@@ -17,8 +17,7 @@ RESIZED = 20
 WORDS = 256
 GROUP = 64
 ROUNDS = 5
-CAPTION_LINES, CAPTION_WORDS = 5, 16
-FRAME_WORDS = WORDS + CAPTION_LINES * CAPTION_WORDS
+TIMES, TIME_BYTES = 5, 32
 
 
 def rendered(number: int) -> np.ndarray[tuple[int], np.dtype[np.uint32]]:
@@ -34,7 +33,8 @@ def run(device: Device, seed: int) -> str:
     kernel = load(device, "frames")["render"]
     graphics, copies = device.compute_queue("pm4"), device.copy_queue()
     surfaces = [device.alloc(4 * WORDS, name=f"surface {n}") for n in range(2)]
-    film = device.alloc(4 * FRAME_WORDS * FRAMES, "gtt", name="film")
+    film = device.alloc(4 * WORDS * FRAMES, "gtt", name="film")
+    times = device.alloc(TIME_BYTES * TIMES * FRAMES, "gtt", name="times")
     drawn, copied = device.timeline("drawn"), device.timeline("copied")
     for number in range(1, FRAMES + 1):
         surface = surfaces[number % 2]
@@ -43,18 +43,16 @@ def run(device: Device, seed: int) -> str:
         arguments = [surface, seed + number, ROUNDS]
         graphics.launch(kernel, grid=WORDS // GROUP, block=GROUP, args=arguments)
         graphics.signal(drawn, number)
-        start = (number - 1) * 4 * FRAME_WORDS
-        for line in range(CAPTION_LINES):
-            offset = start + 4 * (WORDS + line * CAPTION_WORDS)
-            copies.fill(film, number, 4 * CAPTION_WORDS, offset)
+        for index in range((number - 1) * TIMES, number * TIMES):
+            copies.timestamp(times, TIME_BYTES * index)
         if number != RESIZED:  # the bug: this path forgets to wait
             copies.wait(drawn.at(number))
-        copies.copy(film, surface, 4 * WORDS, destination_offset=start)
+        copies.copy(film, surface, 4 * WORDS, destination_offset=(number - 1) * 4 * WORDS)
         copies.signal(copied, number)
     copies.synchronize(10.0)
     graphics.synchronize(10.0)
     for number in range(1, FRAMES + 1):
-        found = film.view(np.uint32, (number - 1) * 4 * FRAME_WORDS, WORDS)
+        found = film.view(np.uint32, (number - 1) * 4 * WORDS, WORDS)
         if not np.array_equal(found, rendered(seed + number)):
             old = np.array_equal(found, rendered(seed + number - 2))
             what = f"it is frame {number - 2}" if old else "a part of it is of another frame"
