@@ -10,6 +10,7 @@ import numpy as np
 from gputrace.devices.emulated.memory import Buffer, pages
 from gputrace.devices.emulated.process import Gpu, Process
 from gputrace.errors import KfdError
+from gputrace.families import Family
 from gputrace.formats.ioctl import (
     PROCESS_DOORBELL_BYTES,
     AcquireVm,
@@ -65,6 +66,15 @@ def _check(record: AllocMemoryOfGpu, kind: AllocFlag) -> None:
         raise _refusal(record, EINVAL, f"the MMIO page has {PAGE} bytes")
 
 
+def check_place(family: Family, address: int, length: int) -> str:
+    """Say what is wrong with the GPU address of a buffer, if anything is."""
+    if address % PAGE:
+        return "the GPU address is not of a page"
+    if family.gpuvm_base <= address and address + length - 1 <= family.gpuvm_limit:
+        return ""
+    return "the GPU address is outside the aperture"
+
+
 def alloc(process: Process, record: AllocMemoryOfGpu) -> AllocMemoryOfGpu:
     """Make a buffer and give it its GPU address."""
     if not record.size:
@@ -78,11 +88,9 @@ def alloc(process: Process, record: AllocMemoryOfGpu) -> AllocMemoryOfGpu:
         process.refused["ALLOC_MEMORY_OF_GPU flags"] += 1
         raise _refusal(record, EINVAL, "AQL_QUEUE_MEM and unknown flags are not modelled")
     length = pages(record.size)
-    family = process.family
-    if record.va_addr % PAGE or not (
-        family.gpuvm_base <= record.va_addr and record.va_addr + length - 1 <= family.gpuvm_limit
-    ):
-        raise _refusal(record, EINVAL, "the GPU address is outside the aperture or not of a page")
+    reason = check_place(process.family, record.va_addr, length)
+    if reason:
+        raise _refusal(record, EINVAL, reason)
     buffer = _back(process, gpu, record, kind, length)
     process.buffers[buffer.handle] = buffer
     offset = record.mmap_offset if kind == AllocFlag.USERPTR else buffer.offset
@@ -127,7 +135,7 @@ def _back(
 def free(process: Process, record: FreeMemoryOfGpu) -> FreeMemoryOfGpu:
     """Give a buffer back that is mapped on no GPU."""
     fields = {"handle": record.handle}
-    gpu = process.gpu(record.handle >> 32, "FREE_MEMORY_OF_GPU")
+    process.gpu(record.handle >> 32, "FREE_MEMORY_OF_GPU")
     buffer = process.buffers.get(record.handle)
     if buffer is None:
         raise KfdError("FREE_MEMORY_OF_GPU", EINVAL, fields, "no such buffer")
@@ -137,12 +145,10 @@ def free(process: Process, record: FreeMemoryOfGpu) -> FreeMemoryOfGpu:
         raise KfdError("FREE_MEMORY_OF_GPU", EBUSY, fields, "still mapped on a GPU")
     del process.buffers[record.handle]
     buffer.freed = True
-    if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
-        process.pool.drop(buffer.offset, buffer.length, buffer.host)
-    if buffer.flags & AllocFlag.USERPTR:
-        process.client.detach(process.pool, buffer.host)
-    if buffer.flags & AllocFlag.VRAM:
-        gpu.vram_used -= buffer.length
+    owner = buffer.owner or buffer
+    owner.references -= 1
+    if not owner.references:
+        process.drop(owner)
     return record
 
 

@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from gputrace.bits import Record
-from gputrace.devices.emulated import buffers, hangs, misc, queues
+from gputrace.devices.emulated import buffers, hangs, misc, queues, sharing
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.history import Writer
 from gputrace.devices.emulated.kernels import KernelRun
+from gputrace.devices.emulated.memory import Buffer
 from gputrace.devices.emulated.operations import Settle
 from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
@@ -79,6 +80,10 @@ _HANDLERS: MappingOf[type[Record], Callable[[Process, Any], Record]] = MappingPr
         ioctl.MapMemoryToGpu: buffers.map_to_gpu,
         ioctl.UnmapMemoryFromGpu: buffers.unmap_from_gpu,
         ioctl.GetAvailableMemory: buffers.available_memory,
+        ioctl.ExportDmabuf: sharing.export_dmabuf,
+        ioctl.ImportDmabuf: sharing.import_dmabuf,
+        ioctl.GetDmabufInfo: sharing.dmabuf_info,
+        ioctl.SetCuMask: queues.set_cu_mask,
         ioctl.DestroyQueue: queues.destroy_queue,
         ioctl.UpdateQueue: queues.update_queue,
     }
@@ -252,6 +257,8 @@ class EmulatedKfd:
                 place = self._kfd_offset(process, offset, size)
             elif fd in process.render.values():
                 place = offset
+            elif fd in process.exported:
+                place = _inside(process.exported[fd], offset, size)
             else:
                 raise KfdError("mmap", EBADF, {"fd": fd}, "not a descriptor of this device")
             length = -(-size // PAGE) * PAGE
@@ -543,3 +550,11 @@ class EmulatedKfd:
         else:
             reason = self.hang_report() or "no event can come: every queue has ended"
             raise KfdError("WAIT_EVENTS", EDEADLK, {}, reason)
+
+
+def _inside(buffer: Buffer, offset: int, size: int) -> int:
+    # Where in the memory file a part of a dma-buf lies.
+    if offset % PAGE or offset < 0 or offset + size > buffer.length:
+        fields = {"offset": offset, "size": size}
+        raise KfdError("mmap", EINVAL, fields, f"the dma-buf has {buffer.length:#x} bytes")
+    return buffer.offset + offset

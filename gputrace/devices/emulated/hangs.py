@@ -51,6 +51,9 @@ def _standing(process: Process, queue: HardwareQueue) -> _Standing | None:
     for tail in queue.pipe:
         if tail.work is not None and tail.work.loop is not None:
             return _Standing(queue, _endless(process, queue, tail, tail.work.loop))
+    if not queue.has_units and any(tail.work is not None for tail in queue.pipe):
+        text = "waits for ever: its compute unit mask leaves no unit to run waves on"
+        return _Standing(queue, stall(text, "never"))
     if isinstance(pending, Wait):
         return _waiting(process, queue, pending, stall("", "stall"))
     if isinstance(pending, More):

@@ -48,7 +48,10 @@ class Buffer:
     offset: int
     number: int
     mapped: set[int] = field(default_factory=set)
+    owner: "Buffer | None" = None
+    """The buffer whose memory this one shares."""
     references: int = 1
+    """Handles and descriptors of the memory that this buffer owns."""
     freed: bool = False
     shadow: NDArray[np.uint8] | None = None
 

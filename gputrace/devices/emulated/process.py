@@ -99,6 +99,8 @@ class Process:
         self.by_id: Mapping[int, Gpu] = {gpu.gpu_id: gpu for gpu in self.gpus}
         self.render: dict[int, int] = {}
         self.buffers: dict[int, Buffer] = {}
+        self.exported: dict[int, Buffer] = {}
+        """Descriptors of dma-bufs, and whose memory they show."""
         self.events = EventTable()
         self.touched = Touched(self.pool) if exact and client is None else None
         self.labels = Labels()
@@ -145,10 +147,12 @@ class Process:
     def close(self) -> None:
         """Give back memory and descriptors."""
         self.queues.clear()
-        for buffer in self.buffers.values():
+        owners = {buffer.owner or buffer for buffer in self.buffers.values()}
+        for buffer in owners | set(self.exported.values()):
             if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
                 self.pool.drop(buffer.offset, buffer.length, buffer.host)
         self.buffers.clear()
+        self._close_exported()
         for gpu in self.gpus:
             gpu.doorbells.release()
             host.unmap(gpu.doorbell_host, PROCESS_DOORBELL_BYTES)
@@ -158,6 +162,27 @@ class Process:
         if self.touched is not None:
             self.touched.close()
         self.pool.close()
+
+    def drop(self, buffer: Buffer) -> None:
+        """Give back memory that has no handle any more."""
+        if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
+            self.pool.drop(buffer.offset, buffer.length, buffer.host)
+        if buffer.flags & AllocFlag.USERPTR:
+            self.client.detach(self.pool, buffer.host)
+        if buffer.flags & AllocFlag.VRAM:
+            self.by_id[buffer.gpu_id].vram_used -= buffer.length
+
+    def _close_exported(self) -> None:
+        # The client may have closed a descriptor, and something else may have its number now.
+        mine = os.fstat(self.pool.fd)
+        for descriptor in self.exported:
+            try:
+                there = os.fstat(descriptor)
+            except OSError:
+                continue
+            if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                os.close(descriptor)
+        self.exported.clear()
 
     @property
     def hardware(self) -> list[HardwareQueue]:

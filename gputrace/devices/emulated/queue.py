@@ -139,6 +139,8 @@ class HardwareQueue:
         self._turn = 0
         self.stopped = ""
         self.active = True
+        self.has_units = True
+        """Whether the compute unit mask leaves any; without one waves wait for ever."""
         self.cost_ns = 0
 
     def _cell(self, address: int, size: int) -> memoryview | None:
@@ -212,7 +214,7 @@ class HardwareQueue:
         return works
 
     def _can_run(self, work: Work) -> bool:
-        return work.loop is None or self.changed(work.loop)
+        return self.has_units and (work.loop is None or self.changed(work.loop))
 
     def changed(self, loop: Loop) -> bool:
         """Whether memory that endless waves look at has changed, or is there no more."""

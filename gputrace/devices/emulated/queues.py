@@ -20,6 +20,7 @@ from gputrace.formats.ioctl import (
     MmapOffset,
     MmapType,
     QueueType,
+    SetCuMask,
     UpdateQueue,
 )
 from gputrace.kfd.host import PAGE
@@ -27,6 +28,8 @@ from gputrace.kfd.host import PAGE
 ENOTSUPP = 524  # <linux/errno.h>; not one of the errno that user space knows
 MAX_QUEUES = 1024
 EOP_BYTES = 4096
+_MOST_UNITS = 1024  # KFD_MAX_NUM_CUS of kfd_ioctl_set_cu_mask
+_EVEN = int("01" * (_MOST_UNITS // 2), 2)
 _COMPUTE = (QueueType.COMPUTE, QueueType.COMPUTE_AQL)
 _USER_LIMIT = 1 << 47
 _DOORBELLS = 1024
@@ -227,4 +230,22 @@ def update_queue(process: Process, record: UpdateQueue) -> UpdateQueue:
         process.refused["UPDATE_QUEUE with another ring"] += 1
         raise KfdError("UPDATE_QUEUE", EINVAL, fields, "moving a ring is not modelled")
     hardware.active = bool(record.ring_base_address and record.queue_percentage)
+    return record
+
+
+def set_cu_mask(process: Process, record: SetCuMask) -> SetCuMask:
+    """Restrict a queue to some compute units: that changes nothing unless it leaves none."""
+    name, fields = "SET_CU_MASK", {"queue_id": record.queue_id, "num_cu_mask": record.num_cu_mask}
+    if not record.num_cu_mask or record.num_cu_mask % 32:
+        raise KfdError(name, EINVAL, fields, "the mask has to have a multiple of 32 bits")
+    size = min(record.num_cu_mask, _MOST_UNITS) // 8
+    mask = int.from_bytes(process.client.read(record.cu_mask_ptr, size, name), "little")
+    queue = process.queues.get(record.queue_id)
+    if queue is None:
+        raise KfdError(name, EFAULT, fields, "no such queue")
+    if process.family.wgp_mode and mask & _EVEN != mask >> 1 & _EVEN:
+        raise KfdError(name, EINVAL, fields, "units have to be enabled in pairs")
+    properties = queue.gpu.node.properties
+    units = properties["simd_count"] // properties["simd_per_cu"]
+    queue.hardware.has_units = bool(mask & ((1 << units) - 1))
     return record

@@ -212,8 +212,14 @@ STOPS = [
     (ReleaseMemGfx11(address=4, data_sel=WRITE).encode(), "not a multiple of 8"),
     (pm4.IndirectBuffer(address=4096, dwords_there=1, valid=False).encode(), "valid bit"),
     (pm4.SetUconfigReg(offset=1, values=(1,)).encode(), "register 0xc001 is not modelled"),
-    (pm4.WriteData(address=0, data=(1,), engine_sel=1).encode(), "WRITE_DATA with engine_sel is not modelled"),
-    (wait(4096, 1).replace(mes_action=True, engine=1).encode(), "with engine and mes_action is not modelled"),
+    (
+        pm4.WriteData(address=0, data=(1,), engine_sel=1).encode(),
+        "WRITE_DATA with engine_sel is not modelled",
+    ),
+    (
+        wait(4096, 1).replace(mes_action=True, engine=1).encode(),
+        "with engine and mes_action is not modelled",
+    ),
     (pm4.Rewind().encode(), "REWIND is not modelled"),
     (ReleaseMemGfx11(execute=True).encode(), "RELEASE_MEM with execute is not modelled"),
     (
