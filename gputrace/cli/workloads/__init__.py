@@ -19,6 +19,7 @@ NAMES = (
     "lost_signal",
     "deadlock",
     "use_after_free",
+    "spin_lock",
     "missing_wait",
     "wrong_count",
     "overrun",
