@@ -93,6 +93,8 @@ class Process:
         self.family, self.topology, self.scheduler = family, topology, scheduler
         self.pool = Pool("gputrace-emulated")
         self.client = client or Client()
+        self.foreign = client is not None
+        """Whether the client is another process, whose descriptors are not ours."""
         self.gpus = tuple(
             Gpu(index, node, self.pool, exact) for index, node in enumerate(topology.gpus)
         )

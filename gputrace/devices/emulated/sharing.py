@@ -21,6 +21,10 @@ def export_dmabuf(process: Process, record: ExportDmabuf) -> ExportDmabuf:
     """Give a descriptor for a buffer; its memory stays until the device is closed."""
     name, fields = "EXPORT_DMABUF", {"handle": record.handle, "flags": record.flags}
     process.gpu(record.handle >> 32, name)
+    if process.foreign:
+        process.refused[name] += 1
+        reason = "not modelled for a client in another process"
+        raise KfdError(name, EINVAL, fields, reason)
     buffer = process.buffers.get(record.handle)
     if buffer is None or not buffer.flags & _SHARED:
         raise KfdError(name, EINVAL, fields, "no such buffer, or none of VRAM or GTT")
