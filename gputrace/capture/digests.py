@@ -6,9 +6,10 @@ from gputrace.trace.writer import TraceWriter
 
 STORED = 1 << 20
 """Bytes of a range up to which they are stored too, so that a replay can say what differs."""
-CREDIT = 1 << 16
-"""Bytes that one submission adds to what may be digested at waits; the rest waits for later."""
-MOST_CREDIT = 1 << 24
+RANGE_US, MIB_US = 30, 500
+"""What a digest costs, about: for its range, and for each MiB of it."""
+FIRST_CREDIT, CREDIT = 10_000, 2
+"""Microseconds that digests at waits may take: at first, and what each submission adds."""
 MANY = 1 << 10
 """Spans that are gathered before those that touch are put together."""
 
@@ -19,7 +20,7 @@ class Digests:
     def __init__(self, memory: WatchedMemory, writer: TraceWriter, *, full: bool) -> None:
         self._memory, self._writer, self._full = memory, writer, full
         self._pending: set[Span] = set()
-        self._credit = CREDIT
+        self._credit = FIRST_CREDIT
         self._merge_at = MANY
 
     def add(self, spans: list[Span]) -> None:
@@ -31,14 +32,14 @@ class Digests:
 
     def submitted(self) -> None:
         """Take note of a submission."""
-        self._credit = min(self._credit + CREDIT, MOST_CREDIT)
+        self._credit += CREDIT
 
     @property
     def due(self) -> bool:
-        """Whether there is anything to digest that may be digested at a wait."""
+        """Whether there is anything to digest, and it is not too much for a wait."""
         if not self._pending:
             return False
-        return self._full or sum(span.size for span in self._pending) <= self._credit
+        return self._full or sum(map(_cost, self._pending)) <= self._credit
 
     def take(self, step: int, *, unstable: bool = False) -> None:
         """Write digests of everything; `unstable` where somebody may still be writing."""
@@ -53,11 +54,15 @@ class Digests:
             if span.address + span.size <= address or address + size <= span.address:
                 later.add(span)
                 continue
-            self._credit = max(self._credit - span.size, 0)
+            self._credit -= _cost(span)
             for start, view in self._memory.known(span):
                 store = self._full or len(view) <= STORED
                 self._writer.digest(start, view, store=store, unstable=unstable, step=step)
         self._pending = later
+
+
+def _cost(span: Span) -> int:
+    return RANGE_US + (span.size * MIB_US >> 20)
 
 
 def merged(spans: set[Span]) -> list[Span]:

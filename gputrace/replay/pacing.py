@@ -41,12 +41,13 @@ class Clock:
 
     def __init__(self, device: Kfd, expired: Callable[[], bool]) -> None:
         self._device, self._expired = device, expired
+        self._stepped = device if isinstance(device, Stepped) else None
         self.after_step: Callable[[], None] | None = None
 
     @property
     def step(self) -> int:
         """Steps taken; 0 on a device that does not count them."""
-        return self._device.step if isinstance(self._device, Stepped) else 0
+        return self._stepped.step if self._stepped else 0
 
     def check(self) -> None:
         """Raise OutOfTime when the time is over."""
@@ -55,21 +56,25 @@ class Clock:
 
     def advance(self, step: int, time: int) -> None:
         """Take steps up to `step`. Raises Divergence when there are not as many, OutOfTime."""
-        device = self._device
-        assert isinstance(device, Stepped)
+        device = self._stepped
+        assert device is not None
         stride = 1 if self.after_step else STRIDE
         while step - device.step > stride or (self.after_step and step > device.step):
             device.advance(device.step + stride, 0)
             if self.after_step:
                 self.after_step()
             self.check()
-        device.advance(step, time)
+        if step > device.step or time > self._device.clock():
+            device.advance(step, time)
+        elif step < device.step:
+            raise Divergence("scheduler step", step, device.step)
 
     def once(self) -> bool:
         """Take the smallest step that the device can take; False when nothing can go on."""
-        device = self._device
-        if not isinstance(device, Stepped):
-            return device.idle(device.clock() + 1_000_000) is not Progress.BLOCKED
+        device = self._stepped
+        if device is None:
+            until = self._device.clock() + 1_000_000
+            return self._device.idle(until) is not Progress.BLOCKED
         try:
             device.advance(device.step + 1, 0)
         except Divergence:
