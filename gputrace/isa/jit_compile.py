@@ -51,10 +51,14 @@ def compile_module(text: str, level: int = 1, optimise: bool = False) -> bytes:
     machine = _machine(level)
     module = llvm.parse_assembly(text)
     module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    builder = llvm.create_pass_builder(machine, options)
     if optimise:
-        options = llvm.create_pipeline_tuning_options(speed_level=2)
-        builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
+    elif level:
+        passes = llvm.create_new_module_pass_manager()
+        passes.add_instruction_combine_pass()
+        passes.run(module, builder)
     code: bytes = machine.emit_object(module)
     return code
 

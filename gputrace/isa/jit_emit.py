@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from gputrace.isa import jit_atomics, state
 from gputrace.isa import jit_layout as rt
-from gputrace.isa.graph import I1, Node
+from gputrace.isa.graph import I1, U32, U64, Node
 from gputrace.isa.jit_access import (
     Access,
     find_accesses,
@@ -43,6 +43,7 @@ class BlockEmitter:
         self._known: dict[str, str] = {}
         self._scalars: dict[int, str] = {}
         self._vectors: dict[int, tuple[str, str]] = {}
+        self._halves: dict[str, tuple[str, int]] = {}  # which half of what a value is
         self._shared_site = ""  # of a short way, for the general one beside it
         self._active = "?"  # the name that EXEC as lanes has now
         self._all_lanes: frozenset[int] = frozenset()
@@ -99,6 +100,11 @@ class BlockEmitter:
         text = ("true" if value & 1 else "false") if node.type == I1 else str(value)
         return f"splat ({node.type.llvm} {text})" if node.lanes else text
 
+    def quiet(self, node: Node) -> str:
+        """Return the NaN that arithmetic gives, as integers that LLVM does not know."""
+        name, kind = f"%quiet.{node.type.bits}", f"i{node.type.bits}"
+        return self._spread(f"<{self.wave_size} x {kind}>", kind, name) if node.lanes else name
+
     def effect(self, node: Node, *args: str) -> str:
         """Carry out an effect and return its value."""
         handler = self._effects.get(node.prim)
@@ -121,6 +127,10 @@ class BlockEmitter:
             if node.index in covered:
                 continue
             args = [names[arg.index] for arg in node.args]
+            joined = self._halved(node, names)
+            if joined:
+                names[node.index] = joined
+                continue
             special = self._effects.get(node.prim)
             if special is not None:
                 names[node.index] = special(node, *args)
@@ -206,6 +216,46 @@ class BlockEmitter:
         self._vectors.pop(index, None)
 
     # --- values that the region knows better
+
+    def _halved(self, node: Node, names: dict[int, str]) -> str:
+        # Words of 64-bit lanes by one shuffle, and lanes put together from words again.
+        if not node.lanes:
+            return ""
+        if node.prim == "trunc" and node.type == U32 and node.args[0].type == U64:
+            whole, half = node.args[0], 0
+            if whole.prim == "lshr" and _is_number(whole.args[1], 32):
+                whole, half = whole.args[0], 1
+            return self._half(names[whole.index], half)
+        if node.prim != "or" or node.type != U64:
+            return ""
+        low, raised = node.args
+        if raised.prim != "shl" or not _is_number(raised.args[1], 32):
+            return ""
+        high = raised.args[0]
+        if any(part.prim != "zext" or part.args[0].type != U32 for part in (low, high)):
+            return ""
+        return self._whole(*(names[part.args[0].index] for part in (low, high)))
+
+    def _half(self, value: str, half: int) -> str:
+        lanes = self.wave_size
+        raw = self.inst(f"bitcast <{lanes} x i64> {value} to <{2 * lanes} x i32>")
+        index = ", ".join(f"i32 {2 * lane + half}" for lane in range(lanes))
+        pair = f"<{2 * lanes} x i32>"
+        name = self.inst(
+            f"shufflevector {pair} {raw}, {pair} poison, <{lanes} x i32> <{index}>"
+        )
+        self._halves[name] = value, half
+        return name
+
+    def _whole(self, low: str, high: str) -> str:
+        first, second = self._halves.get(low, ("", 0)), self._halves.get(high, ("", 0))
+        if first[0] and first == (second[0], 0) and second[1] == 1:
+            return first[0]
+        lanes = self.wave_size
+        index = ", ".join(f"i32 {lane}, i32 {lane + lanes}" for lane in range(lanes))
+        one = f"<{lanes} x i32>"
+        both = self.inst(f"shufflevector {one} {low}, {one} {high}, <{2 * lanes} x i32> <{index}>")
+        return self.inst(f"bitcast <{2 * lanes} x i32> {both} to <{lanes} x i64>")
 
     def _spread(self, many: str, one: str, value: str) -> str:
         first = self.inst(f"insertelement {many} poison, {one} {value}, i64 0")
@@ -508,6 +558,13 @@ class BlockEmitter:
         return self.inst(f"{op} {self.type(node)} {value} to <{self.wave_size} x i32>")
 
 
+def _is_number(node: Node, value: int) -> bool:
+    # Whether a value of the lanes is one constant.
+    if node.prim != "splat" or node.args[0].prim != "const":
+        return False
+    return node.args[0].attribute == value
+
+
 def _listed(args: tuple[tuple[str, str], ...] | list[tuple[str, str]]) -> str:
     return ", ".join(f"{kind} {value}" for kind, value in args)
 
@@ -584,6 +641,7 @@ class RegionEmitter:
             f"  %pc.at = getelementptr i64, ptr %context, i64 {rt.PC}",
             f"  %changes = getelementptr i64, ptr %context, i64 {rt.CHANGES}",
             f"  %ignored = getelementptr i64, ptr %context, i64 {rt.IGNORED}",
+            *_quiet_lines(),
             f"  switch i64 %entry, label %b0 [{entries}]",
         ]
 
@@ -658,6 +716,14 @@ class RegionEmitter:
     def _away(self, code: int, target: int, done: str) -> list[str]:
         pc = self.name()
         return [f"  {pc} = add i64 %base, {target}", *self.leaving(code, pc, done)]
+
+
+def _quiet_lines() -> list[str]:
+    lines = []
+    for bits, slot in ((16, rt.QUIET_16), (32, rt.QUIET_32), (64, rt.QUIET_64)):
+        lines.append(f"  %quiet.{bits}.at = getelementptr i64, ptr %context, i64 {slot}")
+        lines.append(f"  %quiet.{bits} = load i{bits}, ptr %quiet.{bits}.at")
+    return lines
 
 
 def _label(at: int) -> str:

@@ -65,7 +65,7 @@ class JitEngine:
     def __init__(self, library: Library, view: View, mode: Mode, initial: Initial) -> None:
         self._library, self._view, self._mode, self._initial = library, view, mode, initial
         self._drive = library.drive(mode.wave_size)
-        self.context: NDArray[np.uint64] = aligned(at.SLOTS, np.uint64)
+        self.context = at.new_context()
         self.table = Table()
         self._kept: list[NDArray[np.uint64]] = []
         self._ranges: NDArray[np.uint64] = np.zeros((0, 4), np.uint64)

@@ -2,8 +2,12 @@
 
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gputrace.isa import waves
 from gputrace.isa.launch import Access
+from gputrace.isa.primitives import QUIET
 
 # Slots of the context, in 64-bit units.
 EXECUTED: Final = 0  # wave-instructions of the dispatch so far
@@ -45,7 +49,10 @@ ENTRY: Final = 35
 X_AT: Final = 36  # word that takes the group's x, -1: none
 Y_AT: Final = 37
 Z_AT: Final = 38  # the word of y: z goes into its upper half
-SLOTS: Final = 40
+QUIET_16: Final = 39  # the NaN that arithmetic gives
+QUIET_32: Final = 40
+QUIET_64: Final = 41
+SLOTS: Final = 48
 
 RECORD_BYTES: Final = 32  # address of the words, pc, status, executed: see gputrace.isa.waves
 
@@ -65,6 +72,13 @@ SITE_SLOTS: Final = 3  # the range that an access found last: first, starts in i
 ATTRIBUTES: Final = """
 attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
 """
+
+
+def new_context() -> NDArray[np.uint64]:
+    """Return a context in which nothing is set but the constants."""
+    context: NDArray[np.uint64] = waves.aligned(SLOTS, np.uint64)
+    context[[QUIET_16, QUIET_32, QUIET_64]] = [QUIET[bits] for bits in (16, 32, 64)]
+    return context
 
 
 def numbered(text: str) -> str:

@@ -14,7 +14,7 @@ own object: `NumpyState` on one side, `Emitter` on the other.
 import ctypes
 import ctypes.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -42,6 +42,9 @@ class Emitter(Protocol):
 
     def constant(self, node: Node, value: int) -> str:
         """Return a constant of the node's type (its first argument's lanes)."""
+
+    def quiet(self, node: Node) -> str:
+        """Return the bits of `QUIET` for a node's type, as integers that LLVM does not know."""
 
     def effect(self, node: Node, *args: str) -> str:
         """Carry out an effect and return its value (empty when it has none)."""
@@ -343,23 +346,50 @@ def _saturating(name: str) -> LlvmRule:
     return emit
 
 
+def _quieted(b: Emitter, n: Node, value: str) -> str:
+    # To LLVM one NaN is as good as another: what it is replaced by must not look like one.
+    many = b.type(n)
+    word = many.replace(n.type.llvm, f"i{n.type.bits}")
+    condition = f"<{b.wave_size} x i1>" if n.lanes else "i1"
+    quiet = b.quiet(n)
+    nan = b.inst(f"fcmp uno {many} {value}, {value}")
+    bits = b.inst(f"bitcast {many} {value} to {word}")
+    bits = b.inst(f"select {condition} {nan}, {word} {quiet}, {word} {bits}")
+    return b.inst(f"bitcast {word} {bits} to {many}")
+
+
 def _quiet_llvm(rule: LlvmRule) -> LlvmRule:
+    return lambda b, n, *args: _quieted(b, n, rule(b, n, *args))
+
+
+def _wide(node: Node) -> Node:
+    return replace(node, type=F32) if node.type == F16 else node
+
+
+def _through_float(rule: LlvmRule) -> LlvmRule:
+    # Halves are computed with as floats, which rounds once for all that this is used with; what
+    # LLVM makes of halves is slow and, compared after a square root, wrong (LLVM 22).
     def emit(b: Emitter, n: Node, *args: str) -> str:
-        many = b.type(n)
-        result = rule(b, n, *args)
-        nan = b.inst(f"fcmp uno {many} {result}, {result}")
-        condition = f"<{b.wave_size} x i1>" if n.lanes else "i1"
-        quiet = b.constant(n, QUIET[n.type.bits])
-        return b.inst(f"select {condition} {nan}, {many} {quiet}, {many} {result}")
+        if all(arg.type != F16 for arg in n.args):
+            return rule(b, n, *args)
+        node = replace(_wide(n), args=tuple(_wide(arg) for arg in n.args))
+        values = [
+            value if old is new else b.inst(f"fpext {b.type(old)} {value} to {b.type(new)}")
+            for old, new, value in zip(n.args, node.args, args, strict=True)
+        ]
+        result = rule(b, node, *values)
+        if n.type != F16:
+            return result
+        return b.inst(f"fptrunc {b.type(node)} {result} to {b.type(n)}")
 
     return emit
 
 
 def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
     if n.type != F16:
-        return _intrinsic("fma")(b, n, x, y, z)
+        return _quiet_llvm(_intrinsic("fma"))(b, n, x, y, z)
     # As `_round_to_odd`, in float: the product of two halves is exact there.
-    half, many = b.type(n), b.type(n).replace("half", "float")
+    half, many = b.type(n), b.type(_wide(n))
     word = many.replace("float", "i32")
     bit = many.replace("float", "i1")
     a, c, d = (b.inst(f"fpext {half} {v} to {many}") for v in (x, y, z))
@@ -380,18 +410,13 @@ def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
     odd = b.inst(f"add {word} {raw}, {step}")
     change = b.inst(f"and {bit} {inexact}, {even}")
     bits = b.inst(f"select {bit} {change}, {word} {odd}, {word} {raw}")
-    return b.inst(f"fptrunc {many} {b.inst(f'bitcast {word} {bits} to {many}')} to {half}")
+    rounded = _quieted(b, _wide(n), b.inst(f"bitcast {word} {bits} to {many}"))
+    return b.inst(f"fptrunc {many} {rounded} to {half}")
 
 
 def _ldexp_llvm(b: Emitter, n: Node, x: str, y: str) -> str:
     a, e = b.type(n.args[0]), b.type(n.args[1])
-    if n.type != F16:
-        return b.call(a, f"llvm.ldexp.{_suffix(a)}.{_suffix(e)}", (a, x), (e, y))
-    # Exact in float wherever the half is not zero; LLVM 22 has it wrong for halves.
-    wide = a.replace("half", "float")
-    x = b.inst(f"fpext {a} {x} to {wide}")
-    scaled = b.call(wide, f"llvm.ldexp.{_suffix(wide)}.{_suffix(e)}", (wide, x), (e, y))
-    return b.inst(f"fptrunc {wide} {scaled} to {a}")
+    return b.call(a, f"llvm.ldexp.{_suffix(a)}.{_suffix(e)}", (a, x), (e, y))
 
 
 def _float_convert(b: Emitter, n: Node, x: str) -> str:
@@ -427,19 +452,6 @@ def _lane_id_llvm(b: Emitter, n: Node) -> str:
 def _lane_values_llvm(b: Emitter, n: Node) -> str:
     assert isinstance(n.attribute, tuple)
     return "<" + ", ".join(f"{n.type.llvm} {int(value)}" for value in n.attribute) + ">"
-
-
-def _scatter_llvm(b: Emitter, n: Node, x: str, index: str, mask: str) -> str:
-    # Lane by lane, so that the last one that names a place counts.
-    many, one = b.type(n), n.type.llvm
-    result = "zeroinitializer"
-    for lane in range(b.wave_size):
-        at = b.inst(f"extractelement {b.type(n.args[1])} {index}, i32 {lane}")
-        value = b.inst(f"extractelement {many} {x}, i32 {lane}")
-        goes = b.inst(f"extractelement {b.type(n.args[2])} {mask}, i32 {lane}")
-        changed = b.inst(f"insertelement {many} {result}, {one} {value}, i32 {_lane_index(b, at)}")
-        result = b.inst(f"select i1 {goes}, {many} {changed}, {many} {result}")
-    return result
 
 
 def _lane_index(b: Emitter, index: str) -> str:
@@ -478,7 +490,7 @@ def _libm_row(name: str) -> Prim:
 
 def _number(rule: TypeRule, numpy: NumpyRule, llvm: LlvmRule) -> Prim:
     # Arithmetic on floats: of all NaNs it gives but one.
-    return Prim(rule, _quiet(numpy), _quiet_llvm(llvm))
+    return Prim(rule, _quiet(numpy), _through_float(_quiet_llvm(llvm)))
 
 
 PRIMS: dict[str, Prim] = {
@@ -523,7 +535,7 @@ PRIMS: dict[str, Prim] = {
     "fsub": _number(same, _pure(np.subtract), _binary("fsub")),
     "fmul": _number(same, _pure(np.multiply), _binary("fmul")),
     "fdiv": _number(same, _pure(np.divide), _binary("fdiv")),
-    "fma": _number(same, _fma, _fma_llvm),
+    "fma": Prim(same, _quiet(_fma), _fma_llvm),
     "sqrt": _number(same, _pure(np.sqrt), _intrinsic("sqrt")),
     "floor": _number(same, _pure(np.floor), _intrinsic("floor")),
     "ceil": _number(same, _pure(np.ceil), _intrinsic("ceil")),
@@ -534,13 +546,15 @@ PRIMS: dict[str, Prim] = {
     "sin": _libm_row("sin"),
     "cos": _libm_row("cos"),
     "ldexp": _number(stated, _ldexp, _ldexp_llvm),
-    "feq": Prim(boolean, _pure(np.equal), _binary("fcmp oeq")),
-    "flt": Prim(boolean, _pure(np.less), _binary("fcmp olt")),
-    "fle": Prim(boolean, _pure(np.less_equal), _binary("fcmp ole")),
+    "feq": Prim(boolean, _pure(np.equal), _through_float(_binary("fcmp oeq"))),
+    "flt": Prim(boolean, _pure(np.less), _through_float(_binary("fcmp olt"))),
+    "fle": Prim(boolean, _pure(np.less_equal), _through_float(_binary("fcmp ole"))),
     "isnan": Prim(
-        boolean, _pure(np.isnan), lambda b, n, x: b.inst(f"fcmp uno {b.type(n.args[0])} {x}, {x}")
+        boolean,
+        _pure(np.isnan),
+        _through_float(lambda b, n, x: b.inst(f"fcmp uno {b.type(n.args[0])} {x}, {x}")),
     ),
-    "fcvt": _number(stated, _cast, _float_convert),
+    "fcvt": Prim(stated, _quiet(_cast), _quiet_llvm(_float_convert)),
     "from_unsigned": Prim(stated, _cast, _convert("uitofp")),
     "from_signed": Prim(stated, _from_signed, _convert("sitofp")),
     "to_unsigned": Prim(stated, _to_integer(signed=False), _saturating("fptoui")),
@@ -557,7 +571,9 @@ PRIMS: dict[str, Prim] = {
     "lane_values": Prim(
         stated, lambda s, n: np.array(n.attribute, n.type.dtype), _lane_values_llvm, "lanes"
     ),
-    "scatter": Prim(lambda args, given: args[0].type, _scatter, _scatter_llvm, "lanes"),
+    "scatter": Prim(
+        lambda args, given: args[0].type, _scatter, lambda b, n, *args: b.effect(n, *args), "lanes"
+    ),
     "read_lane": Prim(lambda args, given: args[0].type, _read_lane, _read_lane_llvm, "uniform"),
     "write_lane": Prim(lambda args, given: args[0].type, _write_lane, _write_lane_llvm, "lanes"),
     # effects: registers (attribute: number), memory (attribute: space, bytes), control

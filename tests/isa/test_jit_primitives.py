@@ -184,7 +184,7 @@ class Both:
         """Return the same, compiled."""
         group = Group((0, 0, 0), 1, self.mode.wave_size, 0)
         group.words[0, : len(words)] = words
-        context: NDArray[Any] = aligned(jit_layout.SLOTS, np.uint64)
+        context = jit_layout.new_context()
         context[jit_layout.LIMIT] = 1 << 40
         sites: NDArray[Any] = aligned(8, np.uint64)
         code = self.region(
