@@ -12,6 +12,7 @@ from gputrace.errors import UsageError
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Packet
+from gputrace.formats.sdma import SdmaDialect
 
 if TYPE_CHECKING:
     from gputrace.driver.device import Device
@@ -20,6 +21,21 @@ RING_BYTES = 1 << 18
 PACKETS_AT_ONCE = 256  # of one copy: more go in several submissions, so that any size fits the ring
 FILL_LIMIT = 1 << 22  # the smallest count of bytes that every version has (sdma 4.4 CONST_FILL)
 DWORD_FILL = 2  # fill_size of CONST_FILL
+
+
+# Where the engine goes through the caches, SDMA 5 and later: what it drops from them once it has
+# waited for others, and writes back before it tells them (ROCr amd_blit_sdma.cpp BuildGCRCommand).
+_DROP = ("gl2_wb", "glk_wb", "gl2_inv", "gl1_inv", "glv_inv", "glk_inv")
+_WRITE_BACK = ("gl2_wb", "glk_wb")
+
+
+def _cache_requests(dialect: SdmaDialect) -> tuple[list[Packet], list[Packet]]:
+    if "GcrRequest" not in {layout.CONCEPT for layout in dialect.all}:
+        return [], []
+    request = builder(dialect, "GcrRequest")
+    known = dialect.packet("GcrRequest").BY_NAME
+    before = request(**{name: True for name in _DROP if name in known})
+    return [before], [request(**{name: True for name in _WRITE_BACK if name in known})]
 
 
 class SdmaQueue(Queue):
@@ -43,6 +59,7 @@ class SdmaQueue(Queue):
         self._trap = builder(dialect, "Trap")
         self._poll = builder(dialect, "PollRegMem")
         self._clock = builder(dialect, "TimestampGetGlobal")
+        self._before, self._after = _cache_requests(dialect)
         self._limit = device.family.copies.limit & ~3
         super().__init__(device, name, kind, ring_size, engine)
 
@@ -109,13 +126,13 @@ class SdmaQueue(Queue):
         buffer.check(offset, 4, "wait_memory")
         address = buffer.address + offset
         packet = self._poll(function=compare, address=address, reference=value)
-        self.submit([packet], f"wait for dword {address:#x}")
+        self.submit([packet, *self._before], f"wait for dword {address:#x}")
 
     def _signal_packets(self, point: Point) -> bytes:
         # Lower half first: see timeline.py on engines that store 32 bits at a time.
         cell, event = point.timeline.cell(point.value), self.event.event_id
         low, high = struct.unpack("<II", struct.pack("<Q", point.value))
-        packets = [self._fence(address=cell, data=low)]
+        packets = [*self._after, self._fence(address=cell, data=low)]
         if high:
             packets.append(self._fence(address=cell + 4, data=high))
         mailbox = self.device.session.mailbox(self.event)
@@ -123,7 +140,8 @@ class SdmaQueue(Queue):
         return pack(packets)
 
     def _wait_packets(self, point: Point) -> bytes:
-        return pack(
+        polls = [
             self._poll(function=Compare.GE, address=address, reference=reference)
             for address, reference in point.comparisons()
-        )
+        ]
+        return pack([*polls, *self._before])

@@ -36,6 +36,9 @@ class Kernel:
             path = tmp_path / "dri" / f"renderD{node.render_minor}"
             os.symlink(f"/proc/self/fd/{self.emulated.open_render(node.render_minor)}", path)
         self.map_shared = host.map_shared
+        self.files = {}  # what a process keeps for life, but not from one test to the next
+        monkeypatch.setattr("gputrace.devices.kfd._Shared.files", self.files)
+        monkeypatch.setattr("gputrace.driver.session._event_pages", {})
         monkeypatch.setattr(fcntl, "ioctl", self.ioctl)
         monkeypatch.setattr(host, "map_shared", self.mmap)
         monkeypatch.setattr("gputrace.devices.kfd.read_topology",
@@ -75,6 +78,8 @@ class Kernel:
 def kernel(request, monkeypatch, tmp_path):
     made = Kernel(request.param, monkeypatch, tmp_path)
     yield made
+    for descriptor in made.files.values():
+        os.close(descriptor)
     made.emulated.close()
 
 

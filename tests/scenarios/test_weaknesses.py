@@ -366,3 +366,30 @@ def test_a_queue_gives_back_what_it_took():
             with pytest.raises(UsageError, match="is closed"):
                 queue.signal()
         assert device.session.arena.used <= before + 4096  # timelines share a page
+
+
+@EVERY
+def test_copy_engines_drop_stale_lines_after_a_wait_and_write_back_before_a_signal(target):
+    (device,) = open_gpus(target)
+    with device:
+        queue, line = device.copy_queue(), device.timeline()
+        sent = []
+        queue.ring.put = lambda data, what: sent.append(device.family.sdma.stream(
+            struct.unpack(f"<{len(data) // 4}I", data)))  # fmt: skip
+        queue.wait(line.at(0))
+        queue.signal()
+        waited, signalled = ([packet for _, packet in stream] for stream in sent)
+        names = [packet.CONCEPT for packet in (*waited, *signalled)]
+        if target in ("gfx90a", "gfx942"):
+            assert names == ["PollRegMem", "Fence", "Fence", "Trap"]
+            return
+        assert names == ["PollRegMem", "GcrRequest", "GcrRequest", "Fence", "Fence", "Trap"]
+        drop, back = waited[1], signalled[0]
+        assert drop.gl2_inv
+        assert drop.glv_inv
+        assert drop.gl2_wb
+        assert back.gl2_wb
+        assert not back.gl2_inv
+        assert not (drop.gl2_discard)
+        assert not (back.gl2_discard)
+        assert {packet.mtype for packet in signalled if packet.CONCEPT == "Fence"} == {3}
