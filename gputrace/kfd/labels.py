@@ -35,6 +35,9 @@ class Labels:
         self._former: deque[Label] = deque(maxlen=KEPT)
         self._around: list[int] | None = None  # for each label the one before that may reach it
 
+    def __len__(self) -> int:
+        return len(self._labels)
+
     def put(self, label: Label) -> None:
         """Name a range, or take the name of what starts there away when the new one is empty."""
         at = bisect_left(self._labels, label.address, key=_address)

@@ -13,6 +13,8 @@ from gputrace.replay.launches import Launch, Launches, register_writes
 from gputrace.replay.stream import Placed
 from gputrace.trace.events import Event, Header, Ioctl, Name, QueueMap
 
+MOST, LONGEST = 1 << 17, 200
+"""Names that are kept, and characters of one: a trace may have any number of any length."""
 SHOWN = 4
 """Registers or dwords shown on a line."""
 _TOLD_BY_LAUNCH = frozenset(
@@ -43,8 +45,9 @@ class Describer:
         match event:
             case Header() if event.family:
                 self.launches.family = family(event.family)
-            case Name():
-                self.labels.put(Label(event.address, event.size, event.what, event.name))
+            case Name() if len(self.labels) < MOST or not event.name:
+                name = event.name[:LONGEST]
+                self.labels.put(Label(event.address, event.size, event.what[:LONGEST], name))
             case QueueMap(live=True):
                 self.launches.forget(event.queue)
                 ring = f"ring of queue {event.queue}"

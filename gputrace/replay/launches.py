@@ -23,8 +23,12 @@ from gputrace.replay.stream import Placed
 
 Triple = tuple[int, int, int]
 
-MAX_CODE = 64 << 20
+MAX_CODE = 24 << 20
 """Bytes; a larger allocation is not searched for a code object."""
+MAX_LOADED = 32 << 20
+"""Bytes of code objects that are remembered; the oldest are forgotten."""
+MAX_ARGUMENTS = 1 << 16
+"""Bytes; a kernel that claims more is shown without its arguments."""
 _ELF = b"\x7fELF"
 _AXES = "XYZ"
 _FLOATS = {"half": "<e", "float": "<f", "double": "<d"}
@@ -75,6 +79,11 @@ class Loaded:
             self._kernels.setdefault(entry, kernel)
             if kernel.descriptor.kernarg_preload_length:
                 self._kernels.setdefault(entry + PRELOAD_PROLOG_BYTES, kernel)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it has in memory."""
+        return self.code.memory_size if self.code is not None else 0
 
     def kernel(self, entry: int) -> CodeKernel | None:
         """Return the kernel that is entered at an address."""
@@ -180,7 +189,10 @@ class Launches:
             return None
         known = self._loaded.get(base)
         if known is None or known.first != first:
+            self._loaded.pop(base, None)
             known = self._loaded[base] = Loaded(base, first, self._parse(base, end - base))
+            while sum(one.size for one in self._loaded.values()) > MAX_LOADED:
+                del self._loaded[next(iter(self._loaded))]
         return known
 
     def _parse(self, base: int, size: int) -> CodeObject | None:
@@ -195,7 +207,8 @@ class Launches:
     ) -> tuple[Given, ...] | None:
         if kernel is None or kernarg is None:
             return () if kernel is not None and not kernel.metadata.explicit_args else None
-        raw = self._image.read(kernarg, kernel.metadata.kernarg_size)
+        size = kernel.metadata.kernarg_size
+        raw = self._image.read(kernarg, size) if size <= MAX_ARGUMENTS else None
         if raw is None:
             return None
         explicit = enumerate(kernel.metadata.explicit_args)

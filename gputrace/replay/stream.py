@@ -91,6 +91,8 @@ class _Queue:
 
     def ring(self, value: int, bits: int) -> str:
         """Take a doorbell's value; return what is wrong with it, or nothing."""
+        if bits not in (32, 64):
+            return f"a doorbell of {bits} bits"
         mask = (1 << bits) - 1
         self.cell = self.cell & ~mask | value & mask
         written = (self.cell + self.bias & _U64) * self.unit

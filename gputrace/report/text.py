@@ -7,7 +7,7 @@ from gputrace.errors import DecodeError, UsageError
 from gputrace.formats import ioctl
 from gputrace.isa.decode import decoder
 from gputrace.kfd.labels import Label
-from gputrace.replay.describe import Describer, memory_kind
+from gputrace.replay.describe import LONGEST, Describer, memory_kind
 from gputrace.report.walk import Decoded, Item, Rung, Seen, Walk, Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
@@ -211,13 +211,14 @@ class TextView:
 
     # An allocation is told once its name is known, which the client may give right after it.
     def _name(self, event: ev.Name) -> Iterator[str]:
+        name = event.name[:LONGEST]
         if self._fresh is not None:
             made, _ = self._buffers[self._fresh]
             if made.va_addr == event.address:
-                self._buffers[self._fresh] = made, event.name
+                self._buffers[self._fresh] = made, name
                 return
         if event.what in ("buffer", "code", "kernel"):
-            yield f"{event.what} {event.name} at {event.address:#x}, {event.size:#x} bytes"
+            yield f"{event.what} {name} at {event.address:#x}, {event.size:#x} bytes"
 
     def _allocated(self) -> Iterator[str]:
         if self._fresh is None:

@@ -27,6 +27,10 @@ from gputrace.trace.events import Chunk, Digest, Event, Header, Memory
 from gputrace.trace.index import CHUNK_ENTRY, Index, Trailer
 from gputrace.trace.state import State
 
+FREELY_UNPACKED, MOST_UNPACKED = 16 << 20, 256
+"""Bytes of events that any file may hold, and how many more for each byte of the file: real ones
+come to a tenth of that, and a decompression bomb to more."""
+
 
 class Torn(NamedTuple):
     """The tail of a file that was cut: where it begins and how many bytes are lost with it."""
@@ -186,6 +190,7 @@ class TraceReader:
         self._chunks: dict[bytes, int] | None = None
         self._block: tuple[int, list[Event | Skipped]] = (-1, [])
         self._names: Header | None = None
+        self._unpacked = 0
         try:
             self._open()
             self.header = self._read_header()
@@ -218,6 +223,7 @@ class TraceReader:
         count = len(blocks) // 2
         position = bisect_right(range(count), start, key=lambda at: blocks[2 * at + 1]) - 1
         expected = 0 if position < 0 else blocks[2 * position + 1]
+        self._unpacked = 0
         for at in range(max(position, 0), count):
             first, events = self._events_at(at)
             self._compare_numbers(expected, first)
@@ -386,6 +392,9 @@ class TraceReader:
 
     def _decode(self, header: BlockHeader) -> list[Event | Skipped]:
         events: list[Event | Skipped] = []
+        self._unpacked += header.length
+        if self._unpacked > FREELY_UNPACKED + MOST_UNPACKED * self.file.size:
+            raise TraceError(header.where, f"more than {MOST_UNPACKED} times the file come out")
         for event in decode(self.file.payload(header), header.where, self._names):
             if isinstance(event, Header) and self._names is None:
                 self._names = event

@@ -18,6 +18,8 @@ from gputrace.trace.events import (
 
 MOST = 1 << 10
 """Most queues, and most kinds of unsupported things, that are listed one by one."""
+LONGEST = 500
+"""Characters of a text that are kept."""
 
 
 class Summary:
@@ -100,7 +102,7 @@ class Summary:
             self._alive[event.queue]["submissions"] += 1
 
     def _unsupported(self, event: Unsupported) -> None:
-        key = event.what, event.reason
+        key = event.what[:LONGEST], event.reason[:LONGEST]
         if key in self.unsupported or len(self.unsupported) < MOST:
             self.unsupported[key] += 1
 

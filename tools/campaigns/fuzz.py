@@ -1,17 +1,21 @@
 """Fuzzed files: only declared errors, within 256 MiB of resident memory.
 
-Half of the mutations set the checksums right again, so that what lies behind them is reached. Each
-file is checked, read, repaired, counted, and printed as text and as JSON, with and without skipping
-of damage. The work is done in processes of their own, whose peak resident size is measured.
+Half of the mutations set the checksums right again, so that what lies behind them is reached; of
+these many change the values of events and leave them well-formed. Each file is checked, read,
+repaired, counted, and printed as text and as JSON, with and without skipping of damage. The work is
+done in processes of their own, whose peak resident size is measured.
 """
 
+import io
 import random
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import xxhash
 import zstandard
 
@@ -21,7 +25,15 @@ from gputrace.report.jsonl import json_lines
 from gputrace.report.text import TextView
 from gputrace.trace import TraceReader, check, repair
 from gputrace.trace import events as ev
-from gputrace.trace.blocks import CHECK, HEAD, HEADER_SIZE, MAX_LENGTH, PREAMBLE_SIZE, Codec
+from gputrace.trace.blocks import (
+    CHECK,
+    HEAD,
+    HEADER_SIZE,
+    MAX_LENGTH,
+    PREAMBLE_SIZE,
+    BlockKind,
+    Codec,
+)
 from tools.campaigns import Campaign
 from tools.material import small_traces
 
@@ -29,6 +41,7 @@ COUNT, SAMPLE = 10_000, 60
 SLICE = 2_500
 """Files of one process."""
 LIMIT = 256 << 20
+EDGES = (0, 1, -1, 31, 64, 4095, 2**31, 2**32 - 1, 2**47, 2**63 - 1, -(2**63), 2**64 - 1)
 
 
 def split(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -63,6 +76,44 @@ def scramble(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
+def twist(value: Any, rng: random.Random) -> Any:
+    """Change one value somewhere inside what msgpack holds."""
+    match value:
+        case list() if value:
+            at = rng.randrange(len(value))
+            return [*value[:at], twist(value[at], rng), *value[at + 1 :]]
+        case dict() if value:
+            key = rng.choice(list(value))
+            return {**value, key: twist(value[key], rng)}
+        case bool():
+            return not value
+        case int():
+            near = (value + 1, value - 1, value ^ 1 << rng.randrange(40))
+            return max(-(2**63), min(rng.choice((*EDGES, *near)), 2**64 - 1))
+        case bytes() if value:
+            return scramble(value, rng)
+        case str():
+            return rng.choice(("", "x", value + "x", "AllocMemoryOfGpu", "kernel", "\x00" * 70_000))
+    return value
+
+
+def rewrite(body: bytes, rng: random.Random) -> bytes:
+    """Change the values of some events, and leave them well-formed and as many as they were."""
+    try:
+        events = list(msgpack.Unpacker(io.BytesIO(body), raw=False, strict_map_key=False))
+    except (ValueError, msgpack.UnpackException):
+        return scramble(body, rng)  # it was changed before
+    if not events or not all(isinstance(event, list) and event for event in events):
+        return scramble(body, rng)
+    for _ in range(rng.choice((1, 1, 3, 10))):
+        at = rng.randrange(len(events))
+        if rng.random() < 0.15:
+            events[at] = events[rng.randrange(len(events))]
+        else:
+            events[at] = [events[at][0], *twist(events[at][1:], rng)]
+    return b"".join(msgpack.packb(event, use_bin_type=True) for event in events)
+
+
 def rebuild(head: bytes, stored: bytes, rng: random.Random) -> bytes:
     """Give the block with something changed behind its checksums, which are right again."""
     values = list(HEAD.unpack_from(head))
@@ -75,7 +126,10 @@ def rebuild(head: bytes, stored: bytes, rng: random.Random) -> bytes:
         body = stored
         if values[2] == Codec.ZSTD:
             body = zstandard.ZstdDecompressor().decompress(stored)
-        body = scramble(body, rng) if rng.random() < 0.9 else bytes(rng.randrange(1 << 21))
+        if values[1] == BlockKind.EVENTS and rng.random() < 0.6:
+            body = rewrite(body, rng)
+        else:
+            body = scramble(body, rng) if rng.random() < 0.9 else bytes(rng.randrange(1 << 21))
         values[5] = min(len(body), MAX_LENGTH)
         stored = zstandard.ZstdCompressor(level=1).compress(body)
         values[2] = Codec.ZSTD
