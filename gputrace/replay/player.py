@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from xxhash import xxh3_128
-
 from gputrace.bits import Record
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
@@ -14,14 +12,14 @@ from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
 from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Kfd, Protection
+from gputrace.replay.comparison import Comparison
 from gputrace.replay.ending import Ending
 from gputrace.replay.names import Names, check_outputs
 from gputrace.replay.needs import QUESTIONS
 from gputrace.replay.pacing import Clock, OutOfTime, Pacing, Reached
 from gputrace.replay.places import Places
-from gputrace.replay.verdict import Difference, Result, Verdict
+from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace import events
-from gputrace.trace.chunks import describe
 from gputrace.trace.source import Source
 
 RECORDS = {record.__name__: record for record in ioctl.BY_RECORD}
@@ -63,9 +61,7 @@ class Player:
         self._reached = Reached(self.places.live)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
         self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
-        self._compared = self._written = 0
-        self._hash = xxh3_128()
-        self._difference: Difference | None = None
+        self.comparison = Comparison(self._bytes, source.chunk)
         self.after_event: Callable[[int], None] | None = None
         """Called with the number of each event when it has been applied."""
         self._ending = Ending(device, self.names, complete)
@@ -77,9 +73,9 @@ class Player:
             verdict = self._play()
             return replace(
                 verdict,
-                compared=self._compared,
-                written=self._written,
-                digest=self._hash.hexdigest(),
+                compared=self.comparison.compared,
+                written=self.comparison.written,
+                digest=self.comparison.digest,
                 steps=self.clock.step,
                 seconds=time.monotonic() - start,
             )
@@ -109,7 +105,7 @@ class Player:
             return self._ending.failure or differs
         except OutOfTime:
             return self._ending.out_of_time()
-        return self._ending.failure or self._comparison()
+        return self._ending.failure or self._verdict()
 
     def _apply(self, number: int, event: events.Event) -> None:
         if self._pacing == "steps":
@@ -188,30 +184,22 @@ class Player:
         for target in ("kfd", *(f"fd:{fd}" for fd in self.names.all("fd"))):
             self._offsets[target, recorded] = live
 
-    def _compare(self, number: int, event: events.Digest) -> None:
-        self._written += event.size
-        if event.unstable:
-            return
-        if self._pacing == "progress":  # where it was taken nobody was writing any more
-            self.clock.finish(AFTER_STEPS)
-        address = event.address
-        for chunk in event.chunks:
-            live = bytes(self.places.view(address, chunk.size, writable=False))
-            found = describe(live)
-            self._hash.update(found.digest)
-            if found != chunk and self._difference is None:
-                recorded = self._source.chunk(chunk) if event.stored else None
-                self._difference = _first_difference(number, address, recorded, live)
-            self._compared += chunk.size
-            address += chunk.size
+    def _bytes(self, address: int, size: int) -> bytes:
+        return bytes(self.places.view(address, size, writable=False))
 
-    def _comparison(self) -> Verdict:
-        if self._difference is not None:
-            text = f"memory at {self._difference.address:#x} differs from the recording"
-            return Verdict(Result.DIFFERS, text, difference=self._difference)
-        if not self._compared:
+    def _compare(self, number: int, event: events.Digest) -> None:
+        if self._pacing == "progress" and not event.unstable:
+            self.clock.finish(AFTER_STEPS)  # where it was taken nobody was writing any more
+        self.comparison.take(number, event)
+
+    def _verdict(self) -> Verdict:
+        found = self.comparison
+        if found.difference is not None:
+            text = f"memory at {found.difference.address:#x} differs from the recording"
+            return Verdict(Result.DIFFERS, text, difference=found.difference)
+        if not found.compared:
             return Verdict(Result.NOT_COMPARED, "it ran, and nothing could be compared")
-        text = f"{self._compared} of {self._written} bytes that the GPU wrote were compared"
+        text = f"{found.compared} of {found.written} bytes that the GPU wrote were compared"
         return Verdict(Result.SAME, text)
 
     # --- calls ---------------------------------------------------------------------------------
@@ -298,10 +286,3 @@ class Player:
         if self._pacing == "steps" and not event.errno and live.wait_result != answer.wait_result:
             raise Divergence("WaitEvents.wait_result", answer.wait_result, live.wait_result)
 
-
-def _first_difference(number: int, address: int, recorded: bytes | None, live: bytes) -> Difference:
-    if recorded is None or len(recorded) != len(live):
-        return Difference(number, address, len(live), None, None)
-    at = next(i for i, (was, now) in enumerate(zip(recorded, live, strict=True)) if was != now)
-    shown = slice(at, at + 16)
-    return Difference(number, address + at, 1, recorded[shown], live[shown])
