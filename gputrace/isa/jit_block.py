@@ -1,0 +1,234 @@
+"""The instructions of one block as LLVM IR: registers in the wave's memory, lanes as vectors.
+
+Registers are written to memory at once, so that the state is whole at each place where a wave may
+stop; what an instruction read or wrote before in the same block is taken from there when it still
+holds. The meaning of each primitive is in `gputrace.isa.primitives`; here are the effects.
+"""
+
+from collections.abc import Callable
+
+from gputrace.isa import state
+from gputrace.isa.graph import I1, U32, U64, Node
+from gputrace.isa.jit_access import find_accesses
+from gputrace.isa.jit_exact import is_active, wants_all_lanes
+from gputrace.isa.jit_memory import MemoryWriter
+from gputrace.isa.jit_region import Item
+from gputrace.isa.jit_writer import CannotLift, Module
+from gputrace.isa.primitives import PRIMS
+
+_WINDOW = 6  # vector registers whose last values are taken from the block itself
+
+
+class BlockEmitter(MemoryWriter):
+    """Emits the instructions of one block; the `Emitter` of `gputrace.isa.primitives`."""
+
+    def __init__(self, region: Module, name: str) -> None:
+        super().__init__(region, name)
+        self._scalars: dict[int, str] = {}
+        self._vectors: dict[int, tuple[str, str]] = {}
+        self._halves: dict[str, tuple[str, int]] = {}  # which half of what a value is
+        self._active = "?"  # the name that EXEC as lanes has now
+        self._all_lanes: frozenset[int] = frozenset()
+        self._effects: dict[str, Callable[..., str]] = {
+            "get_scalar": self._get_scalar,
+            "put_scalar": self._put_scalar,
+            "get_vector": self._get_vector,
+            "put_vector": self._put_vector,
+            "here": self._here,
+            "clock": self._clock,
+            "check": self.check,
+            "load": self.load,
+            "store": self.store,
+            "atomic": self.atomic,
+            "permute": self._permute,
+            "scatter": self._scatter,
+            "splat": self._splat,
+        }
+
+    def effect(self, node: Node, *args: str) -> str:
+        """Carry out an effect and return its value."""
+        handler = self._effects.get(node.prim)
+        if handler is None:
+            raise CannotLift(f"{node.prim} is not compiled")
+        return handler(node, *args)
+
+    # --- one instruction
+
+    def instruction(self, item: Item, number: int) -> list[str]:
+        """Emit all but the last node, and return the names of the last one's arguments."""
+        self.at, self.number = item.at, number
+        self._all_lanes = wants_all_lanes(item.graph, self.wave_size)
+        names: dict[int, str] = {}
+        accesses = find_accesses(item.graph)
+        covered = frozenset[int]().union(*(access.covered for access in accesses.values()))
+        for node in item.graph.nodes[:-1]:
+            if node.index in accesses:
+                names.update(self.short(accesses[node.index], names))
+            if node.index in covered:
+                continue
+            args = [names[arg.index] for arg in node.args]
+            joined = self._halved(node, names)
+            if joined:
+                names[node.index] = joined
+                continue
+            special = self._effects.get(node.prim)
+            if special is not None:
+                names[node.index] = special(node, *args)
+                continue
+            names[node.index] = PRIMS[node.prim].llvm(self, node, *args)
+            if is_active(node, self.wave_size):
+                self._active = names[node.index]
+        return [names[arg.index] for arg in item.last.args]
+
+    # --- registers
+
+    def _scalar_at(self, index: int) -> str:
+        if not 0 <= index < state.SCALARS:
+            raise CannotLift(f"scalar word {index}")
+        return self.inst(f"getelementptr inbounds i32, ptr %words, i64 {index}")
+
+    def _vector_at(self, index: int) -> str:
+        if not 0 <= index < state.VECTORS:
+            raise CannotLift(f"vector register {index}")
+        at = state.SCALARS + index * self.wave_size
+        return self.inst(f"getelementptr inbounds i32, ptr %words, i64 {at}")
+
+    def _get_scalar(self, node: Node) -> str:
+        assert isinstance(node.attribute, int)
+        index = node.attribute
+        if index not in self._scalars:
+            self._scalars[index] = self.fresh(f"load i32, ptr {self._scalar_at(index)}, align 4")
+        return self._scalars[index]
+
+    def _put_scalar(self, node: Node, value: str) -> str:
+        assert isinstance(node.attribute, int)
+        self.line(f"store i32 {value}, ptr {self._scalar_at(node.attribute)}, align 4")
+        self._scalars[node.attribute] = value
+        if node.attribute in (state.EXEC, state.EXEC + 1):
+            self._active = "?"
+        return ""
+
+    def _get_vector(self, node: Node) -> str:
+        assert isinstance(node.attribute, int)
+        index = node.attribute
+        value, mask = self._vectors.get(index, ("", ""))
+        if value and (mask == "" or (node.index not in self._all_lanes and mask == self._active)):
+            return value
+        kind = f"<{self.wave_size} x i32>"
+        value = self.fresh(f"load {kind}, ptr {self._vector_at(index)}, align 64")
+        self._remember(index, value, "")
+        return value
+
+    def _put_vector(self, node: Node, value: str, mask: str) -> str:
+        assert isinstance(node.attribute, int)
+        index, kind = node.attribute, f"<{self.wave_size} x i32>"
+        at, mask_kind = self._vector_at(index), f"<{self.wave_size} x i1>"
+        if mask == "splat (i1 true)":
+            self.line(f"store {kind} {value}, ptr {at}, align 64")
+            self._remember(index, value, "")
+            return ""
+        name = f"llvm.masked.store.v{self.wave_size}i32.p0"
+        self.region.declare("void", name, kind, "ptr", "i32", mask_kind)
+        self.line(f"call void @{name}({kind} {value}, ptr {at}, i32 64, {mask_kind} {mask})")
+        self._remember(index, value, mask)
+        return ""
+
+    def _remember(self, index: int, value: str, mask: str) -> None:
+        self._vectors.pop(index, None)
+        self._vectors[index] = value, mask
+        if len(self._vectors) > _WINDOW:
+            self._vectors.pop(next(iter(self._vectors)))
+
+    # --- values that the region knows better
+
+    def _halved(self, node: Node, names: dict[int, str]) -> str:
+        # Words of 64-bit lanes by one shuffle, and lanes put together from words again.
+        if not node.lanes:
+            return ""
+        if node.prim == "trunc" and node.type == U32 and node.args[0].type == U64:
+            whole, half = node.args[0], 0
+            if whole.prim == "lshr" and _is_number(whole.args[1], 32):
+                whole, half = whole.args[0], 1
+            return self._half(names[whole.index], half)
+        if node.prim != "or" or node.type != U64:
+            return ""
+        low, raised = node.args
+        if raised.prim != "shl" or not _is_number(raised.args[1], 32):
+            return ""
+        high = raised.args[0]
+        if any(part.prim != "zext" or part.args[0].type != U32 for part in (low, high)):
+            return ""
+        return self._whole(*(names[part.args[0].index] for part in (low, high)))
+
+    def _half(self, value: str, half: int) -> str:
+        lanes = self.wave_size
+        raw = self.inst(f"bitcast <{lanes} x i64> {value} to <{2 * lanes} x i32>")
+        index = ", ".join(f"i32 {2 * lane + half}" for lane in range(lanes))
+        pair = f"<{2 * lanes} x i32>"
+        name = self.inst(
+            f"shufflevector {pair} {raw}, {pair} poison, <{lanes} x i32> <{index}>"
+        )
+        self._halves[name] = value, half
+        return name
+
+    def _whole(self, low: str, high: str) -> str:
+        first, second = self._halves.get(low, ("", 0)), self._halves.get(high, ("", 0))
+        if first[0] and first == (second[0], 0) and second[1] == 1:
+            return first[0]
+        lanes = self.wave_size
+        index = ", ".join(f"i32 {lane}, i32 {lane + lanes}" for lane in range(lanes))
+        one = f"<{lanes} x i32>"
+        both = self.inst(f"shufflevector {one} {low}, {one} {high}, <{2 * lanes} x i32> <{index}>")
+        return self.inst(f"bitcast <{2 * lanes} x i32> {both} to <{lanes} x i64>")
+
+    def _splat(self, node: Node, value: str) -> str:
+        source = node.args[0]
+        if source.prim == "const":
+            assert isinstance(source.attribute, int)
+            return self.constant(node, source.attribute)
+        if node.type == I1:
+            bits = self.inst(f"sext i1 {value} to i{self.wave_size}")
+            return self.inst(f"bitcast i{self.wave_size} {bits} to {self.type(node)}")
+        return self.spread(self.type(node), node.type.llvm, value)
+
+    def _here(self, node: Node) -> str:
+        return self.inst(f"add i64 %base, {node.attribute}")
+
+    def _clock(self, node: Node) -> str:
+        self._count_change()
+        return self.fresh(f"add i64 %count.{self.block}, {self.number}")
+
+    def _count_change(self) -> None:
+        old = self.fresh("load i64, ptr %changes")
+        self.line(f"store i64 {self.fresh(f'add i64 {old}, 1')}, ptr %changes")
+
+    # --- between lanes
+
+    def _permute(self, node: Node, value: str, index: str) -> str:
+        raw, many, lanes = f"i{node.type.bits}", self.type(node), self.wave_size
+        word = f"<{lanes} x {raw}>"
+        if node.type.kind == "f":
+            value = self.inst(f"bitcast {many} {value} to {word}")
+        args = (word, value), (f"<{lanes} x i32>", self._as_word(node.args[1], index))
+        moved = self.external(word, f"permute{node.type.bits}", *args)
+        return self.inst(f"bitcast {word} {moved} to {many}") if many != word else moved
+
+    def _scatter(self, node: Node, value: str, index: str, mask: str) -> str:
+        if node.type.kind == "f" or node.type.bits != 32:
+            raise CannotLift(f"scatter of {node.type}")
+        lanes = f"<{self.wave_size} x i32>"
+        at = (lanes, self._as_word(node.args[1], index))
+        return self.external(lanes, "scatter32", (lanes, value), at, ("i64", self.bits(mask)))
+
+    def _as_word(self, node: Node, value: str) -> str:
+        if node.type.bits == 32:
+            return value
+        op = "trunc" if node.type.bits > 32 else "zext"
+        return self.inst(f"{op} {self.type(node)} {value} to <{self.wave_size} x i32>")
+
+
+def _is_number(node: Node, value: int) -> bool:
+    # Whether a value of the lanes is one constant.
+    if node.prim != "splat" or node.args[0].prim != "const":
+        return False
+    return node.args[0].attribute == value

@@ -1,0 +1,281 @@
+"""Memory instructions as LLVM IR: checks against the ranges of memory, loads, stores, atomics.
+
+Each check has a site that remembers the range that it found last, so that most accesses are
+compared with one range; what does not lie in it is looked up by `locate`, which says what faults.
+"""
+
+from collections.abc import Callable
+
+from gputrace.isa import jit_atomics
+from gputrace.isa import jit_layout as rt
+from gputrace.isa.graph import Node
+from gputrace.isa.jit_access import (
+    Access,
+    load_near,
+    load_row,
+    near_lanes,
+    row_of,
+    store_near,
+    store_row,
+)
+from gputrace.isa.jit_writer import BlockWriter, CannotLift, Module
+
+
+class MemoryWriter(BlockWriter):
+    """Writes what an instruction does to memory and LDS."""
+
+    def __init__(self, region: Module, name: str) -> None:
+        super().__init__(region, name)
+        self.at = 0
+        """Place of the current instruction in the region."""
+        self.number = 0
+        """Instructions of the block before it."""
+        self._shared_site = ""  # of a short way, for the general one beside it
+
+    def short(self, access: Access, names: dict[int, str]) -> dict[int, str]:
+        """Write a short way with the general one beside it; return the values of the loads."""
+        root, mask = access.root, names[access.mask.index]
+        values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
+        if root.prim == "check":
+            holds, short = self._row_way(access, names[root.args[0].index], mask, values)
+        else:
+            holds, short = self._near_way(access, names[root.index], mask, values)
+        fast, slow, end = (self.place(n) for n in ("fast", "slow", "end"))
+        self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
+        known = dict(self._known)
+        self.begin(fast)
+        quick = short()
+        self.line(f"br label %{end}")
+        self._known = dict(known)
+        self.begin(slow)
+        careful = self._long_way(access, names, mask)
+        last = self.place("slow.end")
+        self.line(f"br label %{last}")
+        self.begin(last)
+        self.line(f"br label %{end}")
+        self._known = known
+        self.begin(end)
+        if access.stores:
+            return {}
+        kind = f"<{self.wave_size} x i32>"
+        return {
+            node.index: self.fresh(f"phi {kind} [{one}, %{fast}], [{other}, %{last}]")
+            for node, one, other in zip(access.nodes, quick, careful, strict=True)
+        }
+
+    def _row_way(
+        self, access: Access, address: str, mask: str, values: list[str]
+    ) -> tuple[str, Callable[[], list[str]]]:
+        words = len(access.nodes)
+        self._shared_site = self._site()
+        slots = [self._site_slot(self._shared_site, k) for k in range(3)]
+        row = row_of(self, address, mask, words, slots, whole=access.stores and words > 1)
+
+        def short() -> list[str]:
+            if access.stores:
+                store_row(self, row.host, mask, values, "%changes")
+                return []
+            return load_row(self, row.host, mask, words)
+
+        return row.holds, short
+
+    def _near_way(
+        self, access: Access, address: str, mask: str, values: list[str]
+    ) -> tuple[str, Callable[[], list[str]]]:
+        width, last = self.region.width, max(access.offsets)
+        near = near_lanes(self, address, mask, last, width, exact=access.stores)
+
+        def short() -> list[str]:
+            if not access.stores:
+                return [load_near(self, near, offset, width) for offset in access.offsets]
+            for offset, value in zip(access.offsets, values, strict=True):
+                store_near(self, near, offset, width, value, mask)
+            return []
+
+        return near.holds, short
+
+    def _long_way(self, access: Access, names: dict[int, str], mask: str) -> list[str]:
+        root, lanes = access.root, self.wave_size
+        if root.prim == "check":
+            start, kind = self.check(root, names[root.args[0].index], mask), "i64"
+        else:
+            start, kind = names[root.index], "i32"
+        results = []
+        for node, offset in zip(access.nodes, access.offsets, strict=True):
+            place = start
+            if offset:
+                place = self.fresh(f"add <{lanes} x {kind}> {start}, splat ({kind} {offset})")
+            if access.stores:
+                self.store(node, place, names[node.args[1].index], mask)
+            else:
+                results.append(self.load(node, place, mask))
+        return results
+
+    def check(self, node: Node, address: str, mask: str) -> str:
+        """Write a check; return addresses on the host."""
+        assert isinstance(node.attribute, tuple)
+        access, size = str(node.attribute[0]), int(node.attribute[1])
+        aligned = size - 1 if access == "atomic" else 0
+        need = (access != "read") | aligned << 1
+        site = self._shared_site or self._site()
+        self._shared_site = ""
+        slots = [self._site_slot(site, k) for k in range(3)]
+        if not node.lanes:
+            return self._check_one(address, mask, site, slots, f"i64 {size}, i64 {need}", access)
+        kind = f"<{self.wave_size} x i64>"
+        first, count, delta = (self.spread(kind, "i64", slot) for slot in slots)
+        offset = self.fresh(f"sub {kind} {address}, {first}")
+        outside = self.fresh(f"icmp uge {kind} {offset}, {count}")
+        if aligned:
+            low = self.fresh(f"and {kind} {address}, splat (i64 {aligned})")
+            odd = self.fresh(f"icmp ne {kind} {low}, zeroinitializer")
+            outside = self.fresh(f"or <{self.wave_size} x i1> {outside}, {odd}")
+        bad = self.fresh(f"and <{self.wave_size} x i1> {outside}, {mask}")
+        raw = self.fresh(f"bitcast <{self.wave_size} x i1> {bad} to i{self.wave_size}")
+        some = self.fresh(f"icmp ne i{self.wave_size} {raw}, 0")
+        bits = self.bits(mask)
+        host = self.fresh(f"add {kind} {address}, {delta}")
+        before, slow, found, on = (self.place(n) for n in ("in", "slow", "found", "on"))
+        self.line(f"br label %{before}")
+        self.begin(before)
+        self.line(f"br i1 {some}, label %{slow}, label %{on}, !prof !0")
+        self.begin(slow)
+        self.line(f"store {kind} {address}, ptr %addresses, align 64")
+        self.region.declare("i64", "locate", "ptr", "ptr", "ptr", "i64", "i64", "i64")
+        wrong = self.fresh(
+            f"call i64 @locate(ptr %context, ptr {site}, ptr %addresses, i64 {bits},"
+            f" i64 {size}, i64 {need})"
+        )
+        good = self.fresh(f"icmp eq i64 {wrong}, 0")
+        self.line(f"br i1 {good}, label %{found}, label %{self._fault(access, size)}")
+        self.begin(found)
+        looked = self.fresh(f"load {kind}, ptr %addresses, align 64")
+        self.line(f"br label %{on}")
+        self.begin(on)
+        return self.fresh(f"phi {kind} [{host}, %{before}], [{looked}, %{found}]")
+
+    def _check_one(
+        self, address: str, mask: str, site: str, slots: list[str], need: str, access: str
+    ) -> str:
+        # One access for the wave, which takes place only if the mask, one bit, says so.
+        size = int(need.split(",")[0].split()[1])
+        offset = self.fresh(f"sub i64 {address}, {slots[0]}")
+        inside = self.fresh(f"icmp ult i64 {offset}, {slots[1]}")
+        host = self.fresh(f"add i64 {address}, {slots[2]}")
+        before, test, slow, on = (self.place(n) for n in ("in", "test", "slow", "on"))
+        self.line(f"br label %{before}")
+        self.begin(before)
+        self.line(f"br i1 {mask}, label %{test}, label %{on}")
+        self.begin(test)
+        self.line(f"br i1 {inside}, label %{on}, label %{slow}, !prof !1")
+        self.begin(slow)
+        self.region.declare("i64", "find", "ptr", "ptr", "i64", "i64", "i64")
+        looked = self.fresh(f"call i64 @find(ptr %context, ptr {site}, i64 {address}, {need})")
+        good = self.fresh(f"icmp ne i64 {looked}, 0")
+        fault = self._fault(access, size, address)
+        self.line(f"br i1 {good}, label %{on}, label %{fault}")
+        self.begin(on)
+        return self.fresh(f"phi i64 [0, %{before}], [{host}, %{test}], [{looked}, %{slow}]")
+
+    def _load_one(self, kind: str, place: str, mask: str) -> str:
+        before, go, on = (self.place(n) for n in ("in", "go", "on"))
+        self.line(f"br label %{before}")
+        self.begin(before)
+        self.line(f"br i1 {mask}, label %{go}, label %{on}")
+        self.begin(go)
+        host = self.fresh(f"inttoptr i64 {place} to ptr")
+        value = self.fresh(f"load {kind}, ptr {host}, align 1")
+        self.line(f"br label %{on}")
+        self.begin(on)
+        return self.fresh(f"phi {kind} [0, %{before}], [{value}, %{go}]")
+
+    def _site(self) -> str:
+        offset = 8 * rt.SITE_SLOTS * self.region.sites
+        self.region.sites += 1
+        return self.fresh(f"getelementptr inbounds i8, ptr %sites, i64 {offset}")
+
+    def _site_slot(self, site: str, slot: int) -> str:
+        at = self.fresh(f"getelementptr inbounds i64, ptr {site}, i64 {slot}")
+        return self.fresh(f"load i64, ptr {at}")
+
+    def _fault(self, access: str, size: int, address: str = "") -> str:
+        # A block of its own that leaves the region at this instruction.
+        label = self.place("fault")
+        lines = [f"{label}:"]
+        slots = {rt.FAULT_ACCESS: rt.ACCESSES.index(access) | size << 8}
+        if address:
+            slots[rt.FAULT_LANES] = 1
+            at = self.region.name()
+            lines.append(f"  {at} = getelementptr i64, ptr %context, i64 {rt.FAULT_ADDRESS}")
+            lines.append(f"  store i64 {address}, ptr {at}")
+        for slot, value in slots.items():
+            at = self.region.name()
+            lines.append(f"  {at} = getelementptr i64, ptr %context, i64 {slot}")
+            lines.append(f"  store i64 {value}, ptr {at}")
+        count = self.region.name()
+        lines.append(f"  {count} = add i64 %count.{self.block}, {self.number}")
+        pc = self.region.name()
+        lines.append(f"  {pc} = add i64 %base, {self.at}")
+        lines += self.region.leaving(rt.FAULT, pc, count)
+        self.region.cold += lines
+        return label
+
+    def load(self, node: Node, place: str, mask: str) -> str:
+        """Write a load; what lies outside the LDS reads as zero."""
+        kind = node.type.llvm
+        if not node.lanes:
+            if node.attribute == "lds" or node.type.kind == "f":
+                raise CannotLift("a uniform load of this kind")
+            if mask != "true":
+                return self._load_one(kind, place, mask)
+            host = self.fresh(f"inttoptr i64 {place} to ptr")
+            return self.fresh(f"load {kind}, ptr {host}, align 1")
+        many, bits = self.type(node), self.bits(mask)
+        if node.attribute == "lds":
+            args = [("ptr", "%lds"), ("i64", "%lds.size"), (self.type(node.args[0]), place)]
+            return self.external(many, f"lds.load{node.type.bits}", *args, ("i64", bits))
+        args = [(self.type(node.args[0]), place), ("i64", bits)]
+        return self.external(many, f"load{node.type.bits}", *args)
+
+    def store(self, node: Node, place: str, value: str, mask: str) -> str:
+        """Write a store."""
+        address, data = node.args[0], node.args[1]
+        if not address.lanes:
+            raise CannotLift("a uniform store")
+        args = [(self.type(address), place), (self.type(data), value), ("i64", self.bits(mask))]
+        if node.attribute == "lds":
+            head = [("ptr", "%lds"), ("i64", "%lds.size")]
+            self.external("void", f"lds.store{data.type.bits}", *head, *args)
+        else:
+            self.external("void", f"store{data.type.bits}", ("ptr", "%changes"), *args)
+        return ""
+
+    def atomic(self, node: Node, place: str, *args: str) -> str:
+        """Write an atomic; return what was there before."""
+        assert isinstance(node.attribute, tuple)
+        space, operation = node.attribute
+        *data, mask = args
+        many = self.type(node)
+        changes, host = "%changes", place
+        if space == "lds":
+            changes, host, mask = "%ignored", *self._lds_hosts(node, place, mask)
+        third = data[1] if len(data) > 1 else "zeroinitializer"
+        name = f"atomic.{operation}.{node.type.llvm}"
+        if name not in jit_atomics.HELPERS:
+            raise CannotLift(f"atomic {operation} of {node.type}")
+        addresses = (f"<{self.wave_size} x i64>", host)
+        name = f"lds.{name}" if space == "lds" else name
+        return self.external(
+            many, name, ("ptr", changes), addresses, (many, data[0]), (many, third),
+            ("i64", self.bits(mask)),
+        )  # fmt: skip
+
+    def _lds_hosts(self, node: Node, place: str, mask: str) -> tuple[str, str]:
+        lanes, size = self.wave_size, node.type.bits // 8
+        wide = self.inst(f"zext <{lanes} x i32> {place} to <{lanes} x i64>")
+        end = self.inst(f"add <{lanes} x i64> {wide}, splat (i64 {size})")
+        limit = self.spread(f"<{lanes} x i64>", "i64", "%lds.size")
+        inside = self.inst(f"icmp ule <{lanes} x i64> {end}, {limit}")
+        start = self.spread(f"<{lanes} x i64>", "i64", self.inst("ptrtoint ptr %lds to i64"))
+        host = self.inst(f"add <{lanes} x i64> {start}, {wide}")
+        return host, self.inst(f"and <{lanes} x i1> {inside}, {mask}")
