@@ -70,6 +70,7 @@ _END_EVENTS = {
 _MEMORY = (WriteTo.MEMORY, WriteTo.L2, WriteTo.MEMORY_SYNC)
 _RELEASE_TO = (ReleaseTo.MEMORY, ReleaseTo.L2)
 _CONDITIONAL = (ReleaseInterrupt.CONDITIONAL_32, ReleaseInterrupt.CONDITIONAL_64)
+_CLOCKS = (ReleaseData.GPU_CLOCK, ReleaseData.SYSTEM_CLOCK)
 _SILENT = (ReleaseInterrupt.NONE, ReleaseInterrupt.WRITE_CONFIRM_ONLY)
 _CAS = (AtomicOperation.CMPSWAP_32, AtomicOperation.CMPSWAP_64,
         AtomicOperation.CMPSWAP_RTN_32, AtomicOperation.CMPSWAP_RTN_64)  # fmt: skip
@@ -353,7 +354,8 @@ class CommandProcessor:
         return Drain() if packet.event_type == Event.CS_PARTIAL_FLUSH else None
 
     def _release(self, packet: Any) -> Effect:
-        _check_event("RELEASE_MEM", packet, _END_EVENTS)
+        if _END_EVENTS.get(packet.event_type) != packet.event_index:
+            _check_event("RELEASE_MEM", packet, _END_EVENTS)
         if packet.dst_sel not in _RELEASE_TO:
             raise refuse(f"RELEASE_MEM to {shown(packet.dst_sel)}")
         interrupt = known(ReleaseInterrupt, packet.int_sel, "RELEASE_MEM interrupt")
@@ -362,10 +364,17 @@ class CommandProcessor:
         data = known(ReleaseData, packet.data_sel, "RELEASE_MEM data")
         if data == ReleaseData.GDS:
             raise refuse("RELEASE_MEM of GDS data")
+        # Without an end-of-pipe buffer the record of the end goes to address 0.
+        first: tuple[Effect, ...] = () if self.eop else (Store(0, 4, 0),)
+        last: tuple[Effect, ...] = () if interrupt in _SILENT else (Interrupt(packet.int_ctxid),)
         size = 0 if interrupt == ReleaseInterrupt.INTERRUPT_ONLY else data.size
-        if size:
-            aligned(packet.address, size, "RELEASE_MEM")
-        return AtEnd(self._released(packet, data, size, interrupt))
+        if not size:
+            return AtEnd(first + last)
+        address = aligned(packet.address, size, "RELEASE_MEM")
+        if data in _CLOCKS:
+            return AtEnd(self._clock_to(address, first, last))
+        value = packet.data if size == 8 else packet.data & 0xFFFF_FFFF
+        return AtEnd((*first, Store(address, size, value), *last))
 
     def _timestamp(self, packet: pm4.Timestamp) -> Any:
         if packet.top:
@@ -375,22 +384,13 @@ class CommandProcessor:
             yield AtEnd(self._clock_to(aligned(packet.bottom_address, 8, "TIMESTAMP")))
         return 0
 
-    def _clock_to(self, address: int) -> Engine:
+    def _clock_to(
+        self, address: int, first: tuple[Effect, ...] = (), last: tuple[Effect, ...] = ()
+    ) -> Engine:
+        yield from first
         now = yield Clock()
         yield Store(address, 8, now)
-
-    def _released(
-        self, packet: Any, data: ReleaseData, size: int, interrupt: ReleaseInterrupt
-    ) -> Engine:
-        if not self.eop:
-            yield Store(0, 4, 0)  # the end-of-pipe record goes to the buffer that nobody gave
-        value = packet.data
-        if data in (ReleaseData.GPU_CLOCK, ReleaseData.SYSTEM_CLOCK):
-            value = yield Clock()
-        if size:
-            yield Store(packet.address, size, value & (0xFFFF_FFFF if size == 4 else value))
-        if interrupt not in _SILENT:
-            yield Interrupt(packet.int_ctxid)
+        yield from last
 
     _SINGLE: dict[type[pm4.Packet], Callable[..., Effect | None]] = {  # noqa: RUF012
         pm4.Filler: _nothing,

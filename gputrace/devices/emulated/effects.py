@@ -195,7 +195,7 @@ class Launch:
 class AtEnd:
     """Do this when everything launched before has ended, beside the packets that follow."""
 
-    then: "Engine"
+    then: "Engine | tuple[Effect, ...]"
 
 
 Effect = (

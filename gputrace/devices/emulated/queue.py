@@ -97,7 +97,7 @@ class Tail:
 
     packet: int
     place: int
-    then: Engine | None
+    then: Engine | tuple[Effect, ...] | None
     work: Work | None = None
     """Waves, after which comes `then`; None where it comes at once."""
 
@@ -191,8 +191,8 @@ class HardwareQueue:
     def holds(self, wait: Wait) -> bool:
         """Whether what a wait is for has come."""
         load = self.space.load
-        for condition in wait.conditions:
-            if condition.holds(load(condition.address, condition.size)) == wait.any:
+        for one in wait.conditions:
+            if one.holds(load(one.address, one.size)) == wait.any:
                 return wait.any
         return not wait.any
 
@@ -254,6 +254,7 @@ class HardwareQueue:
         A boundary at which the engine has what it asks for already is none.
         """
         self.cost_ns, self._author = PACKET_NS, self.packet
+        send, effects = self.engine.send, self._EFFECTS
         pending = self.pending
         while True:
             value: Any = None
@@ -261,7 +262,10 @@ class HardwareQueue:
                 value = self._words_there(0)
             elif type(pending) is More:
                 value = self._words_there(pending.needed)
-            pending = self.pending = self._run(self.engine, value)
+            effect = send(value)
+            while (carry_out := effects.get(type(effect))) is not None:
+                effect = send(carry_out(self, effect))
+            self.pending = pending = effect  # a boundary
             if type(pending) is Next:
                 self._retire(pending.consumed)
                 return
@@ -271,15 +275,6 @@ class HardwareQueue:
                 return
             if not self._goes_on(pending):
                 return
-
-    def _run(self, engine: Engine, value: Any) -> Effect:
-        effects = self._EFFECTS
-        while True:
-            effect = engine.send(value)
-            carry_out = effects.get(type(effect))
-            if carry_out is None:  # a boundary
-                return effect
-            value = carry_out(self, effect)
 
     def _retire(self, consumed: int) -> None:
         self.read += consumed
@@ -320,14 +315,19 @@ class HardwareQueue:
             self._finish(tail.then)
         del self.pipe[at]
 
-    def _finish(self, engine: Engine) -> None:
+    def _finish(self, then: Engine | tuple[Effect, ...]) -> None:
+        effects = self._EFFECTS
+        if isinstance(then, tuple):
+            for effect in then:
+                effects[type(effect)](self, effect)
+            return
         value: Any = None
         while True:
             try:
-                effect = engine.send(value)
+                effect = then.send(value)
             except StopIteration:
                 return
-            value = self._EFFECTS[type(effect)](self, effect)
+            value = effects[type(effect)](self, effect)
 
     # --- effects -------------------------------------------------------------------------------
 

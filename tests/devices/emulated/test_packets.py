@@ -53,6 +53,16 @@ def test_release_mem_writes_value_clock_or_half(bench, ring, data):
     assert 0 < word(data, 16, 8) <= bench.kfd.clock_ticks()
 
 
+@pytest.mark.parametrize("kind", [ReleaseData.LOW_32, ReleaseData.GPU_CLOCK])
+def test_without_an_end_of_pipe_buffer_a_release_faults_at_address_zero(bench, data, kind):
+    ring = bench.queue(eop_buffer_address=0, eop_buffer_size=0)
+    ring.put(ReleaseMemGfx11(address=data.address, data=1, data_sel=kind))
+    bench.run()
+    (fault,) = bench.kfd.faults()
+    assert (fault.kind, fault.address, fault.access, fault.packet) == ("memory", 0, "w", 0)
+    assert word(data, 0) == 0
+
+
 @pytest.mark.parametrize(
     ("function", "value", "goes_on"),
     [(Compare.ALWAYS, 0, True), (Compare.LT, 4, True), (Compare.LT, 5, False),
