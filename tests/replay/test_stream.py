@@ -8,7 +8,7 @@ import pytest
 
 from gputrace.errors import UsageError
 from gputrace.formats import aql, pm4, sdma
-from gputrace.formats.ioctl import QueueType
+from gputrace.formats.ioctl import DestroyQueue, QueueType, UpdateQueue
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Packet
 from gputrace.replay.stream import Placed, Submission, submissions
@@ -348,3 +348,100 @@ def test_sdma_packets_may_not_go_over_the_end_of_the_ring(path: Path) -> None:
     one = next(one for one in packets(path) if one.record is None)
     assert (one.number, one.address) == (fault.packet, fault.place)
     assert one.problem == "FENCE of 4 dwords, 2 are there"
+
+
+def test_a_condition_that_is_not_whole_waits_for_what_it_passes_over(path: Path) -> None:
+    with recorded(path) as bench:
+        data = bench.memory(4096)
+        ring = bench.queue()
+        condition = pm4.CondExec(address=data.address, exec_count=3)
+        put(ring, condition, pm4.Nop())
+        bench.run()
+        (stall,) = bench.kfd.stalls()
+        put(ring, pm4.Nop(body=(1,)), poll(data.address))
+        bench.run()
+        (later,) = bench.kfd.stalls()
+    first, second = read(path)
+    assert names(first.packets) == ["waits for 8 dwords with what it passes over, 6 are there"]
+    assert first.packets[0].number == stall.packet
+    assert names(second.packets) == ["CondExec", "Nop", "Nop", "WaitRegMem"]
+    assert (second.packets[3].number, second.packets[3].address) == (later.packet, later.place)
+
+
+def test_conditions_in_buffers_and_buffers_of_copy_engines(path: Path) -> None:
+    with recorded(path) as bench:
+        data, buffer = bench.memory(4096), bench.memory(4096)
+        ring = bench.queue()
+        inner = [pm4.CondExec(address=data.address, exec_count=2), pm4.Nop(body=(1,)), pm4.Nop()]
+        raw = b"".join(packet.to_bytes() for packet in inner)
+        buffer.view[: len(raw)] = raw
+        put(ring, pm4.IndirectBuffer(address=buffer.address, dwords_there=len(raw) // 4))
+        bench.run()
+        copies = bench.queue(QueueType.SDMA)
+        dialect = bench.family.sdma
+        fence = dialect.packet("Fence")(address=data.address + 64, data=5)
+        buffer.view[1024 : 1024 + 16] = fence.to_bytes()
+        run = dialect.packet("IndirectBuffer")(address=buffer.address + 1024, dwords_there=4)
+        put(copies, *[dialect.packet("Nop")()] * (8 - run.dwords), run)
+        bench.run()
+        assert data.view[64] == 5
+    first, second = read(path)
+    assert [(type(one.record).__name__, one.depth, one.skipped) for one in first.packets] == [
+        ("IndirectBuffer", 0, False), ("CondExec", 1, False), ("Nop", 1, True), ("Nop", 1, False)
+    ]  # fmt: skip
+    assert (second.packets[-1].record, second.packets[-1].depth) == (fence, 1)
+    assert second.packets[-1].number == second.packets[-2].number == 8 - run.dwords
+
+
+def test_producers_of_an_aql_queue_may_ring_in_any_order(path: Path) -> None:
+    with recorded(path, "gfx942") as bench:
+        setup = Setup(bench)
+        setup.put(*[aql.BarrierAnd()] * 3)
+        bench.run()
+        setup.put(*[aql.BarrierAnd()] * 2, ring=False)
+    late = path.with_suffix(".late.gtrace")
+    with TraceReader(path) as reader, TraceWriter(late, reader.header) as writer:
+        for event in reader:
+            if isinstance(event, events.Header):
+                continue
+            writer.append(event)
+            if isinstance(event, events.DoorbellDone):
+                writer.append(events.DoorbellIntent(9, event.queue, 0, 1))
+    first, second = read(late)
+    assert [one.number for one in first.packets] == [0, 1, 2]
+    assert (second.packets, second.problem) == ([], "")
+
+
+def test_a_checkpoint_says_where_a_queue_stands(path: Path) -> None:
+    base = 0x7F00_0000_0000
+    words = pm4.Nop(body=(1, 2, 3)).encode()
+    with TraceWriter(path, events.Header("test", family="gfx942")) as writer:
+        writer.append(events.Map(base, 1 << 16, "fd:3", 0, 3))
+        writer.append(events.QueueMap(4, 1, QueueType.COMPUTE, base, 4096, 0, 0, 0))
+        writer.append(events.Checkpoint(0, (events.QueueState(4, 5000, 5000, 5000),)))
+        at = base + 5000 * 4 % 4096
+        writer.memory(at, struct.pack("<4I", *words), "cpu")
+        writer.append(events.DoorbellIntent(1, 4, 0x10, 5004))
+    (one,) = packets(path)
+    assert (one.address, one.words) == (at, tuple(words))
+
+
+def test_queues_that_move_or_go_are_followed(path: Path) -> None:
+    base, moved = 0x7F00_0000_0000, 0x7F00_0000_8000
+    update = UpdateQueue(ring_base_address=moved, queue_id=4, ring_size=4096).to_bytes()
+    destroy = DestroyQueue(queue_id=4).to_bytes()
+    with TraceWriter(path, events.Header("test", family="gfx942")) as writer:
+        writer.append(events.Map(base, 1 << 16, "fd:3", 0, 3))
+        writer.append(events.QueueMap(4, 1, QueueType.COMPUTE, base, 4096, 0, 0, 0))
+        writer.append(events.Ioctl("kfd", "UpdateQueue", 0, update, update))
+        writer.memory(moved, pm4.Nop().to_bytes(), "cpu")
+        writer.append(events.DoorbellIntent(1, 4, 0x10, 1))
+        writer.append(events.Ioctl("kfd", "DestroyQueue", 0, destroy, destroy))
+        writer.append(events.DoorbellIntent(2, 4, 0x10, 2))
+        writer.append(events.QueueMap(4, 1, QueueType.SDMA, base, 4096, 0, 0, 0))
+        writer.memory(base, sdma.Nop().to_bytes(), "cpu")
+        writer.append(events.DoorbellIntent(3, 4, 0x10, 4, 32))
+    first, second = read(path)
+    assert (first.ordinal, first.packets[0].address) == (0, moved)
+    assert (second.ordinal, second.number, second.packets[0].number) == (1, 3, 0)
+    assert names(second.packets) == ["Nop"]
