@@ -1,5 +1,7 @@
 """Smaller streams that still fail.
 
+The search, which knows neither traces nor devices:
+
     graph         which item needs which; candidates are closed sets of numbered items (bit masks)
     dependencies  the graph, from what events make, use, read and write
     oracle        what a run can answer, what it cost, and how several runs make one answer
@@ -11,5 +13,19 @@
     bisect        the first prefix that fails
     certificate   each remaining element taken away once more
 
-Nothing here knows traces or devices. Only the journal does I/O; randomness is an argument.
+Traces as what is searched:
+
+    model, needs  a trace as items; what each makes, uses, reads and writes
+    effects       what a packet waits for and stores, by the declaration of its record
+    history       what happened when in the recorded run: the order of the items
+    edit          a candidate as a stream of events, with rings laid out anew
+    failure       when two failures are the same: the packets at which waiting queues end
+    contrast      wrong results: memory beside that of a run which does one thing after another
+    trial         one run of a candidate in a child process; the oracle
+    groups        passes that know what items are
+    reduce        from a file to a reduction
+    prefix        from a file to the first packet that fails
+    cause, report, result, script   what a reduction says, and the files that it leaves
+
+Only the journal and the last ones do I/O; time and seeds are arguments.
 """

@@ -1,14 +1,18 @@
-"""Coarse passes: whole devices and whole queues at once, with all that stands on them."""
+"""Passes that know what items are: whole devices and queues first, then what surrounds packets."""
 
 from collections.abc import Iterable
 
 from gputrace.formats import ioctl
 from gputrace.minimize.gate import Gate
-from gputrace.minimize.graph import mask_of
+from gputrace.minimize.graph import mask_of, members
 from gputrace.minimize.model import RECORDS, Kind
 from gputrace.minimize.passes import Level
+from gputrace.minimize.search import bisect_window, delete_chunks, remove_sinks
 from gputrace.minimize.trial import Case
 from gputrace.trace import events
+
+FEW = 4
+"""Items that are no longer halved; single ones are tried at the end."""
 
 
 class DropQueues:
@@ -48,6 +52,53 @@ class DropDevices:
                 found.append(item.event)
         if len(found) > 1:
             _drop(gate, self.case, found)
+
+
+class TraceSearch:
+    """Bisect the items of a trace, then drop what only seemed to matter, then single items.
+
+    The bisection follows observed data flow, so around the packets it finds stand writes and calls
+    that they may not need; most go in a few runs.
+    """
+
+    name = "bisect items"
+    level = Level.PACKET
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self._bisected = False
+
+    def run(self, gate: Gate[int]) -> None:
+        """Bisect the first time, then thin out and remove single items."""
+        graph = self.case.graph
+        if not self._bisected and bisect_window(gate, graph):
+            delete_chunks(gate, graph)
+        self._bisected = True
+        self.thin(gate)
+        remove_sinks(gate, graph)
+
+    def thin(self, gate: Gate[int]) -> None:
+        """Drop what no packet surely needs: all of it, or halves, down to a few at a time."""
+        packets = [i for i in members(gate.best) if self.case.items[i].kind is Kind.PACKET]
+        extra = list(members(gate.best & ~self._hard(packets)))
+        groups = [extra] if extra else []
+        while groups:
+            group = groups.pop()
+            chunk = mask_of(group) & gate.best
+            if not chunk or gate.consider(gate.best & ~self.case.graph.cone(chunk, gate.best)):
+                continue
+            if len(group) > FEW:
+                middle = len(group) // 2
+                groups += [group[:middle], group[middle:]]
+
+    def _hard(self, wanted: list[int]) -> int:
+        kept = set(wanted)
+        while wanted:
+            for need in self.case.graph.needs[wanted.pop()]:
+                if need not in kept:
+                    kept.add(need)
+                    wanted.append(need)
+        return mask_of(kept)
 
 
 def _drop(gate: Gate[int], case: Case, calls: Iterable[int]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +16,12 @@ from gputrace.minimize.certificate import Certificate, certify
 from gputrace.minimize.flaky import FlakySearch, Rates, SequentialTest
 from gputrace.minimize.gate import Aside, Gate, Stream
 from gputrace.minimize.graph import members
-from gputrace.minimize.groups import DropDevices, DropQueues
+from gputrace.minimize.groups import DropDevices, DropQueues, TraceSearch
 from gputrace.minimize.history import History, learn
 from gputrace.minimize.journal import Journal
 from gputrace.minimize.model import Item, Kind, Model, read_model
 from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
-from gputrace.minimize.search import StreamSearch
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
@@ -32,6 +32,11 @@ PROBES = 4
 """Schedules under which the whole trace runs first, to see whether the failure is sure."""
 RATED = 12
 """Runs that measure the rate of one that comes and goes."""
+ENDLESS = ("hang time", "hang loop")
+"""Failures that are seen by the time they take."""
+SHORTEST, SLOWER, GRACE = 3.0, 4.0, 1.0
+"""A candidate may take this many seconds, or this many times as long as the whole trace, and a
+second more to end by itself."""
 OVERLOOKED = 0.02
 """How often a failing candidate may be taken for one that passes, when failures come and go."""
 
@@ -59,7 +64,8 @@ class Target:
     """The failure that is being reduced, and the ways of running that show it.
 
     `sure` says that the first way is enough. `rate` is the share of `runs` ordinary runs, under
-    schedules as they come, that failed; `rated` are the ways of these runs.
+    schedules as they come, that failed; `rated` are the ways of these runs. `seconds` is what the
+    slowest run of the whole trace took.
     """
 
     signature: str
@@ -69,6 +75,7 @@ class Target:
     rate: float
     runs: int
     rated: tuple[Way, ...]
+    seconds: float
 
     @property
     def contrast(self) -> bool:
@@ -198,7 +205,10 @@ def _probe(
     # Schedules that showed it come first: what is left of the trace often fails under them, too.
     rest = [each for each in ways if each not in failing]
     picked = chosen[:1] or [*failing, *rest][: patience(rate, len(ways))]
-    return Target(signature, shown.texts[signature], tuple(picked), bool(chosen), rate, runs, rated)
+    return Target(
+        signature, shown.texts[signature], tuple(picked), bool(chosen), rate, runs, rated,
+        shown.slowest,
+    )  # fmt: skip
 
 
 class _Probes:
@@ -209,6 +219,7 @@ class _Probes:
         self.by: dict[str, list[Way]] = {}
         self.texts: dict[str, str] = {}
         self.runs = 0
+        self.slowest = 0.0
 
     def run(self, ways: Sequence[Way], *, until_shown: bool = False) -> bool:
         """Run the whole trace in each way, or until one fails; tell whether any did."""
@@ -216,7 +227,9 @@ class _Probes:
             if until_shown and self.by:
                 break
             self.runs += 1
+            start = time.monotonic()
             shown = trial.run_once(self._case, self._case.graph.full, way, self.limits)
+            self.slowest = max(self.slowest, time.monotonic() - start)
             for signature, text in shown.causes.items():
                 self.texts.setdefault(signature, text)
                 self.by.setdefault(signature, []).append(way)
@@ -243,7 +256,7 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     With a journal that holds runs of this reduction these are not made again.
     """
     case, target, whole = prepare(reader, settings)
-    limits, rates = Limits(seconds=settings.seconds), Rates()
+    limits, rates = patient(target, settings), Rates()
     oracle = TraceOracle(case, target.signature, target.ways, limits)
     judge: Judge = Once()
     if settings.spurious:
@@ -253,9 +266,7 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     if settings.journal is not None:
         journal = Journal(settings.journal, subject_name(reader, target))
     gate = _Told(case, oracle, judge, journal, settings.progress)
-    passes: Sequence[Pass[int]] = [
-        DropDevices(case), DropQueues(case), StreamSearch(case.graph)
-    ]  # fmt: skip
+    passes: Sequence[Pass[int]] = [DropDevices(case), DropQueues(case), TraceSearch(case)]
     if settings.spurious:
         passes = [FlakySearch(case.graph, rates)]
     try:
@@ -269,6 +280,14 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     return Reduction(
         case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, whole
     )
+
+
+def patient(target: Target, settings: Settings) -> Limits:
+    """Return how long a candidate may take: what is left out can make the rest run for ever."""
+    if target.signature in ENDLESS:
+        return Limits(seconds=settings.seconds)
+    seconds = min(settings.seconds, max(SHORTEST, SLOWER * target.seconds))
+    return Limits(seconds=seconds, grace=GRACE)
 
 
 def measure(oracle: TurnOracle, candidate: int, runs: int) -> float:

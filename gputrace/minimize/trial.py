@@ -1,11 +1,14 @@
 """Candidates of a trace: what they are, and one run of one of them."""
 
+import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from gputrace.errors import GputraceError, UsageError
+from gputrace.families import Family
+from gputrace.isa.decode import decoder
 from gputrace.kfd.port import Kfd, Progress
 from gputrace.minimize import dependencies, oracle
 from gputrace.minimize.contrast import Snapshots, differences
@@ -27,6 +30,19 @@ SETTLE_STEPS = 1_000_000
 """Steps that a device may take before it counts as going on for ever."""
 
 
+def warm(target: Family) -> None:
+    """Make ready in this process what every run needs: a child has what its parent had.
+
+    Only tables are built; nothing of a trace is run here.
+    """
+    importlib.import_module("numpy.ma")
+    try:
+        for wave in target.waves:
+            decoder(target.name, wave)
+    except UsageError:
+        return  # kernels of this target are not modelled: runs will say so
+
+
 class NoAnswer(GputraceError):
     """A run ended without a verdict and without being killed: the fault is not the candidate's."""
 
@@ -43,6 +59,7 @@ class Case:
     def __post_init__(self) -> None:
         """Order the items and build their graph."""
         self.items = ordered(self.model, self.history)
+        warm(self.model.family)
         needs = Needs(self.model, self.history.retired)
         self.graph = dependencies.build([needs.describe(item) for item in self.items])
 
