@@ -15,7 +15,10 @@ LIMIT = 200
 @click.command("diff")
 @click.argument("first", type=click.Path(dir_okay=False))
 @click.argument("second", type=click.Path(dir_okay=False))
-@click.option("--limit", type=click.IntRange(min=0), default=LIMIT, help="Packets shown at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=0), default=LIMIT, show_default=True,
+    help="Packets shown at most.",
+)  # fmt: skip
 @json_option
 @click.pass_context
 def command(context: click.Context, first: str, second: str, limit: int, as_json: bool) -> None:

@@ -32,8 +32,8 @@ class PacketNumber(click.ParamType[tuple[int | None, int]]):
 @click.command("dump")
 @trace_argument
 @click.option("--packet", type=PacketNumber(), help="Only packet N (of queue Q), bit by bit.")
-@click.option("--queue", type=click.IntRange(min=0), help="Only packets of this queue.")
-@click.option("--submission", type=click.IntRange(min=0), help="Only this submission.")
+@click.option("--queue", metavar="Q", type=click.IntRange(min=0), help="Only packets of queue Q.")
+@click.option("--submission", metavar="N", type=click.IntRange(min=0), help="Only submission N.")
 @click.option("--events", is_flag=True, help="Also every event as it is stored.")
 @click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
 @json_option
