@@ -85,8 +85,7 @@ def _served(device: str | None, output: str, as_json: bool) -> Iterator[Environm
         yield dict
         return
     from gputrace.cli.notices import Notices
-    from gputrace.devices.opening import emulated
-    from gputrace.devices.opening import served as device_for
+    from gputrace.devices.opening import emulated, recorded
     from gputrace.interpose.launch import serving
     from gputrace.interpose.library import preload_library
 
@@ -99,7 +98,7 @@ def _served(device: str | None, output: str, as_json: bool) -> Iterator[Environm
         return
     notices, topology = Notices(as_json), emulated(name).topology
     with serving(
-        lambda client: device_for(name, client), topology, notices.tell, Path(output)
+        lambda client: recorded(name, client), topology, notices.tell, Path(output)
     ) as served:
         yield served.environment
     notices.end()

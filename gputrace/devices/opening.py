@@ -57,8 +57,13 @@ def emulated(text: str) -> EmulatedKfd:
     return _emulated(EmulatedKfd, text)
 
 
-def served(text: str, client: Client) -> ServedKfd:
+def served(text: str, client: Client) -> EmulatedKfd:
     """Return the emulated device with this name for a client in another process, as `emulated`."""
+    return _emulated(EmulatedKfd, text, client)
+
+
+def recorded(text: str, client: Client) -> ServedKfd:
+    """Like `served`, for a recorder: doorbells wait until it has looked."""
     return _emulated(ServedKfd, text, client)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gputrace.cli.main import run as cli
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
 from gputrace.devices.emulated.served import ServedKfd
@@ -156,6 +157,19 @@ def test_rocminfo(target: str, units: int, capfd: pytest.CaptureFixture[str]) ->
     assert re.search(rf"Name: +{target}", out)
     assert re.search(rf"Compute Unit: +{units}", out)
     assert "*** Done ***" in out
+
+
+@needs_compiler
+def test_run_and_record_commands(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    script, trace = tmp_path / "driver.py", tmp_path / "driver.gtrace"
+    script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{DRIVER}")
+    program = ["--", sys.executable, str(script)]
+    assert cli(["run", "--device", "emu:gfx90a", *program]) == 0
+    assert capfd.readouterr().out == "gfx90a\n"
+    assert cli(["record", "-o", str(trace), "--device", "emu:gfx1100", *program]) == 0
+    assert capfd.readouterr().out == "gfx1100\n"
+    assert cli(["replay", str(trace), "--expect", "recorded"]) == 0
+    assert capfd.readouterr().out.startswith("same: ")
 
 
 @needs_compiler
