@@ -82,7 +82,12 @@ def _record(reduction: Reduction, path: Path, way: Way, limits: Limits) -> Verdi
 
         verdict, found, memory, right = trial.play(case, reduction.best, way, expired, around)
         writer.append(Note("minimized", target.signature))
-        writer.close(outcome_of(verdict, target.text if target.contrast else ""))
+        ended = outcome_of(verdict, target.text if target.contrast else "")
+        # A verdict names queues as the first recording did; this one has names of its own.
+        made = writer.summary.queues
+        if verdict.failures and 0 <= verdict.failures[0].ordinal < len(made):
+            ended = replace(ended, queue=made[verdict.failures[0].ordinal]["queue"])
+        writer.close(ended)
         if right is not None:
             expect(path, right, memory)
         return replace(verdict, reasons=tuple(x for r in found for x in (r.signature, r.text)))
