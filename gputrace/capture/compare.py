@@ -21,6 +21,7 @@ WORDS = 64
 LOOKED = 1 << 18
 """Bytes in changed pages up to which `look` compares by itself."""
 REFUSED = -(1 << 40)
+PIECES = 4 * (LOOKED // GAP + 1024)
 SCAN_IOCTL = 0xC0606610
 """PAGEMAP_SCAN of linux/fs.h."""
 
@@ -141,6 +142,8 @@ add:
   %s1 = add i64 %s, 1
   br label %sum
 weigh:
+  %tp0 = getelementptr i64, ptr %out, i64 {PIECES}
+  store i64 %total, ptr %tp0, align 8
   %small = icmp ule i64 %total, {LOOKED}
   br i1 %small, label %region, label %give_up
 give_up:
@@ -324,8 +327,10 @@ class Comparer:
         self._listed = (ctypes.c_uint32 * (3 * WORDS))()
         self._found_at = ctypes.addressof(self._found)
         self._listed_at = ctypes.addressof(self._listed)
-        self._pieces = (ctypes.c_uint64 * (4 * (LOOKED // GAP + 1024)))()
+        self._pieces = (ctypes.c_uint64 * (PIECES + 1))()
         self._pieces_at = ctypes.addressof(self._pieces)
+        self.looked = 0
+        """Bytes that `look` has compared."""
 
     def runs(self, live: int, known: int, size: int) -> list[tuple[int, int]]:
         """Make `known` equal to `live`; return (begin, end) of what differed, up to STEP bytes."""
@@ -356,4 +361,5 @@ class Comparer:
         if found < 0:
             return None if found == REFUSED else ~found
         got = self._pieces
+        self.looked += got[PIECES]
         return [(got[at], got[at + 1], got[at + 2]) for at in range(0, 4 * found, 4)]

@@ -91,8 +91,12 @@ class WatchedMemory:
         self._rows_at = 0
         self.size = 0
         """Bytes watched."""
-        self.scanned = 0
+        self._scanned = 0
+
+    @property
+    def scanned(self) -> int:
         """Bytes compared so far."""
+        return self._scanned + self._comparer.looked
 
     def watch(self, address: int, size: int, *, zeroed: bool, place: int | None = None) -> None:
         """Begin to watch whole pages; `zeroed` says that they hold nothing but zeros yet.
@@ -240,7 +244,7 @@ class WatchedMemory:
         return parts
 
     def _compare(self, watched: Watched, low: int, high: int, found: list[Store]) -> None:
-        self.scanned += high - low
+        self._scanned += high - low
         address, known = watched.address + low, watched.known
         runs = self._comparer.runs(watched.place + low, watched.known_at + low, high - low)
         for begin, end in runs:

@@ -61,6 +61,7 @@ class Player:
         self._reached = Reached(self.places.live)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
         self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
+        self._doorbells: dict[int, int] = {}  # recorded queue -> bytes that its doorbell moved
         self.comparison = Comparison(self._bytes, source.chunk)
         self.after_event: Callable[[int], None] | None = None
         """Called with the number of each event when it has been applied."""
@@ -117,6 +118,8 @@ class Player:
             else:
                 self.clock.advance(step, getattr(event, "time", 0))
         match event:
+            case events.Header():
+                self._match_gpus(event)
             case events.Progress():
                 self._hold(event)
             case events.Memory(provenance="cpu") | events.Memory(provenance="unknown"):
@@ -125,7 +128,8 @@ class Player:
             case events.HostStore():
                 self.places.view(event.address, len(event.data))[:] = event.data
             case events.DoorbellIntent():
-                live = self.places.inside(event.address, event.bits // 8)
+                moved = self._doorbells.get(event.queue, 0)
+                live = self.places.inside(event.address + moved, event.bits // 8)
                 self._reached.rang(event.queue, event.value)
                 self._device.doorbell(live, event.value, event.bits)
             case events.Ioctl():
@@ -138,6 +142,12 @@ class Player:
                 self._device.label(event.address, event.size, event.what, event.name)  # type: ignore[arg-type]
             case _:
                 self._map_or_open(event)
+
+    def _match_gpus(self, header: events.Header) -> None:
+        recorded = header.device.get("gpu_ids", ())
+        if isinstance(recorded, list):
+            for was, node in zip(recorded, self._device.topology.gpus, strict=False):
+                self.names.bind("gpu", was, node.gpu_id)
 
     def _map_or_open(self, event: events.Event) -> None:
         match event:
@@ -225,6 +235,8 @@ class Player:
             )
             for payload in event.payloads
         }
+        for field, space in spaces.items():
+            self._translate_gpus(layout, field, space)
         changes = {name: ctypes.addressof(space) for name, space in spaces.items()}
         record = self.names.translate(before.replace(**changes))
         match record:
@@ -261,10 +273,31 @@ class Player:
                 recorded = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
                 if recorded in self._user_memory:
                     self.places.unmap(self._user_memory.pop(recorded) // PAGE * PAGE)
-            case ioctl.CreateQueue() | ioctl.DestroyQueue():
+            case ioctl.CreateQueue():
+                assert isinstance(after, ioctl.CreateQueue)
+                self._find_doorbell(after, live)
                 self._ending.queue(live)
-        check_outputs(event.record, after, live)
+            case ioctl.DestroyQueue():
+                self._ending.queue(live)
+        if self._pacing == "steps":  # another device may have other answers
+            check_outputs(event.record, after, live)
         self.names.learn(after, live)
+
+    def _find_doorbell(self, recorded: ioctl.CreateQueue, live: ioctl.CreateQueue) -> None:
+        was, now = (ioctl.doorbell_parts(one.doorbell_offset) for one in (recorded, live))
+        self._offsets["kfd", was[0]] = now[0]
+        self._doorbells[recorded.queue_id] = now[1] - was[1]
+
+    def _translate_gpus(
+        self, layout: type[Record], field: str, space: "ctypes.Array[ctypes.c_char]"
+    ) -> None:
+        # Arrays of gpu_ids; a single one is a field of its own.
+        role = layout.BY_NAME[field].role
+        if role is None or role.points != "gpu" or "r" not in role.access:
+            return
+        for at in range(0, len(space) // 4 * 4, 4):
+            one = ctypes.c_uint32.from_buffer(space, at)
+            one.value = self.names.live("gpu", one.value)
 
     def _before_destroy(self) -> None:
         # With its queue goes what it can tell. Only a run that did not end well may go on beyond

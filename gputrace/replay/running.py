@@ -12,6 +12,7 @@ from gputrace.errors import UsageError
 from gputrace.families import by_target_version
 from gputrace.kfd.port import Kfd
 from gputrace.replay.child import run
+from gputrace.replay.clocks import clock_places
 from gputrace.replay.explain import Watch, explain, packet_lines
 from gputrace.replay.needs import reasons
 from gputrace.replay.pacing import Pacing
@@ -86,7 +87,10 @@ def _player(reader: TraceReader, device: Kfd, expired: Callable[[], bool]) -> Pl
     ended = str(trailer.outcome.get("result", "")) if trailer is not None else ""
     complete = ended not in ("", "killed")
     pacing = pacing_for(reader.header, device)
-    return Player(reader, device, pacing, ended=ended, complete=complete, expired=expired)
+    player = Player(reader, device, pacing, ended=ended, complete=complete, expired=expired)
+    if pacing == "progress" and not (trailer and trailer.kinds.get("ClockReads")):
+        player.comparison.clocks = clock_places(reader)
+    return player
 
 
 def _with_writer(

@@ -144,3 +144,31 @@ def test_wrong_use_is_one_line_and_2(
     assert code == 2
     assert message in text
     assert len(text.splitlines()) == 1
+
+
+def reads_clocks() -> None:
+    with gputrace.open("emu:gfx942,schedule=1") as device:
+        times, out = device.alloc(4096, name="times"), device.alloc(4096, name="out")
+        queues = [device.copy_queue(), device.compute_queue()]
+        for turn in range(8):
+            for queue in queues:
+                queue.timestamp(times, 64 * turn + 8 * queues.index(queue))
+            queues[0].fill(out, turn, 64)
+            queues[0].signal().wait()
+        assert times.read(8) != bytes(8)
+
+
+def test_under_another_schedule_clocks_are_not_compared(tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, reads_clocks)
+    code, text = replay(capsys, path)
+    assert (code, text.split()[1]) == (0, text.split()[3])
+    code, text = replay(capsys, path, "--schedule", "seed:5")
+    assert code == 0, text
+    assert int(text.split()[1]) < int(text.split()[3])
+
+
+def test_more_gpus_than_were_recorded_do_no_harm(tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, hangs)
+    code, text = replay(capsys, path, "--device", "emu:gfx942x2", "--expect", "recorded")
+    assert code == 0, text
+    assert "x2,schedule=0, each event after the progress" in text
