@@ -156,7 +156,8 @@ class TextView:
                 value = event.data.hex() if small else f"{len(event.data)} bytes"
                 yield f"cpu stored {value} at {short(event.address)}"
             case ev.WaitBegin():
-                yield f"cpu waits for {self._observed(event.values) or 'something'}"
+                values = self._observed(event.values)
+                yield f"cpu waits for {values}" if values else "cpu waits"
             case ev.WaitEnd():
                 yield f"cpu wait ended: {event.result}"
             case ev.Unsupported():
