@@ -17,7 +17,7 @@ FOLDERS = (
     (ROOT / "tests" / "kernels", ("O0", "O1", "O3")),
     (ROOT / "gputrace" / "cli" / "workloads" / "kernels", ("O3",)),
 )
-TARGETS = ("gfx942", "gfx1100")
+TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
 COMPILER = (
     "clang-19 -x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -nogpulib -ffp-contract=off -fno-ident"
     " -cl-fp32-correctly-rounded-divide-sqrt -Wall -Werror -Wl,--strip-all"

@@ -177,7 +177,8 @@ SMALL_IMMEDIATE = {
 
 
 # word behind the instruction: its mark in the row, the number in src0, what LLVM's text then has,
-# and examples of the word, of which an instruction takes some (f64 only row_newbcast, VOP1 no selection for a second source)
+# and examples of the word, of which an instruction takes some (f64 only row_newbcast, VOP1 no
+# selection for a second source)
 VARIANTS = [
     ("+dpp", 250, "row_mask", [0xFE015F01, 0xFE001B01]),
     ("+dpp8", 233, "dpp8", [0x00FAC601]),

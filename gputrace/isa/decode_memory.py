@@ -26,8 +26,9 @@ class MemoryDecoder:
     def _flags(self, word: Word) -> dict[str, bool]:
         return {name: True for name in _CACHE_BITS if name in word.places and word.get(name)}
 
-    def _policy(self, word: Word) -> dict[str, int]:
-        return {name: word.get(name) for name in ("scope", "temporal")}
+    def _with_policy(self, word: Word, memory: Memory) -> Memory:
+        scope, temporal = word.get("scope"), word.get("temporal")
+        return replace(memory, scope=scope, temporal=temporal) if scope or temporal else memory
 
     def _returns(self, word: Word) -> bool:
         # Whether an atomic gives back the old value.
@@ -82,8 +83,8 @@ class MemoryDecoder:
             data = (self._operands.source(word.get("sdata"), slots["sdata"].type),)
             if word.bit("glc") and "atomic" in word.row.name:
                 dst = (replace(data[0]),)
-        flags = {"glc": word.bit("glc"), "dlc": word.bit("dlc"), **self._policy(word)}
-        memory = Memory(None, base, soffset, data, offset, **flags)
+        memory = Memory(None, base, soffset, data, offset, glc=word.bit("glc"), dlc=word.bit("dlc"))
+        memory = self._with_policy(word, memory)
         parts = (*data, base, soffset)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)
@@ -141,7 +142,7 @@ class MemoryDecoder:
             kind = type_of("b32" if encoding == "SCRATCH" else "b64", self.wave)
             base = self._operands.source(word.get("saddr"), kind)
         offset = self._flat_offset(word, encoding)
-        memory = Memory(address, base, None, data, offset, **flags, **self._policy(word))
+        memory = self._with_policy(word, Memory(address, base, None, data, offset, **flags))
         parts = (address, *data, base)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)
@@ -167,7 +168,7 @@ class MemoryDecoder:
             soffset = self._operands.source(word.get("soffset"), slots["soffset"].type)
         form = word.get("format") if name.startswith("tbuffer") else None
         memory = Memory(address, base, soffset, data, word.get("offset"), format=form, **flags)
-        memory = replace(memory, **self._policy(word))
+        memory = self._with_policy(word, memory)
         parts = (*data, address, base, soffset)
         src = tuple(part for part in parts if part is not None)
         return replace(word.instruction(encoding, "", dst, src), memory=memory)

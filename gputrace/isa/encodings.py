@@ -55,6 +55,11 @@ class Generation:
     dpp8: bool
     """Whether there is the 8-lane DPP, and the bit to read inactive lanes with either DPP."""
 
+    bounds_select: bool
+    """Whether buffer descriptors say which accesses are out of range (gfx10 and later)."""
+    swizzle_bit: int
+    """From this bit of a buffer descriptor's second word on: whether the buffer is swizzled."""
+
     def format_of(self, word: int) -> Format | None:
         """Find the encoding of an instruction's first word, the longest prefix first."""
         fitting = [form for form in self.formats if word >> (32 - form.width) == form.prefix]
@@ -224,6 +229,8 @@ GFX940 = Generation(
     halves=False,
     sdwa=True,
     dpp8=False,
+    bounds_select=False,
+    swizzle_bit=31,
 )
 
 GFX11 = Generation(
@@ -267,6 +274,8 @@ GFX11 = Generation(
     halves=True,
     sdwa=False,
     dpp8=True,
+    bounds_select=True,
+    swizzle_bit=30,
 )
 
 GFX90A = replace(
@@ -323,6 +332,8 @@ GFX10 = Generation(
     halves=False,
     sdwa=True,
     dpp8=True,
+    bounds_select=True,
+    swizzle_bit=31,
 )
 
 GFX12 = replace(

@@ -185,6 +185,8 @@ class Execution:
             zero_high=machine.family.has_agprs,
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
+            bounds_select=machine.decoder(launch.wave_size).generation.bounds_select,
+            swizzle_bit=machine.decoder(launch.wave_size).generation.swizzle_bit,
         )
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)

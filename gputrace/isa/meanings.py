@@ -1,6 +1,7 @@
 """The meanings of all instructions that are modelled, by mnemonic without encoding suffix."""
 
 from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_buffer import BUFFER
 from gputrace.isa.semantics_compare import COMPARE
 from gputrace.isa.semantics_divide import DIVIDE
 from gputrace.isa.semantics_float import FLOAT
@@ -8,9 +9,11 @@ from gputrace.isa.semantics_lanes import LANES
 from gputrace.isa.semantics_memory import MEMORY
 from gputrace.isa.semantics_packed import PACKED
 from gputrace.isa.semantics_scalar import SCALAR
+from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
 from gputrace.isa.semantics_vector import VECTOR
 
 MEANINGS = Registry()
-for _part in (SCALAR, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, LANES, MEMORY):
+_PARTS = (SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, LANES, MEMORY, BUFFER)
+for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():
         MEANINGS.add(_name, _meaning)

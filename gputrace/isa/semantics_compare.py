@@ -37,7 +37,7 @@ def _ordered(t: Trace, a: Node, b: Node) -> Node:
     return ~(t.apply("isnan", a) | t.apply("isnan", b))
 
 
-_FLOAT: dict[str, Callable[[Trace, Node, Node], Node]] = {
+FLOAT_CONDITIONS: dict[str, Callable[[Trace, Node, Node], Node]] = {
     "lt": lambda t, a, b: t.apply("flt", a, b),
     "eq": lambda t, a, b: t.apply("feq", a, b),
     "le": lambda t, a, b: t.apply("fle", a, b),
@@ -85,7 +85,7 @@ for _prefix, _to_exec in (("v_cmp", False), ("v_cmpx", True)):
                     f"{_prefix}_{_condition}_{_letter}{_bits}",
                     _comparison(_with_sign(_integer, _sign), _to_exec),
                 )
-    for _condition, _float in _FLOAT.items():
+    for _condition, _float in FLOAT_CONDITIONS.items():
         for _bits in (16, 32, 64):
             COMPARE.add(f"{_prefix}_{_condition}_f{_bits}", _comparison(_float, _to_exec))
 

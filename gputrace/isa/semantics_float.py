@@ -13,6 +13,9 @@ from gputrace.isa.trace import Trace
 FLOAT = Registry()
 _pure = FLOAT.pure
 
+LAYOUT = {F16: (5, 10), F32: (8, 23), F64: (11, 52)}
+"""Bits of exponent and of fraction."""
+
 # --- arithmetic
 
 
@@ -24,7 +27,7 @@ _pure("v_add_f16 v_add_f32 v_add_f64", lambda a, b: a + b)
 _pure("v_sub_f16 v_sub_f32", lambda a, b: a - b)
 _pure("v_subrev_f16 v_subrev_f32", lambda a, b: b - a)
 _pure("v_mul_f16 v_mul_f32 v_mul_f64", lambda a, b: a * b)
-_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fmamk_f32 v_fmaak_f32", _fma)
+_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fmamk_f32 v_fmaak_f32 v_fmamk_f16 v_fmaak_f16", _fma)
 
 
 @FLOAT.meaning("v_fmac_f32 v_fmac_f16 v_fmac_f64")
@@ -55,13 +58,20 @@ def _float_extreme(least: bool) -> Callable[[Node, Node], Node]:
     return function
 
 
-_pure("v_min_f16 v_min_f32 v_min_f64", _float_extreme(least=True))
-_pure("v_max_f16 v_max_f32 v_max_f64", _float_extreme(least=False))
 LEAST, MOST = _float_extreme(least=True), _float_extreme(least=False)
-_pure("v_min3_f32 v_min3_f16", lambda a, b, c: LEAST(LEAST(a, b), c))
-_pure("v_max3_f32 v_max3_f16", lambda a, b, c: MOST(MOST(a, b), c))
-_pure("v_maxmin_f32 v_maxmin_f16", lambda a, b, c: LEAST(MOST(a, b), c))
-_pure("v_minmax_f32 v_minmax_f16", lambda a, b, c: MOST(LEAST(a, b), c))
+
+
+def _numbers(name: str, *widths: int) -> str:
+    # gfx12 has `num` in the names of those that prefer numbers to NaNs.
+    return " ".join(f"v_{name}_{num}f{width}" for width in widths for num in ("", "num_"))
+
+
+_pure(_numbers("min", 16, 32, 64), LEAST)
+_pure(_numbers("max", 16, 32, 64), MOST)
+_pure(_numbers("min3", 16, 32), lambda a, b, c: LEAST(LEAST(a, b), c))
+_pure(_numbers("max3", 16, 32), lambda a, b, c: MOST(MOST(a, b), c))
+_pure(_numbers("maxmin", 16, 32), lambda a, b, c: LEAST(MOST(a, b), c))
+_pure(_numbers("minmax", 16, 32), lambda a, b, c: MOST(LEAST(a, b), c))
 
 
 def _median(a: Node, b: Node, c: Node) -> Node:
@@ -71,7 +81,65 @@ def _median(a: Node, b: Node, c: Node) -> Node:
     return where(nan, LEAST(LEAST(a, b), c), middle)
 
 
-_pure("v_med3_f32 v_med3_f16", _median)
+_pure(_numbers("med3", 16, 32), _median)
+
+
+def _strict(function: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
+    # IEEE 754-2019 minimum and maximum: a NaN gives NaN.
+    def meaning(a: Node, b: Node) -> Node:
+        nan = a.trace.apply("isnan", a) | a.trace.apply("isnan", b)
+        return where(nan, float("nan"), function(a, b))
+
+    return meaning
+
+
+LOWEST, HIGHEST = _strict(LEAST), _strict(MOST)
+_pure("v_minimum_f16 v_minimum_f32 v_minimum_f64", LOWEST)
+_pure("v_maximum_f16 v_maximum_f32 v_maximum_f64", HIGHEST)
+_pure("v_minimum3_f16 v_minimum3_f32", lambda a, b, c: LOWEST(LOWEST(a, b), c))
+_pure("v_maximum3_f16 v_maximum3_f32", lambda a, b, c: HIGHEST(HIGHEST(a, b), c))
+_pure("v_minimummaximum_f16 v_minimummaximum_f32", lambda a, b, c: HIGHEST(LOWEST(a, b), c))
+_pure("v_maximumminimum_f16 v_maximumminimum_f32", lambda a, b, c: LOWEST(HIGHEST(a, b), c))
+
+
+def no_denormals(value: Node) -> Node:
+    """Replace a denormal by a zero of its sign, whatever the mode says."""
+    exponent_bits, fraction_bits = LAYOUT[value.type]
+    kind = Type("i", value.type.bits)
+    raw, sign = value.bits_as(kind), 1 << (value.type.bits - 1)
+    tiny = (raw & (((1 << exponent_bits) - 1) << fraction_bits)).eq(0)
+    return where(tiny, raw & sign, raw).bits_as(value.type)
+
+
+def _unfused(a: Node, b: Node, c: Node) -> Node:
+    # Multiply, round, add, round; denormals are always flushed (LLVM: FMAD needs that).
+    a, b, c = (no_denormals(value) for value in (a, b, c))
+    return no_denormals(no_denormals(a * b) + c)
+
+
+_pure("v_mad_f32 v_mad_f16 v_madmk_f32 v_madak_f32 v_madmk_f16 v_madak_f16", _unfused)
+
+
+@FLOAT.meaning("v_mac_f32 v_mac_f16")
+def _mac(trace: Trace) -> None:
+    a, b = (trace.read(o) for o in trace.instruction.src[:2])
+    to = trace.instruction.dst[0]
+    trace.write(to, _unfused(a, b, trace.read(to)))
+
+
+@FLOAT.meaning("v_mac_legacy_f32 v_fmac_legacy_f32 v_fmac_dx9_zero_f32")
+def _mac_legacy(trace: Trace) -> None:
+    a, b = (trace.read(o) for o in trace.instruction.src[:2])
+    to = trace.instruction.dst[0]
+    trace.write(to, _legacy_fma(a, b, trace.read(to)))
+
+
+def _legacy_fma(a: Node, b: Node, c: Node) -> Node:
+    zero = a.eq(0.0) | b.eq(0.0)
+    return where(zero, c, _fma(a, b, c))
+
+
+_pure("v_fma_legacy_f32 v_fma_dx9_zero_f32 v_mad_legacy_f32", _legacy_fma)
 
 for _name, _prim in (
     ("floor", "floor"),
@@ -144,7 +212,6 @@ def _load_exponent(a: Node, n: Node) -> Node:
 
 _pure("v_ldexp_f16 v_ldexp_f32 v_ldexp_f64", _load_exponent)
 
-LAYOUT = {F16: (5, 10), F32: (8, 23), F64: (11, 52)}
 
 
 def _exponent_of(a: Node) -> tuple[Node, Node]:

@@ -9,112 +9,17 @@ Witness: AMD's ISA manuals (MI300 and RDNA3, chapters on memory instructions), L
 AMDGPUUsage (apertures, scratch swizzle), and the results of compiled kernels in the tests.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gputrace.isa import state
 from gputrace.isa.graph import F32, F64, I1, U8, U16, U32, U64, Node, Type, where
 from gputrace.isa.instruction import Memory, Operand, OperandKind
 from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_places import Part, dwords_part
 from gputrace.isa.trace import NotModelled, Trace
 
 MEMORY = Registry()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where an access goes: a space, the lanes that go there, and the place of a byte offset.
-
-    A place is an address of LDS, or what a check of memory gave.
-    """
-
-    space: str
-    mask: Node
-    place: Callable[[int], Node]
-
-    def load(self, offset: int, element: Type) -> Node:
-        """Read one element."""
-        trace = self.mask.trace
-        return trace.apply(
-            "load", self.place(offset), self.mask, type=element, attribute=self.space
-        )
-
-    def store(self, values: Sequence[Node]) -> None:
-        """Write elements one behind the other."""
-        step = values[0].type.bits // 8
-        for k, value in enumerate(values):
-            self.mask.trace.apply(
-                "store", self.place(k * step), value, self.mask, attribute=self.space
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class ScratchPart(Part):
-    """Dwords in scratch: `place` gives the dword at a number, from the first one touched.
-
-    `start` is the byte offset in the first dword, None when it is known to be 0; `split` are the
-    lanes in which it is not, whose access goes on in one dword more.
-    """
-
-    start: Node | None
-    split: Node | None
-
-    def load(self, offset: int, element: Type) -> Node:
-        """Read one dword out of the one or two that hold it."""
-        low = self._word(offset // 4, self.mask)
-        if self.start is None or self.split is None:
-            return low
-        both = low.zext(U64) | (self._word(offset // 4 + 1, self.split).zext(U64) << 32)
-        return (both >> (self.start << 3).zext(U64)).zext(element)
-
-    def _word(self, number: int, mask: Node) -> Node:
-        return mask.trace.apply("load", self.place(number), mask, type=U32, attribute=self.space)
-
-    def _put(self, number: int, value: Node, mask: Node) -> None:
-        mask.trace.apply("store", self.place(number), value, mask, attribute=self.space)
-
-    def store(self, values: Sequence[Node]) -> None:
-        """Write dwords; in split lanes the rest of the first and last is the lane's and stays."""
-        if self.start is None or self.split is None:
-            for k, value in enumerate(values):
-                self._put(k, value, self.mask)
-            return
-        shift = (self.start << 3).zext(U64)
-        ones = self.mask.trace.const(U64, 0xFFFFFFFF) << shift
-        carried = self._word(0, self.split) & ~ones.zext(U32)
-        for k, value in enumerate(values):
-            wide = value.zext(U64) << shift
-            self._put(k, wide.zext(U32) | carried, self.mask)
-            carried = (wide >> 32).zext(U32)
-        kept = self._word(len(values), self.split) & ~(ones >> 32).zext(U32)
-        self._put(len(values), kept | carried, self.split)
-
-
-@dataclass(frozen=True, slots=True)
-class ScratchHalf(Part):
-    """Two bytes in scratch: together where `mask` says, in different dwords where `split` does.
-
-    `place` gives the two bytes together at 0; the single ones at 1 and 2.
-    """
-
-    split: Node
-
-    def load(self, offset: int, element: Type) -> Node:
-        """Read the two bytes."""
-        trace = self.mask.trace
-        whole = trace.apply("load", self.place(0), self.mask, type=U16, attribute=self.space)
-        low, high = (
-            trace.apply("load", self.place(k), self.split, type=U8, attribute=self.space)
-            for k in (1, 2)
-        )
-        return where(self.split, low.zext(U16) | (high.zext(U16) << 8), whole)
-
-    def store(self, values: Sequence[Node]) -> None:
-        """Write the two bytes."""
-        trace, value = self.mask.trace, values[0]
-        trace.apply("store", self.place(0), value, self.mask, attribute=self.space)
-        for k, byte in ((1, value.zext(U8)), (2, (value >> 8).zext(U8))):
-            trace.apply("store", self.place(k), byte, self.split, attribute=self.space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +38,12 @@ class Access:
         return self.element.bits // 8 * self.count
 
 
-_DWORDS = {
+DWORDS = {
     "dword": 1, "dwordx2": 2, "dwordx3": 3, "dwordx4": 4, "dwordx8": 8, "dwordx16": 16,
     "b32": 1, "b64": 2, "b96": 3, "b128": 4, "b256": 8, "b512": 16,
 }  # fmt: skip
 
-LOADS = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
+LOADS = {name: Access(U32, count) for name, count in DWORDS.items()} | {
     "ubyte": Access(U8), "sbyte": Access(U8, signed=True),
     "ushort": Access(U16), "sshort": Access(U16, signed=True),
     "u8": Access(U8), "i8": Access(U8, signed=True),
@@ -155,7 +60,7 @@ LOADS = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
     "u16_d16": Access(U16, half="lo"), "u16_d16_hi": Access(U16, half="hi"),
 }  # fmt: skip
 
-STORES = {name: Access(U32, count) for name, count in _DWORDS.items()} | {
+STORES = {name: Access(U32, count) for name, count in DWORDS.items()} | {
     "byte": Access(U8), "short": Access(U16), "b8": Access(U8), "b16": Access(U16),
     "byte_d16_hi": Access(U8, half="hi"), "short_d16_hi": Access(U16, half="hi"),
     "d16_hi_b8": Access(U8, half="hi"), "d16_hi_b16": Access(U16, half="hi"),
@@ -244,31 +149,8 @@ def _global_part(trace: Trace, address: Node, mask: Node, access: str, size: int
 def _scratch_part(
     trace: Trace, offset: Node, mask: Node, access: str, size: int, aligned: bool = False
 ) -> Part:
-    # Dwords lie apart, so each has its own check.
-    address = _private(trace, offset)
-
-    def check(extra: int, inside: Node | None, lanes: Node, size: int) -> Node:
-        place = address(extra) if inside is None else address(extra) + inside.zext(U64)
-        return trace.apply("check", place, lanes, attribute=(access, size))
-
     start = None if aligned else offset & 3
-    if size == 1:
-        byte = check(0, start, mask, 1)
-        return Part("global", mask, lambda extra: byte)
-    if size == 2:
-        split = mask & (offset & 3).eq(3)
-        found = [
-            check(0, start, mask & ~split, 2),
-            check(0, start, split, 1),
-            check(4, None, split, 1),
-        ]
-        return ScratchHalf("global", mask & ~split, lambda number: found[number], split)
-    found = [check(at, None, mask, 4) for at in range(0, size, 4)]
-    if start is None:
-        return ScratchPart("global", mask, lambda number: found[number], None, None)
-    split = mask & start.ne(0)
-    found.append(check(size, None, split, 4))
-    return ScratchPart("global", mask, lambda number: found[number], start, split)
+    return dwords_part(trace, _private(trace, offset), start, lambda extra: mask, access, size)
 
 
 def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: int) -> list[Part]:
@@ -311,21 +193,25 @@ def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
     return (old & 0xFFFF) | (value << 16)
 
 
+def put_loaded(trace: Trace, parts: list[Part], access: Access) -> None:
+    """Read what the parts say and write it to the destination, later parts over earlier ones."""
+    results = [_load_part(part, access) for part in parts]
+    index = vector_index(trace.instruction.dst[0])
+    for k in range(access.count):
+        value = results[0][k]
+        for part, other in zip(parts[1:], results[1:], strict=True):
+            value = where(part.mask, other[k], value)
+        trace.put_vector(index + k, _keep_half(trace, index + k, access, value))
+
+
 def _load(access: Access) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        parts = _parts(trace, memory_of(trace), "read", access.size)
-        results = [_load_part(part, access) for part in parts]
-        index = vector_index(trace.instruction.dst[0])
-        for k in range(access.count):
-            value = results[0][k]
-            for part, other in zip(parts[1:], results[1:], strict=True):
-                value = where(part.mask, other[k], value)
-            trace.put_vector(index + k, _keep_half(trace, index + k, access, value))
-
-    return meaning
+    return lambda trace: put_loaded(
+        trace, _parts(trace, memory_of(trace), "read", access.size), access
+    )
 
 
-def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
+def stored_values(trace: Trace, operand: Operand, access: Access) -> list[Node]:
+    """Return the elements that a store writes."""
     values = [trace.splat(trace.raw(operand, k, 1)) for k in range(access.count)]
     if access.half == "hi":
         values = [value >> 16 for value in values]
@@ -335,7 +221,7 @@ def _data(trace: Trace, operand: Operand, access: Access) -> list[Node]:
 def _store(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         memory = memory_of(trace)
-        values = _data(trace, memory.data[0], access)
+        values = stored_values(trace, memory.data[0], access)
         parts = _parts(trace, memory, "write", access.size)
         for part in parts:
             part.store(values)
@@ -386,7 +272,7 @@ def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
 def _store_two(words: int, scale: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         access = Access(U32, words)
-        data = [_data(trace, operand, access) for operand in memory_of(trace).data]
+        data = [stored_values(trace, operand, access) for operand in memory_of(trace).data]
         for part, values in zip(_two_parts(trace, words, scale), data, strict=True):
             part.store(values)
 
@@ -422,7 +308,7 @@ def _scalar_load(count: int) -> Callable[[Trace], None]:
     return meaning
 
 
-for _name, _count in _DWORDS.items():
+for _name, _count in DWORDS.items():
     MEMORY.add(f"s_load_{_name}", _scalar_load(_count))
 
 
@@ -458,13 +344,13 @@ def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
     return meaning
 
 
-_U32_NAMES = {
+OPERATIONS = {
     "add": "add_u32", "sub": "sub_u32", "smin": "min_i32", "umin": "min_u32", "smax": "max_i32",
     "umax": "max_u32", "and": "and_b32", "or": "or_b32", "xor": "xor_b32", "swap": "swap_b32",
     "cmpswap": "cmpswap_b32", "inc": "inc_u32", "dec": "dec_u32",
 }  # fmt: skip
 
-for _operation, _suffix in _U32_NAMES.items():
+for _operation, _suffix in OPERATIONS.items():
     _wide_suffix = _suffix.replace("32", "64")
     for _space_name in ("global", "flat"):
         _stem = f"{_space_name}_atomic"
@@ -474,8 +360,10 @@ for _space_name in ("global", "flat"):
     for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
         for _type in (F32, F64):
             MEMORY.add(f"{_space_name}_atomic_{_names}_{_type}", _atomic(_operation, _type))
+        if _names != "add":
+            MEMORY.add(f"{_space_name}_atomic_{_names}_num_f32", _atomic(_operation, F32))
 
-_DS_NAMES = {k: v for k, v in _U32_NAMES.items() if k not in ("swap", "cmpswap")}
+_DS_NAMES = {k: v for k, v in OPERATIONS.items() if k not in ("swap", "cmpswap")}
 for _operation, _suffix in _DS_NAMES.items():
     for _name, _type in ((_suffix, U32), (_suffix.replace("32", "64"), U64)):
         _stem = _name.split("_")[0]
@@ -485,6 +373,10 @@ for _bits, _type in ((32, U32), (64, U64)):
 for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
     for _type in (F32, F64):
         MEMORY.add(f"ds_{_names}_{_type} ds_{_names}_rtn_{_type}", _atomic(_operation, _type))
+    if _names != "add":
+        _stem = f"ds_{_names}_num"
+        MEMORY.add(f"{_stem}_f32 {_stem}_rtn_f32", _atomic(_operation, F32))
+        MEMORY.add(f"{_stem}_f64 {_stem}_rtn_f64", _atomic(_operation, F64))
 
 
 def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:

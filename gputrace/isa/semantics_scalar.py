@@ -66,12 +66,16 @@ def _sub_signed(trace: Trace, a: Node, b: Node) -> tuple[Node, Node]:
     return total, ((a ^ b) & (a ^ total)).ashr(31).ne(0)
 
 
-_with_carry("s_add_u32", _add)
-_with_carry("s_sub_u32", _sub)
-_with_carry("s_addc_u32", _addc)
-_with_carry("s_subb_u32", _subb)
-_with_carry("s_add_i32", _add_signed)
-_with_carry("s_sub_i32", _sub_signed)
+_with_carry("s_add_u32 s_add_co_u32", _add)
+_with_carry("s_sub_u32 s_sub_co_u32", _sub)
+_with_carry("s_addc_u32 s_add_co_ci_u32", _addc)
+_with_carry("s_subb_u32 s_sub_co_ci_u32", _subb)
+_with_carry("s_add_i32 s_add_co_i32", _add_signed)
+_with_carry("s_sub_i32 s_sub_co_i32", _sub_signed)
+_scalar("s_add_nc_u64", lambda a, b: a + b)
+_scalar("s_sub_nc_u64", lambda a, b: a - b)
+_scalar("s_mul_u64", lambda a, b: a * b)
+_scalar("s_absdiff_i32", lambda a, b: _magnitude(a - b), scc=True)
 
 
 def _choose(prim: str, keep_first: bool) -> Callable[..., tuple[Node, Node]]:
@@ -124,6 +128,10 @@ _scalar("s_bfm_b32", lambda a, b: _mask(a, U32) << (b & 31))
 _scalar("s_bfm_b64", lambda a, b: _mask(a.zext(U64), U64) << (b.zext(U64) & 63))
 
 
+def _magnitude(a: Node) -> Node:
+    return where(a.trace.apply("slt", a, 0), ~a + 1, a)
+
+
 def _mask(count: Node, type: Type) -> Node:
     # `count` modulo the width low bits set.
     return (count.trace.const(type, 1) << count.zext(type)) - 1
@@ -169,7 +177,22 @@ def _first_bit(prim: str) -> Callable[[Node], Node]:
 
 _scalar("s_ff1_i32_b32 s_ff1_i32_b64 s_ctz_i32_b32 s_ctz_i32_b64", _first_bit("trailing"))
 _scalar("s_flbit_i32_b32 s_flbit_i32_b64 s_clz_i32_u32 s_clz_i32_u64", _first_bit("leading"))
-_scalar("s_abs_i32", lambda a: where(a.trace.apply("slt", a, 0), ~a + 1, a), scc=True)
+_scalar("s_abs_i32", lambda a: _magnitude(a), scc=True)
+_scalar(
+    "s_bcnt0_i32_b32 s_bcnt0_i32_b64",
+    lambda a: a.trace.apply("popcount", ~a).zext(U32),
+    scc=True,
+)
+_scalar("s_ff0_i32_b32 s_ff0_i32_b64", lambda a: _first_bit("trailing")(~a))
+_scalar("s_pack_hl_b32_b16", lambda a, b: (a >> 16) | (b << 16))
+
+
+def _leading_signs(a: Node) -> Node:
+    folded = a ^ a.ashr(a.type.bits - 1)
+    return _first_bit("leading")(folded)
+
+
+_scalar("s_flbit_i32 s_flbit_i32_i64 s_cls_i32 s_cls_i32_i64", _leading_signs)
 
 
 @SCALAR.meaning("s_cselect_b32 s_cselect_b64")
@@ -196,7 +219,7 @@ def _movk(trace: Trace) -> None:
     trace.write(trace.instruction.dst[0], _immediate(trace))
 
 
-@SCALAR.meaning("s_addk_i32")
+@SCALAR.meaning("s_addk_i32 s_addk_co_i32")
 def _addk(trace: Trace) -> None:
     to = trace.instruction.dst[0]
     result, scc = _add_signed(trace, trace.read(to), _immediate(trace))
@@ -370,10 +393,26 @@ def _end(trace: Trace) -> None:
     trace.go("end")
 
 
-@SCALAR.meaning("s_barrier")
+@SCALAR.meaning("s_call_b64")
+def _call(trace: Trace) -> None:
+    _getpc(trace)
+    trace.go("jump", attribute=_target(trace))
+
+
+# The split barrier of gfx12: what a wave says before it waits changes nothing here, since all
+# waves of the group wait for all others at the second half.
+@SCALAR.meaning("s_barrier s_barrier_wait")
 def _barrier(trace: Trace) -> None:
     end = trace.instruction.address + trace.instruction.size
     trace.go("barrier", attribute=end)
+
+
+@SCALAR.meaning("s_barrier_signal")
+def _signal(trace: Trace) -> None:
+    # -1 names the barrier of the whole group (LLVM: SIDefines.h, Barrier::WORKGROUP).
+    source = trace.instruction.src[0]
+    if not source.is_constant or source.value & 0xFF != 0xFF:
+        raise NotModelled("named barriers")
 
 
 @SCALAR.meaning("s_memtime s_memrealtime")
@@ -392,6 +431,11 @@ def _message(trace: Trace) -> None:
     "s_nop s_waitcnt s_waitcnt_depctr s_waitcnt_vscnt s_waitcnt_vmcnt s_waitcnt_expcnt"
     " s_waitcnt_lgkmcnt s_delay_alu s_clause s_sleep s_set_inst_prefetch_distance s_inst_prefetch"
     " s_setprio s_icache_inv s_dcache_inv s_dcache_wb s_dcache_inv_vol s_dcache_wb_vol"
+    " s_wait_loadcnt s_wait_storecnt s_wait_samplecnt s_wait_bvhcnt s_wait_expcnt s_wait_dscnt"
+    " s_wait_kmcnt s_wait_loadcnt_dscnt s_wait_storecnt_dscnt s_wait_alu s_wait_event"
+    " global_inv global_wb global_wbinv s_wakeup s_ttracedata s_ttracedata_imm s_prefetch_inst"
+    " s_prefetch_inst_pc_rel s_prefetch_data s_prefetch_data_pc_rel s_buffer_prefetch_data"
+    " s_incperflevel s_decperflevel s_dcache_discard s_dcache_discard_x2"
     " s_wait_idle buffer_gl0_inv buffer_gl1_inv buffer_wbl2 buffer_inv buffer_invl2"
     " buffer_wbinvl1 buffer_wbinvl1_vol s_gl1_inv"
 )

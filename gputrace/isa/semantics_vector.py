@@ -222,21 +222,34 @@ _pure("v_mad_u32_u24", lambda a, b, c: _product(False, False, 24)(a, b) + c)
 _pure("v_mad_i32_i24", lambda a, b, c: _product(True, False, 24)(a, b) + c)
 _pure("v_mad_u16 v_mad_i16 v_mad_legacy_u16 v_mad_legacy_i16", lambda a, b, c: a * b + c)
 _pure("v_mad_u32_u16", lambda a, b, c: a.zext(U32) * b.zext(U32) + c)
+_pure("v_mad_i32_i16", lambda a, b, c: a.sext(U32) * b.sext(U32) + c)
+_pure("v_not_b16", lambda a: ~a)
+_pure("v_and_b16", lambda a, b: a & b)
+_pure("v_or_b16", lambda a, b: a | b)
+_pure("v_xor_b16", lambda a, b: a ^ b)
+_pure("v_mov_b16", lambda a: a)
+_pure("v_cvt_u32_u16", lambda a: a.zext(U32))
+_pure("v_cvt_i32_i16", lambda a: a.sext(U32))
 
 
 def _wide_mad(signed: bool) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         a, b, c = (trace.read(o) for o in trace.instruction.src)
         x, y = (n.sext(U64) if signed else n.zext(U64) for n in (a, b))
-        total = x * y + c
+        product = x * y
+        total = product + c
         trace.write(trace.instruction.dst[0], total)
         if len(trace.instruction.dst) > 1:
-            trace.write_mask(trace.instruction.dst[1], trace.splat(trace.apply("ult", total, c)))
+            over = trace.apply("ult", total, c)
+            if signed:
+                over = ((product ^ total) & (c ^ total)).ashr(63).ne(0)
+            trace.write_mask(trace.instruction.dst[1], trace.splat(over))
 
     return meaning
 
 
-VECTOR.add("v_mad_u64_u32", _wide_mad(signed=False))
+VECTOR.add("v_mad_u64_u32 v_mad_co_u64_u32", _wide_mad(signed=False))
+VECTOR.add("v_mad_i64_i32 v_mad_co_i64_i32", _wide_mad(signed=True))
 
 
 def _extreme(prim: str, least: bool) -> Callable[..., Node]:
@@ -256,9 +269,14 @@ def _median(prim: str) -> Callable[[Node, Node, Node], Node]:
 
 
 for _sign, _letter in (("ult", "u"), ("slt", "i")):
-    _pure(f"v_min_{_letter}32 v_min_{_letter}16 v_min3_{_letter}32", _extreme(_sign, least=True))
-    _pure(f"v_max_{_letter}32 v_max_{_letter}16 v_max3_{_letter}32", _extreme(_sign, least=False))
-    _pure(f"v_med3_{_letter}32", _median(_sign))
+    for _bits in (16, 32):
+        _kind = f"{_letter}{_bits}"
+        _pure(f"v_min_{_kind} v_min3_{_kind}", _extreme(_sign, least=True))
+        _pure(f"v_max_{_kind} v_max3_{_kind}", _extreme(_sign, least=False))
+        _pure(f"v_med3_{_kind}", _median(_sign))
+    _least, _most = _extreme(_sign, least=True), _extreme(_sign, least=False)
+    _pure(f"v_maxmin_{_letter}32", lambda a, b, c, f=_least, g=_most: f(g(a, b), c))
+    _pure(f"v_minmax_{_letter}32", lambda a, b, c, f=_least, g=_most: g(f(a, b), c))
 
 
 
@@ -301,7 +319,7 @@ _pure("v_sad_u32", lambda a, b, c: _extreme("ult", False)(a, b) - _extreme("ult"
 # --- selection
 
 
-@VECTOR.meaning("v_cndmask_b32")
+@VECTOR.meaning("v_cndmask_b32 v_cndmask_b16")
 def _cndmask(trace: Trace) -> None:
     a, b, mask = trace.instruction.src
     trace.write(
@@ -312,3 +330,11 @@ def _cndmask(trace: Trace) -> None:
 @VECTOR.meaning("v_nop")
 def _nop(trace: Trace) -> None:
     return
+
+
+@VECTOR.meaning("v_swap_b32 v_swap_b16")
+def _swap(trace: Trace) -> None:
+    left, right = trace.instruction.dst[0], trace.instruction.src[0]
+    a, b = trace.read(left), trace.read(right)
+    trace.write(left, b)
+    trace.write(right, a)

@@ -27,6 +27,7 @@ _BARE = (
     "s_code_end",
     "s_wait_idle",
 )
+_ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
 _DECIMAL = ("s_nop", "s_sleep", "s_setprio", "s_sethalt", "s_trap", "s_setkill")
 _QUAD_END = 0x100
 _DPP_ROWS = {
@@ -152,8 +153,30 @@ def _memory(memory: Memory, scalar: bool) -> list[str]:
     # An SMEM offset without a register stands among the operands.
     if memory.offset and memory.offset1 is None and (not scalar or memory.soffset is not None):
         parts.append(f"offset:{memory.offset:#x}" if scalar else f"offset:{memory.offset}")
-    names = ("glc", "slc", "dlc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
+    names = ("glc", "slc", "dlc", "scc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
     return parts + [name for name in names if getattr(memory, name)]
+
+
+def _hint(name: str, memory: Memory) -> str:
+    # LLVM's AMDGPUInstPrinter::printTH, for gfx12.
+    hint, system = memory.temporal, memory.scope == 3
+    if "atomic" in name:
+        if hint & 4:
+            return f"ATOMIC_CASCADE_{'NT' if hint & 2 else 'RT'}"
+        return "ATOMIC_" + "_".join(
+            word for bit, word in ((2, "NT"), (1, "RETURN")) if hint & bit
+        )
+    store = "store" in name
+    third = "BYPASS" if system else "RT_WB" if store else "LU"
+    last = "NT_WB" if store else "RESERVED"
+    words = ("RT", "NT", "HT", third, "NT_RT", "RT_NT", "NT_HT", last)
+    return f"{'STORE' if store else 'LOAD'}_{words[hint]}"
+
+
+def _policy(name: str, memory: Memory) -> list[str]:
+    parts = [f"th:TH_{_hint(name, memory)}"] if memory.temporal else []
+    scopes = ("CU", "SE", "DEV", "SYS")
+    return parts + ([f"scope:SCOPE_{scopes[memory.scope]}"] if memory.scope else [])
 
 
 def _modifiers(instruction: Instruction) -> list[str]:
@@ -171,6 +194,7 @@ def _modifiers(instruction: Instruction) -> list[str]:
         parts += _sdwa(instruction)
     if instruction.memory is not None:
         parts += _memory(instruction.memory, instruction.encoding == "SMEM")
+        parts += _policy(instruction.name, instruction.memory)
     for name in ("cbsz", "abid", "blgp"):
         value = getattr(instruction, name)
         parts += [f"{name}:{value}"] if value else []
@@ -187,6 +211,8 @@ def _places(instruction: Instruction, memory: Memory) -> list[str]:
     if encoding in ("MUBUF", "MTBUF") and memory.base is not None:
         soffset = [memory.soffset.text()] if memory.soffset is not None else []
         return [*(data or dst), address, base, *soffset]
+    if encoding in ("GLOBAL", "SCRATCH") and instruction.name in _ADDRESSLESS:
+        return []
     if encoding in ("GLOBAL", "SCRATCH"):
         addresses = [] if encoding == "GLOBAL" and memory.address is None else [address]
         return [*dst, *addresses, *data, base]
@@ -211,7 +237,8 @@ def instruction_text(instruction: Instruction) -> str:
     mnemonic = instruction.mnemonic
     if instruction.encoding == "VOPD":
         mnemonic = mnemonic.replace("v_", "v_dual_", 1)
-        operands = [operand for operand in operands if not operand.startswith("vcc")]
+        if "cndmask" in mnemonic:
+            operands = [operand for operand in operands if not operand.startswith("vcc")]
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
         value = (instruction.simm or 0) & 0xFFFF
         operands = [str(value) if instruction.name in _DECIMAL else f"{value:#x}"]

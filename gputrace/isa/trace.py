@@ -69,6 +69,10 @@ class Mode:
     """16-bit results clear the upper half of their register."""
     lds_aperture: int
     scratch_aperture: int
+    bounds_select: bool = False
+    """Buffer descriptors say which accesses are out of range."""
+    swizzle_bit: int = 31
+    """From this bit of a descriptor's second word on: whether the buffer is swizzled."""
 
 
 def float_bits(type: Type, value: float) -> int:

@@ -124,9 +124,14 @@ def dispatch_packet(groups: tuple[int, ...], size: tuple[int, ...]) -> NDArray[n
 
 
 def user_data(properties: int, rsrc2: int) -> tuple[int, ...]:
-    """Return the user SGPRs of a kernel that wants no more than kernarg and dispatch pointer."""
-    values: list[int] = []
-    for bit, content in ((0, 0), (1, PACKET), (2, 0), (3, KERNARGS), (4, 0), (5, 0)):
+    """Return the user SGPRs: scratch resource, dispatch packet, kernel arguments, scratch base."""
+    lanes = 32 if properties >> 10 & 1 else 64
+    # Swizzled by dwords over the wave's lanes, the lane added; raw bounds (gfx10 and later).
+    last = (2 if lanes == 32 else 3) << 21 | 1 << 23 | 3 << 28
+    resource = (SCRATCH & 0xFFFFFFFF, SCRATCH >> 32 | 1 << 31, 0xFFFFFFFF, last)
+    pairs = {1: PACKET, 2: 0, 3: KERNARGS, 4: 0, 5: SCRATCH}
+    values: list[int] = [*resource] if properties & 1 else []
+    for bit, content in pairs.items():
         if properties >> bit & 1:
             values += [content & 0xFFFFFFFF, content >> 32]
     return tuple((values + [0] * 16)[: rsrc2 >> 1 & 31])

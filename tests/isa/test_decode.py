@@ -28,7 +28,8 @@ def rows(target: str) -> list[tuple[str, int, bytes, str]]:
     for line in path.read_text().splitlines():
         mnemonic, size, first, second, *third, text = line.split("\t")
         if (mnemonic, first) not in INVALID or (target[:4], first[:2]) == ("gfx9", "d3"):
-            words = struct.pack("<3I", int(first, 16), int(second, 16), int((third or ["0"])[0], 16))
+            numbers = [int(word, 16) for word in (first, second, *(third or ["0"]))]
+            words = struct.pack("<3I", *numbers)
             found.append((mnemonic, int(size), words, text))
     return found
 

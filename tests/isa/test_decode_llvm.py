@@ -29,7 +29,7 @@ OBJDUMP = "llvm-objdump-19"
 KERNELS = sorted((Path(__file__).parents[1] / "kernels" / "built").glob("*/*.co"))
 LISTED = re.compile(r"^\t(\S.*?)\s*// [0-9A-F]{12}: ([0-9A-F ]+)")
 # Their operands are numbers to us and words to LLVM.
-SPELLED = ("s_waitcnt", "s_delay_alu", "s_sendmsg", "ds_swizzle_b32")
+SPELLED = ("s_waitcnt", "s_delay_alu", "s_sendmsg", "s_setreg_b32", "ds_swizzle_b32")
 
 pytestmark = pytest.mark.skipif(
     shutil.which(LLVM_MC) is None, reason=f"{LLVM_MC} (Debian package llvm-19) is not installed"

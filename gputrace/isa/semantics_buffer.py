@@ -1,0 +1,222 @@
+"""Buffer instructions: memory through a resource descriptor of four scalar words.
+
+The descriptor: base (47:0), stride (61:48), swizzle (its top bits), number of records (95:64),
+index stride (118:117), "add the lane number to the index" (119), and from gfx10 on which accesses
+are out of range (125:124). Loads that are out of range give zero, stores and atomics do nothing.
+Each dword of an access counts by itself.
+
+Sources: AMD's ISA manuals (MI200, MI300, RDNA2, RDNA3: "Buffer Resource Descriptor", "Buffer
+Addressing", "Range checking"). Swizzled memory is taken to have elements of four bytes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gputrace.isa.graph import F32, F64, U32, U64, Node, Type, where
+from gputrace.isa.instruction import Memory
+from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_memory import (
+    DWORDS,
+    LOADS,
+    OPERATIONS,
+    STORES,
+    Access,
+    put_loaded,
+    stored_values,
+    vector_index,
+)
+from gputrace.isa.semantics_places import Part, dwords_part
+from gputrace.isa.trace import NotModelled, Trace
+
+BUFFER = Registry()
+_STRIDE_BITS, _ADD_LANE, _INDEX_STRIDE, _SELECT = 0x3FFF, 23, 21, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A descriptor in scalar registers, cut into its fields."""
+
+    base: Node
+    stride: Node
+    swizzled: Node
+    records: Node
+    index_stride_log: Node
+    add_lane: Node
+    select: Node
+
+    @classmethod
+    def read(cls, trace: Trace, memory: Memory) -> "Resource":
+        """Read the four words."""
+        if memory.base is None:
+            raise NotModelled("no resource")
+        words = [trace.raw(memory.base, k, 1) for k in range(4)]
+        low = words[0].zext(U64) | ((words[1] & 0xFFFF).zext(U64) << 32)
+        select = words[3] >> _SELECT & 3 if trace.mode.bounds_select else trace.const(U32, 3)
+        return cls(
+            low,
+            (words[1] >> 16) & _STRIDE_BITS,
+            (words[1] >> trace.mode.swizzle_bit).ne(0),
+            words[2],
+            ((words[3] >> _INDEX_STRIDE) & 3) + 3,
+            ((words[3] >> _ADD_LANE) & 1).ne(0),
+            select,
+        )
+
+
+def _index_and_offset(trace: Trace, memory: Memory, resource: Resource) -> tuple[Node, Node]:
+    index = trace.splat(trace.const(U32, 0))
+    offset = trace.splat(trace.const(U32, memory.offset))
+    if memory.address is not None:
+        if memory.idxen:
+            index = trace.raw(memory.address, 0, 1)
+        if memory.offen:
+            offset = offset + trace.raw(memory.address, 1 if memory.idxen else 0, 1)
+    lane = trace.apply("lane_id")
+    return where(trace.splat(resource.add_lane), index + lane, index), offset
+
+
+def _scalar_offset(trace: Trace, memory: Memory) -> Node:
+    if memory.soffset is None or memory.soffset.name == "null":
+        return trace.const(U32, 0)
+    return trace.raw(memory.soffset, 0, 1)
+
+
+def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
+    """Return where a buffer access goes; each dword has a place and a mask of its own."""
+    if memory.lds or memory.tfe:
+        raise NotModelled("LDS or TFE form of a buffer access")
+    resource = Resource.read(trace, memory)
+    index, offset = _index_and_offset(trace, memory, resource)
+    scalar = _scalar_offset(trace, memory)
+    base = resource.base + scalar.zext(U64)
+    stride = resource.stride.zext(U64)
+    log = resource.index_stride_log
+    ones = (trace.const(U32, 1) << log) - 1
+    group, inside = (index >> log).zext(U64), (index & ones).zext(U64)
+
+    def address(extra: int) -> Node:
+        place = ((offset + extra) & 0xFFFFFFFC).zext(U64)
+        linear = index.zext(U64) * stride + place
+        moved = ((group * stride + place) << log.zext(U64)) + (inside << 2)
+        return base + where(trace.splat(resource.swizzled), moved, linear)
+
+    active = trace.active()
+
+    def reaches(extra: int) -> Node:
+        end = offset.zext(U64) + (extra + min(4, size))
+        return active & _in_range(trace, resource, index, end, scalar)
+
+    if access == "atomic":
+        place = trace.apply(
+            "check",
+            address(0) + (offset & 3).zext(U64),
+            reaches(size - 4),
+            attribute=(access, size),
+        )
+        return Part("global", reaches(size - 4), lambda extra: place)
+    return dwords_part(trace, address, offset & 3, reaches, access, size)
+
+
+def _in_range(trace: Trace, resource: Resource, index: Node, end: Node, scalar: Node) -> Node:
+    # `end` is the offset behind the last byte, without index and scalar offset.
+    records, stride = resource.records, resource.stride
+    known = trace.apply("ult", index, trace.splat(records))
+    fits = trace.apply("ule", end, trace.splat(stride.zext(U64)))
+    structured = resource.swizzled & stride.ne(0)
+    # Raw: linear memory counts bytes, with the index's share.
+    whole = end + index.zext(U64) * stride.zext(U64) + scalar.zext(U64)
+    raw = trace.apply("ule", whole, trace.splat(records.zext(U64)))
+    if not trace.mode.bounds_select:
+        return where(trace.splat(structured), known, raw)
+    third = where(trace.splat(structured), known & fits, raw)
+    found = where(trace.splat(resource.select.eq(2)), trace.splat(records.ne(0)), third)
+    found = where(trace.splat(resource.select.eq(1)), known, found)
+    return where(trace.splat(resource.select.eq(0)), known & fits, found)
+
+
+def _memory(trace: Trace) -> Memory:
+    if trace.instruction.memory is None:
+        raise NotModelled("no memory operands")
+    return trace.instruction.memory
+
+
+def _load(access: Access) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        part = buffer_part(trace, _memory(trace), "read", access.size)
+        put_loaded(trace, [part], access)
+
+    return meaning
+
+
+def _store(access: Access) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        values = stored_values(trace, memory.data[0], access)
+        buffer_part(trace, memory, "write", access.size).store(values)
+
+    return meaning
+
+
+for _name, _access in LOADS.items():
+    BUFFER.add(f"buffer_load_{_name}", _load(_access))
+for _name, _access in STORES.items():
+    BUFFER.add(f"buffer_store_{_name}", _store(_access))
+
+
+def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
+    words = type.bits // 32
+
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        data = [trace.splat(trace.raw(memory.data[0], 0, words)).bits_as(type)]
+        if operation == "cmpswap":
+            data.append(trace.splat(trace.raw(memory.data[0], words, words)).bits_as(type))
+        part = buffer_part(trace, memory, "atomic", type.bits // 8)
+        old = trace.apply(
+            "atomic", part.place(0), *data, part.mask, type=type, attribute=("global", operation)
+        )
+        if trace.instruction.dst:
+            index = vector_index(trace.instruction.dst[0])
+            trace.put_vector(index, old.bits_as(Type("i", type.bits)))
+
+    return meaning
+
+
+for _operation, _suffix in OPERATIONS.items():
+    _wide = _suffix.replace("32", "64")
+    BUFFER.add(f"buffer_atomic_{_operation} buffer_atomic_{_suffix}", _atomic(_operation, U32))
+    BUFFER.add(f"buffer_atomic_{_operation}_x2 buffer_atomic_{_wide}", _atomic(_operation, U64))
+for _operation, _short in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
+    for _type in (F32, F64):
+        BUFFER.add(f"buffer_atomic_{_short}_{_type}", _atomic(_operation, _type))
+    if _short != "add":
+        BUFFER.add(f"buffer_atomic_{_short}_num_f32", _atomic(_operation, F32))
+
+
+# --- scalar loads through a descriptor
+
+
+def _scalar_load(count: int) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        memory = _memory(trace)
+        resource = Resource.read(trace, memory)
+        offset = _scalar_offset(trace, memory).zext(U64) + memory.offset
+        offset = offset & ((1 << 64) - 4)
+        each = where(resource.stride.eq(0), trace.const(U32, 1), resource.stride)
+        limit = each.zext(U64) * resource.records.zext(U64)
+        first = trace.place(trace.instruction.dst[0])
+        base = resource.base & ((1 << 64) - 4)
+        places = []
+        for k in range(count):
+            inside = trace.apply("ule", offset + (4 * k + 4), limit)
+            place = base + offset + 4 * k
+            places.append((trace.apply("check", place, inside, attribute=("read", 4)), inside))
+        for k, (found, inside) in enumerate(places):
+            word = trace.apply("load", found, inside, type=U32, attribute="global")
+            trace.put_scalar(first + k, where(inside, word, 0))
+
+    return meaning
+
+
+for _name, _count in DWORDS.items():
+    BUFFER.add(f"s_buffer_load_{_name}", _scalar_load(_count))
