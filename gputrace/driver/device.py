@@ -155,8 +155,9 @@ class Device:
         return self._made(SdmaQueue(self, name, QueueType.SDMA_BY_ENG_ID, int(engine)))
 
     def _next(self, what: str) -> str:
-        number = self._numbers.get(what, 0)
-        self._numbers[what] = number + 1
+        with self.session.lock:
+            number = self._numbers.get(what, 0)
+            self._numbers[what] = number + 1
         return f"{what} {number}"
 
     def _made(self, queue: Q) -> Q:

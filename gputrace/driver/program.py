@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gputrace.code import CodeObject, unbundle
 from gputrace.code import Kernel as CodeKernel
 from gputrace.driver.kernargs import Arguments, Geometry, Triple
-from gputrace.driver.memory import Buffer
+from gputrace.driver.memory import Buffer, Data
 from gputrace.errors import UsageError
 from gputrace.formats.descriptor import CODE_ALIGNMENT
 
@@ -82,10 +82,11 @@ class Program:
     def __init__(self, device: Device, source: Source) -> None:
         self.device = device
         self.name = str(source) if isinstance(source, (str, Path)) else "code object"
-        data = Path(source).read_bytes() if isinstance(source, (str, Path)) else bytes(source)
-        self.code = CodeObject.parse(unbundle(data, device.target))
+        self.code = CodeObject.parse(unbundle(_read(source), device.target))
         if not self.code.runs_on(device.target):
             raise UsageError(f"{self.name} is for {self.code.target}, not for {device.target}")
+        if self.code.features.get("xnack") == "on":
+            raise UsageError(f"{self.name} needs page faults to be retried (xnack), which is off")
         label = Path(self.name).name
         self.memory: Buffer = device.alloc(
             self.code.memory_size, executable=True, name=label, what="code"
@@ -130,10 +131,32 @@ class Program:
             raise UsageError(f"no symbol {name!r} in {self.name}; known are {known}")
         return self.memory.address + place.address, place.size
 
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a global. Raises UsageError for an unknown name."""
+        address, size = self.symbol(name)
+        return self.memory.read(size, address - self.memory.address)
+
+    def write(self, name: str, data: Data, offset: int = 0) -> None:
+        """Store into a global. Raises UsageError for an unknown name and what does not fit."""
+        address, size = self.symbol(name)
+        raw = bytes(data)
+        if not 0 <= offset <= offset + len(raw) <= size:
+            raise UsageError(f"{name}: {len(raw)} bytes at {offset} are not inside {size} bytes")
+        self.memory.write(raw, address - self.memory.address + offset)
+
     def free(self) -> None:
         """Take the code out of memory; nothing of it may run any more."""
         self.memory.free()
         self._label(take_away=True)
+
+
+def _read(source: Source) -> bytes:
+    if not isinstance(source, (str, Path)):
+        return bytes(source)
+    try:
+        return Path(source).read_bytes()
+    except OSError as problem:
+        raise UsageError(f"cannot read {source}: {problem.strerror}") from None
 
 
 def geometry(grid: Sizes | None, block: Sizes, threads: Sizes | None, dynamic_lds: int) -> Geometry:
