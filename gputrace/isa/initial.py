@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 from gputrace.families import Family
 from gputrace.isa import state
 from gputrace.isa.launch import Dimensions, KernelLaunch, Words
-from gputrace.isa.waves import Group, Wave, aligned
-
-INITIAL_VECTORS = 3
-"""Vector registers that may hold something when a wave begins."""
+from gputrace.isa.waves import INITIAL_VECTORS, Group, Wave, aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +56,16 @@ class Initial:
         """Return the number of waves of a group of this size."""
         return -(-size[0] * size[1] * size[2] // self.launch.wave_size)
 
-    def group(self, place: Dimensions, slot: int = 0) -> Group:
-        """Start a group whose waves use scratch from wave slot `slot` on."""
+    def group(self, place: Dimensions, slot: int = 0, memory: Words | None = None) -> Group:
+        """Start a group whose waves use scratch from wave slot `slot` on.
+
+        `memory` is that of the registers of an earlier group of the same number of waves, cleared.
+        """
         size = self.size_of(place)
         template = self.template(size)
-        group = Group(place, len(template), self.launch.wave_size, self.launch.lds_bytes)
-        used = state.SCALARS + INITIAL_VECTORS * self.launch.wave_size
-        group.words[:, :used] = template[:, :used]
+        lanes, lds = self.launch.wave_size, self.launch.lds_bytes
+        group = Group(place, len(template), lanes, lds, memory)
+        group.words[:, : template.shape[1]] = template
         self.put_place(group.words, place)
         if slot:
             for wave in group.waves:
@@ -88,13 +88,17 @@ class Initial:
             words[:, at.z] = place[2]
 
     def template(self, size: Dimensions) -> Words:
-        """Return the registers of all waves of a group of this size, its place left out."""
+        """Return the first registers of all waves of a group of this size, its place left out.
+
+        All other registers are zero: there are INITIAL_VECTORS vector registers in a row.
+        """
         if size not in self._templates:
             count, lanes = self.waves_of(size), self.launch.wave_size
-            row = state.SCALARS + state.VECTORS * lanes
+            row = state.SCALARS + INITIAL_VECTORS * lanes
             words: Words = aligned(count * row, np.uint32).reshape(count, row)
             for number in range(count):
-                self._begin(Wave(number, words[number], np.zeros(4, np.uint64)), size, count)
+                wave = Wave(number, words[number], np.zeros(4, np.uint64), lanes)
+                self._begin(wave, size, count)
             self._templates[size] = words
         return self._templates[size]
 

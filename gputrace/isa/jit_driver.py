@@ -276,15 +276,17 @@ loop:
   %open = icmp ult i64 %wave, %count
   br i1 %open, label %body, label %done
 body:
-  %distance = call i64 @get(ptr %context, i64 $WAVE_BYTES)
+  %distance = call i64 @get(ptr %context, i64 $FIRST_BYTES)
   %offset = mul i64 %wave, %distance
   %templates = call i64 @get(ptr %context, i64 $TEMPLATES)
   %from.raw = add i64 %templates, %offset
   %from = inttoptr i64 %from.raw to ptr
   %record = call ptr @record(ptr %context, i64 %wave)
   %to = load ptr, ptr %record
+  call void @copy(ptr %to, ptr %from, i64 %distance)
   %used = call i64 @get(ptr %context, i64 $USED)
-  call void @copy(ptr %to, ptr %from, i64 %used)
+  %behind = getelementptr i8, ptr %to, i64 %distance
+  call void @clear(ptr %behind, i64 %used)
   %again = call i64 @get(ptr %context, i64 $USED_AGAIN)
   %again.at = call i64 @get(ptr %context, i64 $AGAIN_AT)
   %again.to = getelementptr i8, ptr %to, i64 %again.at

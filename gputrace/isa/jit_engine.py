@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from gputrace.isa import jit_layout as at
 from gputrace.isa import state
-from gputrace.isa.initial import INITIAL_VECTORS, Initial
+from gputrace.isa.initial import Initial
 from gputrace.isa.jit_library import Library, Loaded
 from gputrace.isa.launch import Dimensions, View
 from gputrace.isa.numpy_engine import BadAccess
 from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode
-from gputrace.isa.waves import Group, aligned
+from gputrace.isa.waves import INITIAL_VECTORS, Group, aligned, touched
 
 _FEWEST: Final = 64  # entries of a table
 _REASONS: Final = {
@@ -86,8 +86,7 @@ class JitEngine:
         context[at.FIRST_X], context[at.END_X] = first[0], first[0] + count[0]
         context[at.FIRST_Y], context[at.END_Y] = first[1], first[1] + count[1]
         context[at.LDS_SIZE] = launch.lds_bytes
-        row = state.SCALARS + state.VECTORS * launch.wave_size
-        context[at.WAVE_BYTES] = 4 * row
+        context[at.FIRST_BYTES] = 4 * (state.SCALARS + INITIAL_VECTORS * launch.wave_size)
         context[at.AGAIN_AT] = 4 * (
             state.SCALARS + state.FIRST_ACCUMULATOR * launch.wave_size
         )
@@ -132,12 +131,14 @@ class JitEngine:
 
     def touch(self, written: Iterable[int]) -> None:
         """Count on code that writes these vector registers, accumulators counted on."""
-        for index in written:
-            if index < state.FIRST_ACCUMULATOR:
-                self._vectors = max(self._vectors, index + 1)
-            else:
-                behind = index + 1 - state.FIRST_ACCUMULATOR
-                self._accumulators = max(self._accumulators, behind)
+        vectors, accumulators = touched(written)
+        self._vectors = max(self._vectors, vectors)
+        self._accumulators = max(self._accumulators, accumulators)
+
+    @property
+    def touched(self) -> tuple[int, int]:
+        """How many vector and accumulation registers, from the first on, may not be zero."""
+        return self._vectors, self._accumulators
 
     # --- running
 
@@ -154,7 +155,7 @@ class JitEngine:
         context[at.CURRENT], context[at.IN_TURN] = group.turn, group.turn_end is not None
         context[at.TURN_END] = group.turn_end or 0
         context[at.X : at.Z + 1] = group.place
-        context[at.USED] = 4 * (state.SCALARS + self._vectors * lanes)
+        context[at.USED] = 4 * (self._vectors - INITIAL_VECTORS) * lanes
         context[at.USED_AGAIN] = 4 * self._accumulators * lanes
         context[at.MORE] = 0
 

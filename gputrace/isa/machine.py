@@ -45,7 +45,17 @@ from gputrace.isa.numpy_engine import (
 from gputrace.isa.semantics import trace_instruction
 from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode, NotModelled
-from gputrace.isa.waves import ENDED, PATIENCE, RUNNING, SLICE, WAITING, Group, Wave
+from gputrace.isa.waves import (
+    ENDED,
+    PATIENCE,
+    RUNNING,
+    SLICE,
+    WAITING,
+    Group,
+    Spare,
+    Wave,
+    touched,
+)
 
 if TYPE_CHECKING:
     from gputrace.isa.jit_engine import JitEngine
@@ -91,6 +101,8 @@ class Machine:
         self._decoders: dict[int, Decoder] = {}
         self._programs: dict[tuple[Mode, int, bytes], Program] = {}
         self._library: Library | None = None
+        self.spare = Spare()
+        """Registers of groups that have ended, for others."""
         self.heat: dict[bytes, int] = {}
         """Wave-instructions that kernels, by the bytes that they begin with, have executed."""
 
@@ -185,8 +197,8 @@ class Execution:
             zero_high=machine.family.has_agprs,
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
-            bounds_select=machine.decoder(launch.wave_size).generation.bounds_select,
-            swizzle_bit=machine.decoder(launch.wave_size).generation.swizzle_bit,
+            bounds_select=TARGETS[launch.target][0].bounds_select,
+            swizzle_bit=TARGETS[launch.target][0].swizzle_bit,
         )
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)
@@ -267,7 +279,11 @@ class Execution:
     # --- order
 
     def _next_group(self) -> bool:
+        ended = [group for group in self._groups if group.ended]
         self._groups = [group for group in self._groups if not group.ended]
+        for group in ended:
+            group.clear(*(self._jit.touched if self._jit else touched(self._written)))
+            self.machine.spare.put(group.words)
         slow = all(group.executed > PATIENCE for group in self._groups)
         if slow and len(self._groups) < self._most_groups():
             self._groups += [self._start_group(place) for place in islice(self._pending, 1)]
@@ -407,7 +423,9 @@ class Execution:
     def _start_group(self, place: tuple[int, int, int]) -> Group:
         taken = {group.slot for group in self._groups}
         slot = next(n for n in range(len(taken) + 1) if n not in taken)
-        group = self._initial.group(place, slot * self._waves_of_one())
+        count = self._initial.waves_of(self._initial.size_of(place))
+        memory = self.machine.spare.take(count, self.launch.wave_size)
+        group = self._initial.group(place, slot * self._waves_of_one(), memory)
         group.slot = slot
         self._newest = group
         return group

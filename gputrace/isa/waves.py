@@ -5,6 +5,7 @@ record of four 64-bit words for each wave (address of its registers, program cou
 instructions executed), and the LDS. Compiled code works on the same memory.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -22,8 +23,12 @@ SLICE: Final = 4096
 PATIENCE: Final = 1 << 16
 """Wave-instructions that a group may take before another joins it."""
 
+INITIAL_VECTORS: Final = 3
+"""Vector registers that may hold something when a wave begins."""
+
 RECORD_WORDS: Final = 4
 _ALIGNMENT = 64
+_SPARE_SHAPES, _SPARE_GROUPS = 8, 4
 
 
 def aligned(count: int, kind: type[np.generic]) -> NDArray[Any]:
@@ -37,11 +42,13 @@ def aligned(count: int, kind: type[np.generic]) -> NDArray[Any]:
 class Wave:
     """One wave of a group: its registers, and where it stands."""
 
-    def __init__(self, number: int, words: Words, record: NDArray[np.uint64]) -> None:
+    def __init__(
+        self, number: int, words: Words, record: NDArray[np.uint64], wave_size: int
+    ) -> None:
         self.number = number
         self.scalars = words[: state.SCALARS]
         """The scalar words."""
-        self.vectors = words[state.SCALARS :].reshape(state.VECTORS, -1)
+        self.vectors = words[state.SCALARS :].reshape(-1, wave_size)
         """The vector registers as (register, lane)."""
         self._record = record
 
@@ -76,15 +83,24 @@ class Wave:
 class Group:
     """One work-group that has been started."""
 
-    def __init__(self, place: Dimensions, count: int, wave_size: int, lds_bytes: int) -> None:
+    def __init__(
+        self,
+        place: Dimensions,
+        count: int,
+        wave_size: int,
+        lds_bytes: int,
+        memory: Words | None = None,
+    ) -> None:
         self.place = place
         self.row = state.SCALARS + state.VECTORS * wave_size
-        self.words = aligned(count * self.row, np.uint32).reshape(count, self.row)
+        if memory is None:
+            memory = aligned(count * self.row, np.uint32).reshape(count, self.row)
+        self.words = memory
         self.records = aligned(count * RECORD_WORDS, np.uint64).reshape(count, RECORD_WORDS)
         # Compiled code reads whole vectors, which may begin at the last word.
         self.lds: NDArray[np.uint8] = aligned(lds_bytes + _ALIGNMENT, np.uint8)[:lds_bytes]
         self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
-        self.waves = [Wave(n, self.words[n], self.records[n]) for n in range(count)]
+        self.waves = [Wave(n, self.words[n], self.records[n], wave_size) for n in range(count)]
         self.executed = 0
         self.look_at = PATIENCE
         """Count of its instructions from which on the end of a round is looked at."""
@@ -94,6 +110,13 @@ class Group:
         """Number of the wave whose turn it is in the round."""
         self.turn_end: int | None = None
         """Count of instructions at which that turn ends; None when it has not begun."""
+
+    def clear(self, vectors: int, accumulators: int) -> None:
+        """Make so many registers of each wave zero again, and all scalar words."""
+        lanes = self.waves[0].vectors.shape[1]
+        behind = state.SCALARS + state.FIRST_ACCUMULATOR * lanes
+        self.words[:, : state.SCALARS + vectors * lanes] = 0
+        self.words[:, behind : behind + accumulators * lanes] = 0
 
     def release(self) -> None:
         """Let all waves go on when each that lives has come to the barrier."""
@@ -105,3 +128,37 @@ class Group:
     def ended(self) -> bool:
         """Whether no wave is left."""
         return bool((self.records[:, 2] == ENDED).all())
+
+
+def touched(written: Iterable[int]) -> tuple[int, int]:
+    """Return how many vector and accumulation registers from the first on are among these.
+
+    Those that hold something when a wave begins always are.
+    """
+    vectors, accumulators = INITIAL_VECTORS, 0
+    for index in written:
+        if index < state.FIRST_ACCUMULATOR:
+            vectors = max(vectors, index + 1)
+        else:
+            accumulators = max(accumulators, index + 1 - state.FIRST_ACCUMULATOR)
+    return vectors, accumulators
+
+
+class Spare:
+    """Cleared registers of groups that have ended: making new ones takes longer."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], list[Words]] = {}
+
+    def put(self, words: Words) -> None:
+        """Keep the registers of one group, which must be zero."""
+        if len(self._kept) >= _SPARE_SHAPES:
+            self._kept.clear()
+        kept = self._kept.setdefault((words.shape[0], words.shape[1]), [])
+        if len(kept) < _SPARE_GROUPS:
+            kept.append(words)
+
+    def take(self, count: int, wave_size: int) -> Words | None:
+        """Return registers for so many waves, None when there are none to spare."""
+        kept = self._kept.get((count, state.SCALARS + state.VECTORS * wave_size))
+        return kept.pop() if kept else None
