@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dump": ("gputrace.cli.dump", "Print a trace packet by packet."),
     "export": ("gputrace.cli.export", "Write a trace as text, HTML, JSON Lines or a timeline."),
     "info": ("gputrace.cli.info", "Say what a trace holds."),
+    "isa": ("gputrace.cli.isa", "List the instructions of a target that can be emulated."),
     "run": ("gputrace.cli.run", "Run an unmodified program on an emulated GPU."),
     "minimize": ("gputrace.cli.minimize", "Reduce a trace to what still fails in the same way."),
     "record": ("gputrace.cli.record", "Run a program and write down what its GPUs are given."),

@@ -89,6 +89,10 @@ class Decoder:
         matrix = [form for form in generation.formats if form.name == "MAI"]
         self._matrix_form = matrix[0] if matrix else generation.formats[0]
 
+    def names(self) -> list[tuple[str, str]]:
+        """Return (encoding, mnemonic without its ending) of every instruction of the target."""
+        return [(encoding, row.name) for (encoding, _), row in self._rows.items()]
+
     def decode(self, code: Code, offset: int = 0) -> Instruction:
         """Decode the instruction at a byte offset.
 
