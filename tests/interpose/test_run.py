@@ -160,6 +160,19 @@ def test_rocminfo(target: str, units: int, capfd: pytest.CaptureFixture[str]) ->
 
 
 @needs_compiler
+@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+def test_scenarios_through_the_real_device_nodes(target: str) -> None:
+    # Left out: what only a device that can prove a hang can say, and the device's own name.
+    chosen = f"{target} and not says_what and not waits_for_a_word"
+    files = ["tests/scenarios/test_one_gpu.py", "tests/scenarios/test_several_gpus.py"]
+    served = [sys.executable, "-m", "gputrace.cli.main", "run", "--device", f"emu:{target}x2", "--"]
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, *files]
+    done = subprocess.run([*served, *tests], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout or "100%" in done.stdout
+
+
+@needs_compiler
 def test_run_and_record_commands(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     script, trace = tmp_path / "driver.py", tmp_path / "driver.gtrace"
     script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{DRIVER}")

@@ -143,6 +143,10 @@ class HardwareQueue:
         """Whether the compute unit mask leaves any; without one waves wait for ever."""
         self.cost_ns = 0
 
+    def stand_at(self, read: int) -> None:
+        """Begin at a position that is not the first."""
+        self.read, self.place = read, self.base + read % self.units * self.unit
+
     def _cell(self, address: int, size: int) -> memoryview | None:
         # One operand of memory that the kernel keeps mapped; None where it may not be written.
         span = self.space.find(address)
@@ -161,8 +165,11 @@ class HardwareQueue:
         pending = self.pending
         kind = type(pending)
         if kind is Next:
+            # One look only: a client in another process may ring between two.
             self._there = self.doorbell() - self.read
-            return 0 < self._there <= self.units or self.available() > 0
+            if not 0 <= self._there <= self.units:
+                self._there = self.available()
+            return self._there > 0
         return kind is Pass or self._goes_on(pending)
 
     def _goes_on(self, pending: Effect) -> bool:
