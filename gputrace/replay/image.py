@@ -1,4 +1,4 @@
-"""Memory as the CPU wrote it, put together from a trace without any device."""
+"""Memory at each point of a trace, put together without any device."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from gputrace.errors import TraceError
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.trace.blocks import CHUNK_SIZE
-from gputrace.trace.events import Chunk, Event, HostStore, Ioctl, Map, Memory
+from gputrace.trace.events import Chunk, Digest, Event, HostStore, Ioctl, Map, Memory
 from gputrace.trace.source import Source
 
 PAGE = 4096
@@ -23,9 +23,10 @@ class _Stored(NamedTuple):
 
 
 class Image:
-    """Sparse memory by GPU address; what the GPU wrote is not in it.
+    """Sparse memory by GPU address: what the CPU wrote, and of the GPU's results those kept.
 
-    Memory that was allocated or mapped reads as zeros until the CPU stores to it, and so does the
+    A digest that holds its bytes tells of code or commands that the GPU copied into place. Memory
+    that was allocated or mapped reads as zeros until something is stored to it, and so does the
     rest of a page of which some bytes were stored: a recorder leaves out what did not change.
     Chunks stay in the trace until they are read, so the image of a large trace is small.
     """
@@ -41,7 +42,7 @@ class Image:
     def apply(self, event: Event) -> None:
         """Take an event into account; most kinds change nothing here."""
         match event:
-            case Memory(data=b""):
+            case Memory(data=b"") | Digest(stored=True, unstable=False):
                 address = event.address
                 for chunk in event.chunks:
                     self._store(address, chunk)

@@ -84,3 +84,20 @@ def test_holes_are_told_from_zeros_and_freed_memory_is_gone(path: Path) -> None:
         (None, None, None),
         (zeros, None, None),
     ]
+
+
+def test_what_the_gpu_left_is_known_where_the_trace_keeps_it(path: Path) -> None:
+    with TraceWriter(path, events.Header("test")) as writer:
+        writer.append(alloc(1, BASE, 4 * PAGE))
+        writer.memory(BASE + 8, b"by the CPU", "cpu")
+        writer.digest(BASE, b"G" * PAGE, store=True)
+        writer.digest(BASE + PAGE, b"U" * PAGE, store=True, unstable=True)
+        writer.digest(BASE + 2 * PAGE, b"H" * PAGE, store=False)
+        writer.memory(BASE + 100, b"again", "cpu")
+    with TraceReader(path) as reader:
+        image = Image(reader)
+        for event in reader:
+            image.apply(event)
+        assert image.read(BASE, 4) == b"GGGG"
+        assert image.read(BASE + 98, 8) == b"GGagainG"
+        assert image.read(BASE + PAGE, 4) == image.read(BASE + 2 * PAGE, 4) == bytes(4)
