@@ -1,13 +1,17 @@
 """Record the workloads of `gputrace.cli.workloads` again: what stands in `traces/`.
 
-Usage: tools/make_traces.py [--check] [NAME ...]. With --check nothing is written: the exit code is
-1 when a stored capture differs from what its workload does now.
+Usage: tools/make_traces.py [--check | --minimize] [NAME ...]. For each workload and target there
+are a capture, `NAME-TARGET.gtrace`, and its rendering as text. With --check nothing is written: the
+exit code is 1 when a stored capture differs from what its workload does now. With --minimize the
+captures that fail are reduced as well, to `NAME-TARGET.min.gtrace`, beside it the report.
 
 What differs from run to run without meaning anything is made regular, so that the same program
 gives the same bytes: numbers of threads, places that the operating system chose (the doorbell
 pages and the arrays behind the pointers of ioctls), and what the capture itself cost.
 """
 
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +27,8 @@ from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 
-TRACES = Path(__file__).resolve().parent.parent / "traces"
+ROOT = Path(__file__).resolve().parent.parent
+TRACES = ROOT / "traces"
 TARGETS = ("gfx942", "gfx1100")
 PLACES = 0x2000_0000_0000
 """Where the reservations go that the operating system placed: free in every process."""
@@ -100,6 +105,10 @@ def rewrite(source: Path, target: Path) -> None:
             if isinstance(made, events.Memory) and made.chunks:
                 data = b"".join(data for _, data in trace.pieces(made))
                 writer.memory(made.address, data, made.provenance, made.step)
+            elif isinstance(made, events.Digest) and made.stored:
+                data = b"".join(data for _, data in trace.pieces(made))
+                unstable = made.unstable
+                writer.digest(made.address, data, store=True, unstable=unstable, step=made.step)
             elif made is not None:
                 writer.append(made)
         writer.close()
@@ -121,9 +130,32 @@ def capture(workload: Workload, target: str, path: Path) -> None:
     rewrite(raw, path)
 
 
+def command(*arguments: str) -> str:
+    """Run gputrace beside the traces and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "gputrace.cli.main", *arguments],
+        cwd=TRACES, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def store(workload: Workload, made: Path, path: Path, minimize: bool) -> None:
+    """Put a capture into `traces/`, with what is made from it."""
+    TRACES.mkdir(exist_ok=True)
+    path.write_bytes(made.read_bytes())
+    path.with_suffix(".txt").write_text(command("dump", path.name))
+    if minimize and workload.minimum:
+        small = path.with_suffix(".min.gtrace")
+        command("minimize", path.name, "-o", small.name)
+        small.chmod(0o644)
+
+
 def main() -> int:
     """Record all; return how the process should exit."""
-    check, names = "--check" in sys.argv[1:], [one for one in sys.argv[1:] if one[:1] != "-"]
+    options = {one for one in sys.argv[1:] if one[:1] == "-"}
+    if options - {"--check", "--minimize"}:
+        sys.exit(__doc__)
+    check, names = "--check" in options, [one for one in sys.argv[1:] if one not in options]
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         for workload, target, path in captures(names):
@@ -132,9 +164,8 @@ def main() -> int:
             same = path.exists() and path.read_bytes() == made.read_bytes()
             print(f"{path.name}: {made.stat().st_size} bytes, {'same' if same else 'differs'}")
             differing += not same
-            if not check and not same:
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(made.read_bytes())
+            if not check:
+                store(workload, made, path, "--minimize" in options)
     return 1 if check and differing else 0
 
 

@@ -58,7 +58,13 @@ WORKLOAD = Workload(
     bug="A kernel writes past the end of its buffer into the neighbour.",
     ending="wrong",
     verdict="fault",
-    minimum=(),
+    minimum=(
+        "compute 0: SET_SH_REG of the size of a work-group",
+        "compute 0: SET_SH_REG of the program's address",
+        "compute 0: SET_SH_REG of its resources",
+        "compute 0: SET_SH_REG of the address of its arguments",
+        "compute 0: DISPATCH_DIRECT of 'smooth', round 17",
+    ),
     run=run,
     replayed=",check=bytes",
 )

@@ -42,7 +42,13 @@ WORKLOAD = Workload(
     bug="A wave leaves a kernel without unlocking its spin lock; the other waves spin for ever.",
     ending="hang",
     verdict="hang",
-    minimum=(),
+    minimum=(
+        "compute 0: SET_SH_REG of the size of a work-group",
+        "compute 0: SET_SH_REG of the program's address",
+        "compute 0: SET_SH_REG of its resources",
+        "compute 0: SET_SH_REG of the address of its arguments",
+        "compute 0: DISPATCH_DIRECT of 'book', launch 30",
+    ),
     run=run,
 )
 

@@ -2,8 +2,8 @@
 
 A network of six layers is evaluated for one batch after another, each uploaded before and
 downloaded after, by a plan of launches that was made once, with addresses in it. Then a layer is
-pruned: its weights are freed, at a moment when no work is queued. The plan still has the layer. Two
-launches later it reads the weights that are gone.
+pruned: its weights are freed, when the batch before is done. The plan still has the layer. The
+second launch from there reads the weights that are gone.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ WORDS = 256
 GROUP = 64
 LAYERS = 6
 BATCHES = 16
-PRUNED_BATCH, PRUNED_LAYER = 14, 2
+PRUNED_BATCH, PRUNED_LAYER = 14, 1
 
 Array = npt.NDArray[np.float32]
 
@@ -39,15 +39,16 @@ class Network:
             for n in range(LAYERS)
         ]
 
-    def prune(self, layer: int) -> None:
-        """Free the weights of a layer. The bug: `plan` still launches it."""
-        self.weights[layer].free()
+    def evaluate(self, batch: Array, pruned: int | None = None) -> None:
+        """Take a batch through all layers and verify what comes out. Raises WrongResult.
 
-    def evaluate(self, batch: Array) -> None:
-        """Take a batch through all layers and verify what comes out. Raises WrongResult."""
+        A layer is `pruned` before the launches of this batch.
+        """
         self.staging.write(batch)
         self.copies.copy(self.values[0], self.staging)
         self.compute.wait(self.copies.signal())
+        if pruned is not None:
+            self.weights[pruned].free()  # the bug: `plan` still launches it
         for arguments in self.plan:
             done = self.compute.launch(self.kernel, WORDS // GROUP, GROUP, arguments)
         self.copies.wait(done)
@@ -65,9 +66,8 @@ def run(device: Device, seed: int) -> str:
     random = np.random.default_rng(seed)
     network = Network(device, random.random((LAYERS, WORDS), np.float32) * np.float32(2))
     for number in range(1, BATCHES + 1):
-        if number == PRUNED_BATCH:
-            network.prune(PRUNED_LAYER)
-        network.evaluate(random.standard_normal(WORDS, np.float32))
+        pruned = PRUNED_LAYER if number == PRUNED_BATCH else None
+        network.evaluate(random.standard_normal(WORDS, np.float32), pruned)
     return f"{BATCHES} batches are right"
 
 
@@ -77,7 +77,7 @@ WORKLOAD = Workload(
     bug="A kernel reads a buffer that was freed two submissions before.",
     ending="fault",
     verdict="fault",
-    minimum=("compute 0: the dispatch of 'layer' that reads 'weights of layer 2'",),
+    minimum=("compute 0: the dispatch of 'layer' that reads 'weights of layer 1'",),
     run=run,
 )
 
