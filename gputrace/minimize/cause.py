@@ -22,6 +22,12 @@ def explain(reduction: Reduction) -> list[str]:
         case ["hang", "deadlock", places]:
             some = [_packet(whole, place) for place in places.split("+")]
             return list(_circle(whole, some))
+        case ["hang", _, *_, place] if "." in place:
+            packet = _packet(whole, place)
+            return [
+                f"{_place(whole, packet)} never completes: {packet.line}",
+                f"  {reduction.target.text}",
+            ]
         case ["fault", "memory", place, *rest]:
             return list(_memory_fault(whole, reduction, _packet(whole, place), rest))
         case ["fault", _, place, *_]:

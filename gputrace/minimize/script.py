@@ -121,6 +121,7 @@ class _Script:
         self.reduction, self.model = reduction, reduction.case.model
         self.lines: list[str] = []
         self.buffers: dict[int, str] = {}  # event that made it -> variable
+        self.sizes: dict[int, int] = {}
         self.queues: dict[int, str] = {}
         self.kept = {i.event: i for i in reduction.kept if i.kind is not Kind.PACKET}
         self.packets: dict[int, list[Packet]] = {}
@@ -176,6 +177,7 @@ class _Script:
         self.buffers[buffer.made] = name
         device = self._device(made.gpu_id)
         label, size = self._label(buffer, made.size)
+        self.sizes[buffer.made] = size
         self._add(f'{name} = {device}.alloc({size:#x}, "{kind}", address={made.va_addr:#x}'
                   f"{executable}{label})")  # fmt: skip
 
@@ -307,7 +309,8 @@ class _Script:
         self._add("right = {")
         for made, name in self.buffers.items():
             if made in right:
-                text = base64.b85encode(zlib.compress(right[made], 9)).decode()
+                data = right[made][: self.sizes[made]]
+                text = base64.b85encode(zlib.compress(data, 9)).decode()
                 self._add(f"    {name}: unpack(")
                 self.lines += [f'        "{_quoted(p)}"' for p in textwrap.wrap(text, 80)]
                 self._add("    ),")
