@@ -68,8 +68,10 @@ class AqlQueue(ComputeQueue):
     straddle = True  # what goes over the end is a submission, never a packet
     pointer_offsets = (WRITE_DISPATCH_ID, READ_DISPATCH_ID)
 
-    def __init__(self, device: Device, name: str, ring_size: int = RING_BYTES) -> None:
-        super().__init__(device, name, QueueType.COMPUTE_AQL, ring_size)
+    def __init__(
+        self, device: Device, name: str, ring_size: int = RING_BYTES, **settings: int
+    ) -> None:
+        super().__init__(device, name, QueueType.COMPUTE_AQL, ring_size, **settings)
         session = device.session
         inactive = AmdSignal(
             event_mailbox_ptr=session.mailbox(self.event), event_id=self.event.event_id

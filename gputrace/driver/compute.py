@@ -68,7 +68,9 @@ class ComputeQueue(Queue):
 
     upload_bytes = UPLOAD_BYTES
 
-    def __init__(self, device: Device, name: str, made_with: QueueType, ring_size: int) -> None:
+    def __init__(
+        self, device: Device, name: str, made_with: QueueType, ring_size: int, **settings: int
+    ) -> None:
         self.packets = Pm4Packets(device.family.pm4)
         self._prepared: dict[LaunchKey, Prepared] = {}
         self._scratch = NONE
@@ -76,7 +78,7 @@ class ComputeQueue(Queue):
         self._uploads: UploadRing | None = None
         self._descriptor: Buffer | None = None
         self._launches = 0
-        super().__init__(device, name, made_with, ring_size)
+        super().__init__(device, name, made_with, ring_size, **settings)
 
     # --- launching --------------------------------------------------------------------------------
 

@@ -22,11 +22,12 @@ from gputrace.driver.timeline import Timeline
 from gputrace.driver.waiting import WaitTimeout
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
-from gputrace.formats.ioctl import GetClockCounters, QueueType
+from gputrace.formats.ioctl import MAX_QUEUE_PRIORITY, GetClockCounters, QueueType
 from gputrace.kfd.port import Fault, Kfd, Labelled
 from gputrace.kfd.topology import Node
 
 Q = TypeVar("Q", bound=Queue)
+DEFAULT_PRIORITY = 7  # in the middle: a queue at the top can starve a desktop
 DRAIN_SECONDS = 5.0  # of work still queued when a device is closed
 
 
@@ -119,26 +120,43 @@ class Device:
     # --- queues -----------------------------------------------------------------------------------
 
     @overload
-    def compute_queue(self, kind: Literal["pm4"], ring_size: int = RING_BYTES) -> Pm4Queue: ...
+    def compute_queue(
+        self, kind: Literal["pm4"], ring_size: int = ..., *, priority: int = ..., xcc: int = ...
+    ) -> Pm4Queue: ...
     @overload
-    def compute_queue(self, kind: Literal["aql"], ring_size: int = RING_BYTES) -> AqlQueue: ...
+    def compute_queue(
+        self, kind: Literal["aql"], ring_size: int = ..., *, priority: int = ...
+    ) -> AqlQueue: ...
     @overload
-    def compute_queue(self, kind: None = None, ring_size: int = RING_BYTES) -> ComputeQueue: ...
+    def compute_queue(
+        self, kind: None = None, ring_size: int = ..., *, priority: int = ...
+    ) -> ComputeQueue: ...
 
     def compute_queue(
-        self, kind: Literal["pm4", "aql"] | None = None, ring_size: int = RING_BYTES
+        self,
+        kind: Literal["pm4", "aql"] | None = None,
+        ring_size: int = RING_BYTES,
+        *,
+        priority: int = DEFAULT_PRIORITY,
+        xcc: int = 0,
     ) -> ComputeQueue:
         """Make a compute queue that takes PM4 or AQL packets.
 
-        By default it is AQL where the node has several XCCs that a PM4 queue does not reach.
+        By default it is AQL where the node has several XCCs that a PM4 queue does not reach; there
+        `xcc` says which of them a PM4 queue uses. `priority` is 0 to 15.
         """
+        one_of_several = self.node.xccs > 1 and not self.family.pm4_queue_spans_xccs
         if kind is None:
-            several = self.node.xccs > 1 and not self.family.pm4_queue_spans_xccs
-            kind = "aql" if several else "pm4"
+            kind = "aql" if one_of_several else "pm4"
         if kind not in ("pm4", "aql"):
             raise UsageError(f"compute queue kind {kind!r}: expected 'pm4' or 'aql'")
+        if not 0 <= priority <= MAX_QUEUE_PRIORITY:
+            raise UsageError(f"a queue's priority is 0 to {MAX_QUEUE_PRIORITY}, not {priority}")
+        if xcc and not (kind == "pm4" and one_of_several and 0 < xcc < self.node.xccs):
+            raise UsageError(f"XCC {xcc}: a queue of {kind} packets cannot choose it on {self!r}")
         made = AqlQueue if kind == "aql" else Pm4Queue
-        return self._made(made(self, self._next("compute"), ring_size))
+        name = self._next("compute")
+        return self._made(made(self, name, ring_size, queue_priority=priority, target_xcc=xcc))
 
     def copy_queue(self, engine: Literal["xgmi"] | int | None = None) -> SdmaQueue:
         """Make a copy queue: on any engine, on one of those for links, or on engine N."""

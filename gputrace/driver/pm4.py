@@ -34,9 +34,11 @@ class Pm4Queue(ComputeQueue):
     unit = 4
     straddle = True
 
-    def __init__(self, device: Device, name: str, ring_size: int = RING_BYTES) -> None:
+    def __init__(
+        self, device: Device, name: str, ring_size: int = RING_BYTES, **settings: int
+    ) -> None:
         self._indirect: deque[Submission] = deque(maxlen=KEPT)  # address, bytes, text
-        super().__init__(device, name, QueueType.COMPUTE, ring_size)
+        super().__init__(device, name, QueueType.COMPUTE, ring_size, **settings)
 
     @property
     def _dies(self) -> int:

@@ -48,7 +48,13 @@ class Queue:
     last_packet = False
 
     def __init__(
-        self, device: Device, name: str, made_with: QueueType, ring_size: int, engine: int = 0
+        self,
+        device: Device,
+        name: str,
+        made_with: QueueType,
+        ring_size: int,
+        engine: int = 0,
+        **settings: int,
     ) -> None:
         self.device, self.name = device, name
         self.lock = threading.RLock()
@@ -69,6 +75,7 @@ class Queue:
                 queue_type=made_with,
                 sdma_engine_id=engine,
                 **self._save_area(made_with),
+                **settings,
             )
             self.event = session.make_event()
             try:

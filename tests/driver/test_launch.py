@@ -196,3 +196,21 @@ def test_code_and_kernels_are_named_for_reports(make_fake):
         assert named["symbol", "saxpy.kd"] == program["saxpy"].descriptor_address
         program.free()
         assert [name for at, _, _, name in fake.labels if at == entry] == ["saxpy", ""]
+
+
+def test_a_queue_has_the_priority_and_the_die_that_were_asked_for():
+    with opened("gfx942") as device:
+        kernel, out = device.load(built("gfx942"))["fill"], device.alloc(256)
+        for xcc in (0, 7):
+            queue = device.compute_queue("pm4", priority=11, xcc=xcc)
+            made = queue.hardware.made_with
+            assert (made.queue_priority, made.target_xcc, made.queue_percentage) == (11, xcc, 100)
+            queue.launch(kernel, 1, 64, [out, xcc]).wait(5.0)
+            assert (out.view(np.uint32) == xcc).all()
+        for wrong in ({"xcc": 8}, {"xcc": -1}, {"priority": 16}):
+            with pytest.raises(UsageError):
+                device.compute_queue("pm4", **wrong)
+        with pytest.raises(UsageError, match="cannot choose"):
+            device.compute_queue("aql", xcc=1)
+    with opened("gfx1100") as device, pytest.raises(UsageError, match="cannot choose"):
+        device.compute_queue("pm4", xcc=1)
