@@ -15,7 +15,7 @@ from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import BY_RECORD
-from gputrace.kfd.port import Fault, Kfd
+from gputrace.kfd.port import Fault, Kfd, Stall
 from gputrace.trace.events import Header, Note, Outcome
 from gputrace.trace.writer import TraceWriter
 
@@ -130,14 +130,22 @@ def outcome_of(error: BaseException, recorder: Recorder | None) -> Outcome:
     stalls = recorder.last_stalls if recorder else ()
     if stalls:
         first = stalls[0]
-        address = -1 if first.address is None else first.address
-        return Outcome("hang", text, queue=first.queue, packet=first.packet, address=address)
+        return Outcome(
+            "hang", text, queue=first.queue, packet=first.packet,
+            address=-1 if first.address is None else first.address,
+            kernel=first.kernel or "", wave=-1 if first.wave is None else first.wave,
+            details=_place(first),
+        )  # fmt: skip
     return Outcome("ended", text)
 
 
 def _details(faults: Sequence[Fault], error: DeviceFault) -> dict[str, object]:
     for fault in faults:
         if (fault.queue, fault.packet) == (error.queue, error.packet):
-            found = {"place": fault.place, "pc": fault.pc, "workgroup": fault.workgroup}
-            return {name: value for name, value in found.items() if value is not None}
+            return _place(fault)
     return {}
+
+
+def _place(found: Fault | Stall) -> dict[str, object]:
+    place = {"place": found.place, "pc": found.pc, "workgroup": found.workgroup}
+    return {name: value for name, value in place.items() if value is not None}
