@@ -33,8 +33,8 @@ ENOUGH = 0.15
 LOST = 1.0 - SETTLED
 # Odds at which a sequential test stops: an error of 0.5 %, as for SETTLED.
 ODDS = log(1.0 / (1.0 - SETTLED))
-# Two failures at least: one alone can be a spurious one, however rare these are thought to be.
-HITS = 2
+# Three failures at least: some of the many candidates of a search meet two spurious ones in a row.
+HITS = 3
 FLOOR = 1e-4
 RESTARTS = 20
 # A run tells at least 1/50 bit unless the two rates are nearly equal; 8 bits settle the odds.

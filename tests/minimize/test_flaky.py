@@ -25,8 +25,8 @@ def test_most_runs_end_at_the_minimum(make, p, f):
     assert right >= 4
 
 
-def test_sequential_test_wants_two_failures():
-    answers = iter([Outcome.SAME, Outcome.SAME])
+def test_sequential_test_wants_three_failures():
+    answers = iter([Outcome.SAME, Outcome.SAME, Outcome.SAME])
     assert SequentialTest(Rates()).fails(lambda: next(answers))
     assert next(answers, None) is None
     assert not SequentialTest(Rates()).fails(lambda: Outcome.PASS)
