@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gputrace.cli.workloads import spin_lock
+from gputrace.cli.workloads.frame import perform
 from gputrace.driver import Device
 from gputrace.errors import DeviceFault
 from gputrace.formats import pm4
@@ -220,3 +222,13 @@ def test_allocations_without_names_are_told_by_their_kind(path: Path) -> None:
     assert f"alloc gtt0: 0x1000 bytes of gtt at {kept.address:#x}" in lines
     at = lines.index(f"alloc gtt1: 0x2000 bytes of gtt at {gone.va_addr:#x}")
     assert lines[at + 1] == f"free gtt1: 0x2000 bytes at {gone.va_addr:#x}"
+
+
+def test_an_endless_loop_is_shown_with_its_code(path: Path) -> None:
+    ended = perform(spin_lock.WORKLOAD, spin_lock.WORKLOAD.device("gfx942"), record=str(path))
+    assert ended.ending == "hang"
+    lines = text(path)
+    start = lines.index(next(line for line in lines if line.startswith("outcome: hang at packet")))
+    (stopped,) = [line for line in lines[start:] if line.startswith("  => 0x")]
+    assert any("s_cbranch_execnz" in line for line in lines[start:])
+    assert lines.index(stopped) > start
