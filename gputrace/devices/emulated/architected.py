@@ -221,6 +221,10 @@ class PacketProcessor:
         if entry % CODE_ALIGNMENT:
             text = f"the code at {entry:#x} is not a multiple of {CODE_ALIGNMENT}"
             yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
+        narrow = descriptor.enable_wavefront_size32
+        if narrow and 32 not in family.waves:
+            text = f"waves of 32 lanes on {family.name}"
+            yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
         self.dispatcher.check_program(
             descriptor.compute_pgm_rsrc1,
             descriptor.compute_pgm_rsrc2,
@@ -241,7 +245,7 @@ class PacketProcessor:
             rsrc1=descriptor.compute_pgm_rsrc1,
             rsrc2=descriptor.compute_pgm_rsrc2 & ~_TRAP_PRESENT,
             rsrc3=descriptor.compute_pgm_rsrc3,
-            wave_size=32 if descriptor.enable_wavefront_size32 else max(family.waves),
+            wave_size=32 if narrow else max(family.waves),
             user_data=user,
             groups=(x, y, z),
             group_size=group,
@@ -275,6 +279,8 @@ class PacketProcessor:
         places = descriptor.user_sgprs()
         count = descriptor.compute_pgm_rsrc2 >> 1 & 0x1F
         values = [0] * max(16, count)
+        if any(first + width > len(values) for first, width in places.values()):
+            yield from self._reject(QueueError.INVALID_CODE_OBJECT, "more than 16 user SGPRs")
         for item, (first, width) in places.items():
             if item == "kernarg_preload":
                 start = packet.kernarg_address + 4 * descriptor.kernarg_preload_offset
