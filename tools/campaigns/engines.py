@@ -44,7 +44,7 @@ def run(campaign: Campaign) -> None:
 def case(rng: Random) -> tuple[object, ...]:
     """Run one case; return what is compared."""
     target, seed = rng.choice(sorted(FAMILIES)), rng.randrange(1000)
-    check = rng.choice(["pages", "pages", "bytes"])
+    check, tame = rng.choice(["pages", "pages", "bytes"]), rng.choice([0.8, 0.97, 1.0])
     with driver.open(f"emu:{target},schedule={seed},budget=64K,check={check}") as device:
         kfd: Any = device.session.kfd
         data = device.alloc(1 << 16, name="data")
@@ -52,7 +52,7 @@ def case(rng: Random) -> tuple[object, ...]:
         for kind in rng.sample(["pm4", "aql", "sdma"], 2):
             queue = device.copy_queue() if kind == "sdma" else device.compute_queue(kind)  # type: ignore[call-overload]
             for _ in range(rng.randint(1, PACKETS)):
-                queue.submit(packet(rng, kind, device.family, data))
+                queue.submit(packet(rng, kind, device.family, data, tame))
         while kfd.step < STEPS and kfd.idle(None) is not Progress.BLOCKED:
             pass
         told = [fault.text for fault in kfd.faults()], [stall.text for stall in kfd.stalls()]
@@ -60,16 +60,16 @@ def case(rng: Random) -> tuple[object, ...]:
         return digest, *told, kfd.step, kfd.clock(), dict(kfd.refused)
 
 
-def packet(rng: Random, kind: str, family: Any, data: Buffer) -> bytes:
+def packet(rng: Random, kind: str, family: Any, data: Buffer, tame: float) -> bytes:
     """Make one packet of a kind of queue, or a kernel descriptor's dispatch."""
     while True:
         dialect = {"pm4": family.pm4, "sdma": family.sdma, "aql": None}[kind]
         layouts = _AQL if dialect is None else dialect.all
-        if rng.random() < 0.95:
+        if rng.random() < tame:
             layouts = [one for one in layouts if not one.UNSUPPORTED]
         layout = rng.choice(layouts)
         try:
-            made = tamed(rng, layout.random(rng), data)
+            made = tamed(rng, layout.random(rng), data, tame)
             if isinstance(made, aql.KernelDispatch):
                 made = dispatch(rng, made, data)
             return bytes(made.to_bytes())
@@ -77,17 +77,18 @@ def packet(rng: Random, kind: str, family: Any, data: Buffer) -> bytes:
             continue
 
 
-def tamed(rng: Random, made: Any, data: Buffer) -> Any:
+def tamed(rng: Random, made: Any, data: Buffer, tame: float) -> Any:
     """Lead most addresses into the buffer and set most control bits as clients do."""
+    stray = [0, 0, 0, 4, 1] if tame < 1 else [0]
     changes: dict[str, int] = {}
     for field in made.FIELDS:
         usual = field.default is not None and not callable(field.default) and not field.fixed
-        if field.role is not None and field.role.uses == "address" and rng.random() < 0.8:
-            near = data.address + 64 * rng.randrange(1000) + rng.choice([0, 0, 0, 4, 1])
+        if field.role is not None and field.role.uses == "address" and rng.random() < tame:
+            near = data.address + 64 * rng.randrange(1000) + rng.choice(stray)
             changes[field.name] = near >> field.shift << field.shift
-        elif field.name in _COUNTS and not callable(field.default) and rng.random() < 0.8:
+        elif field.name in _COUNTS and not callable(field.default) and rng.random() < tame:
             changes[field.name] = rng.randrange(64)
-        elif usual and rng.random() < 0.8:
+        elif usual and rng.random() < tame:
             changes[field.name] = field.default
     return made.replace(**changes)
 
