@@ -31,6 +31,7 @@ class Recording:
         self._writer = TraceWriter(path, replace(header_of(kfd), scheduler=""))
         self._tracker = RemoteTracker(process)
         self._recorder = LiveRecorder(kfd, self._writer, self._tracker, self._read)
+        self._ended = False
         self._mappings: dict[int, Mapping] = {}
         self._own: dict[int, Shared] = {}  # the program's pages that are watched
 
@@ -63,7 +64,8 @@ class Recording:
         try:
             answer = self._kfd.ioctl(record)
         except KfdError as error:
-            self._recorder.answered(record, record, pointed, failure=error)
+            if not self._ended:
+                self._recorder.answered(record, record, pointed, failure=error)
             raise
         self._recorder.answered(record, answer, pointed)
         return answer
@@ -126,7 +128,7 @@ class Recording:
 
     def end(self) -> None:
         """Close device and trace; what the program rang last is in it."""
-        self._tracker.ended = True
+        self._ended = self._tracker.ended = True
         for address, value in self._kfd.rung():
             self._recorder.doorbell(address, value)
         outcome = self._outcome()

@@ -107,35 +107,32 @@ class Server:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connections: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self._pumps: list[threading.Thread] = []
         self._told: set[str] = set()
         self._refused: Counter[str] = Counter()
 
     def __enter__(self) -> "Server":
         self._listener.bind(str(self._path))
         self._listener.listen(64)
-        self._start(self._accept)
+        self._threads.append(_started(self._accept))
         return self
-
-    def _start(self, work: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=work, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for pump in self._pumps:
+            pump.join()
         with self._lock:
+            for session in list(self._sessions.values()):
+                self._end(session)  # which ends waits for events, too
             connections = list(self._connections)
         for connection in connections:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
-        with self._lock:
-            for session in list(self._sessions.values()):
-                self._end(session)
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -153,7 +150,7 @@ class Server:
                 continue
             with self._lock:
                 self._connections.add(connection)
-            self._start(self._serve, connection, process)
+            self._threads.append(_started(self._serve, connection, process))
 
     def _serve(self, connection: socket.socket, process: int) -> None:
         try:
@@ -234,7 +231,7 @@ class Server:
                 raise Gone(f"the library asks {asked.kind.name}")
         except KfdError as error:
             reply = Message(Kind.ANSWER, b=error.errno)
-            if session.started:
+            if session.started and not session.closed:
                 self._look(session)
         except FieldError:
             reply = Message(Kind.ANSWER, b=EINVAL)
@@ -263,7 +260,7 @@ class Server:
             session.recording = Recording(path, session.process, session.kfd, session.client)
         session.calls.open()
         session.started = True
-        self._start(self._pump, session)
+        self._pumps.append(_started(self._pump, session))
 
     def _ioctl(self, session: Session, asked: Message) -> Message:
         with session.lock:
@@ -324,6 +321,12 @@ class Server:
                     self._end(session)
                 return
             pause = min(2 * pause, _LONGEST)
+
+
+def _started(work: Callable[..., None], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    return thread
 
 
 def _note_mapping(session: Session, recording: Recording, asked: Message) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 from gputrace.bits import Record
 from gputrace.devices.emulated import buffers, hangs, misc, queues, sharing
 from gputrace.devices.emulated.effects import EngineStop
+from gputrace.devices.emulated.forks import copy_pages
 from gputrace.devices.emulated.history import Writer
 from gputrace.devices.emulated.kernels import KernelRun
 from gputrace.devices.emulated.memory import Buffer
@@ -191,6 +192,7 @@ class EmulatedKfd:
         """Give all memory back."""
         with self._lock:
             self._closed = True
+            self._changed.notify_all()
             if self._writes is not None:
                 self._writes.close()
                 self._writes = None
@@ -389,6 +391,11 @@ class EmulatedKfd:
                 raise Divergence("scheduler step", step, scheduler.step)
             scheduler.now_ns = max(scheduler.now_ns, clock_ns)
 
+    def forked(self) -> None:
+        """Make this device independent of the one it was forked from; call it first in a child."""
+        with self._lock:
+            copy_pages(self._opened("forked").pool.fd)
+
     def written_by_gpu(self) -> list[Span]:
         """Return what the GPUs wrote since the last call, by addresses of the client's mappings.
 
@@ -437,6 +444,15 @@ class EmulatedKfd:
             return None
         queue, _ = turn
         return Writer(queue.device, queue.queue_id, queue.author)
+
+    def resume_queue(self, queue_id: int, read: int, doorbell: int) -> None:
+        """Let a new queue stand where it stood when memory was saved: nothing is left to fetch."""
+        with self._lock:
+            queue = self._opened("resume").queues.get(queue_id)
+            if queue is None:
+                raise KfdError("resume", EINVAL, {"queue_id": queue_id}, "no such queue")
+            queue.gpu.doorbells[queue.doorbell] = doorbell
+            queue.hardware.stand_at(read)
 
     def leave_out(self, address: int) -> None:
         """Have `written_by_gpu` say no more about the mapping of the client at an address."""
@@ -534,6 +550,8 @@ class EmulatedKfd:
     def _await_pump(self, deadline: int | None) -> None:
         left = None if deadline is None else (deadline - self._scheduler.now_ns) / 1e9
         self._changed.wait(left)
+        if self._closed:
+            raise KfdError("WAIT_EVENTS", EIO, {}, "the device was closed")
         self._follow_host()
 
     def _blocked(self, deadline: int | None) -> None:
