@@ -111,10 +111,12 @@ class ComputeQueue(Queue):
         key = (kernel, *sizes, dynamic_lds, stack)
         try:
             found = self._prepared.get(key)
-        except TypeError:  # lists have no hash
-            sizes = tuple(tuple(one) if isinstance(one, list) else one for one in sizes)
+        except TypeError:  # lists and arrays have no hash
+            sizes = tuple(tuple(one) if isinstance(one, Iterable) else one for one in sizes)
             key = (kernel, *sizes, dynamic_lds, stack)
             found = self._prepared.get(key)
+        if not isinstance(kernel, Kernel):
+            raise UsageError(f"launch: expected a kernel of a program, found {kernel!r}")
         if kernel.program.memory.freed:
             raise UsageError(f"{kernel.name}: {kernel.program!r} was freed")
         if found is None or found.odd != self.timeline.last + 1 >> 32 & 1:

@@ -168,8 +168,8 @@ class Device:
                 raise UsageError(f"{self!r} has no XGMI copy engines")
             return self._made(SdmaQueue(self, name, QueueType.SDMA_XGMI))
         engines = self.node["num_sdma_engines"] + self.node.get("num_sdma_xgmi_engines", 0)
-        if not 0 <= engine < engines:
-            raise UsageError(f"{self!r} has no copy engine {engine}, only 0 to {engines - 1}")
+        if not isinstance(engine, int) or not 0 <= engine < engines:
+            raise UsageError(f"{self!r} has no copy engine {engine!r}, only 0 to {engines - 1}")
         return self._made(SdmaQueue(self, name, QueueType.SDMA_BY_ENG_ID, int(engine)))
 
     def _next(self, what: str) -> str:

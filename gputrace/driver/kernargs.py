@@ -84,11 +84,11 @@ class Arguments:
 
     def fill(self, data: bytearray | memoryview, values: Sequence[Value]) -> None:
         """Convert `values` and put them into `data`. Raises UsageError that names the argument."""
-        if len(values) != len(self._explicit):
+        if not isinstance(values, Sequence) or len(values) != len(self._explicit):
             wanted = ", ".join(_shown(one) for one in self._kernel.explicit_args)
             raise UsageError(
                 f"{self._kernel.name} takes {len(self._explicit)} arguments ({wanted}), "
-                f"found {len(values)}"
+                f"found {len(values) if isinstance(values, Sequence) else repr(values)}"
             )
         start = -1
         try:

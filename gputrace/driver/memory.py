@@ -161,4 +161,7 @@ def _as_bytes(data: Data) -> memoryview:
     if isinstance(data, np.ndarray):
         data = np.ascontiguousarray(data)
         return data.reshape(-1).view(np.uint8).data if data.size else memoryview(b"")
-    return memoryview(data).cast("B")
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        raise UsageError(f"expected bytes or an array, found {type(data).__name__}") from None

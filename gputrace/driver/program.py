@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,8 +173,11 @@ def geometry(grid: Sizes | None, block: Sizes, threads: Sizes | None, dynamic_ld
 
 
 def _triple(value: Sizes, what: str) -> Triple:
-    given = (value,) if isinstance(value, int) else tuple(value)
+    try:
+        given = [index(one) for one in (value if isinstance(value, Sequence) else (value,))]
+    except TypeError:
+        given = []
     if not 1 <= len(given) <= 3:
-        raise UsageError(f"{what}: expected one to three numbers, found {value!r}")
+        raise UsageError(f"{what}: expected one to three whole numbers, found {value!r}")
     x, y, z = (*given, 1, 1)[:3]
-    return int(x), int(y), int(z)
+    return x, y, z

@@ -223,6 +223,8 @@ class Queue:
 
     def wait(self, point: Point) -> None:
         """Hold everything submitted later until `point` is reached."""
+        if not isinstance(point, Point):
+            raise UsageError(f"wait: expected a point on a timeline, found {point!r}")
         with self.lock:
             self._submit(self._wait_packets(point), f"wait for {point!r}")
             self._keep_uploads(self.timeline.last + 1)

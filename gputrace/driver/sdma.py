@@ -72,6 +72,9 @@ class SdmaQueue(Queue):
         source_offset: int = 0,
     ) -> None:
         """Copy bytes between buffers, by default all of the smaller rest. Raises UsageError."""
+        for one in (destination, source):
+            if not isinstance(one, Buffer):
+                raise UsageError(f"copy: expected a buffer, found {one!r}")
         room = min(destination.size - destination_offset, source.size - source_offset)
         count = room if size is None else size
         destination.check(destination_offset, count, "copy to")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+
 from gputrace.bits import Record
 from gputrace.driver.arena import (
     ARENA_BASE,
@@ -142,6 +144,7 @@ class Session:
         self._check_request(size, kind, file)
         self._allocated += 1
         name = name or f"{kind} {self._allocated}"
+        size = int(size)
         whole = round_up(size, PAGE)
         flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
         if kind == "vram" and not visible:
@@ -170,8 +173,8 @@ class Session:
             raise UsageError("the device is closed")
         if kind not in FLAGS:
             raise UsageError(f"memory kind {kind!r}: expected {', '.join(FLAGS)}")
-        if size <= 0:
-            raise UsageError(f"cannot allocate {size} bytes")
+        if not isinstance(size, int | np.integer) or size <= 0:
+            raise UsageError(f"cannot allocate {size!r} bytes")
         if file is not None and kind != "userptr":
             raise UsageError(f"memory of kind {kind!r} cannot lie in a file: expected 'userptr'")
 

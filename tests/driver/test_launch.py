@@ -214,3 +214,42 @@ def test_a_queue_has_the_priority_and_the_die_that_were_asked_for():
             device.compute_queue("aql", xcc=1)
     with opened("gfx1100") as device, pytest.raises(UsageError, match="cannot choose"):
         device.compute_queue("pm4", xcc=1)
+
+
+@pytest.mark.parametrize("grid", [(2, 1, 1), [2], 2, np.int64(2), np.array([2, 1, 1]), (2,)])
+def test_sizes_may_be_given_in_every_usual_form(device, program, queue, grid):
+    out = device.alloc(512)
+    queue.launch(program["fill"], grid, [64], [out, 9]).wait(5.0)
+    assert (out.view(np.uint32) == 9).all()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda d, q, k, x: q.launch("fill", 1, 64, [x, 1]),
+        lambda d, q, k, x: q.launch(k, 1.5, 64, [x, 1]),
+        lambda d, q, k, x: q.launch(k, "1", 64, [x, 1]),
+        lambda d, q, k, x: q.launch(k, {}, 64, [x, 1]),
+        lambda d, q, k, x: q.launch(k, 1, 64, None),
+        lambda d, q, k, x: q.launch(k, 1, 64, [np.zeros(4), 1]),
+        lambda d, q, k, x: q.wait(5),
+        lambda d, q, k, x: d.copy_queue().copy(x, 5),
+        lambda d, q, k, x: d.copy_queue("pcie"),
+        lambda d, q, k, x: x.write("text"),
+        lambda d, q, k, x: x.write([1, 2]),
+        lambda d, q, k, x: d.alloc(4096.0),
+        lambda d, q, k, x: d.alloc("4096"),
+        lambda d, q, k, x: d.alloc(1 << 50),
+        lambda d, q, k, x: d.alloc(4096, "sysmem"),
+        lambda d, q, k, x: d.compute_queue("pm4", ring_size=5000),
+    ],
+)
+def test_what_means_nothing_is_refused_in_one_line(use):
+    with opened("gfx1100") as device:
+        kernel = device.load(built("gfx1100"))["fill"]
+        queue, buffer = device.compute_queue("pm4"), device.alloc(256)
+        with pytest.raises(UsageError) as caught:
+            use(device, queue, kernel, buffer)
+        assert "\n" not in str(caught.value)
+        queue.launch(kernel, 1, 64, [buffer, 3]).wait(5.0)
+        assert (buffer.view(np.uint32) == 3).all()
