@@ -35,6 +35,7 @@ from gputrace.formats.operations import AtomicOperation, Compare
 PIECE = 256 << 10
 """Bytes of a copy or fill between two points where other engines run."""
 _FOREVER = 0xFFF
+_WIDEST = 4  # log2 of the bytes of the largest element
 _BLOCK = 8  # an indirect buffer packet ends at a multiple of so many dwords of the ring
 
 
@@ -122,6 +123,28 @@ class CopyEngine:
             for to in (packet.destination, packet.destination_2):
                 yield Copy(packet.source + at, to + at, min(PIECE, size - at))
 
+    def _window(self, packet: sdma.CopySubWindow) -> Any:
+        # Row by row. A part of a row longer than its pitch runs on into the next one.
+        unit = packet.element_size
+        if unit > _WIDEST:
+            raise refuse(f"SDMA COPY_SUB_WINDOW of elements of {1 << unit} bytes")
+        row, moved = packet.rect_x + 1 << unit, 0
+        for z in range(packet.rect_z + 1):
+            for y in range(packet.rect_y + 1):
+                source = _element(
+                    packet.src_pitch, packet.src_slice_pitch,
+                    packet.src_x, packet.src_y + y, packet.src_z + z,
+                )  # fmt: skip
+                to = _element(
+                    packet.dst_pitch, packet.dst_slice_pitch,
+                    packet.dst_x, packet.dst_y + y, packet.dst_z + z,
+                )  # fmt: skip
+                if moved >= PIECE:
+                    moved = 0
+                    yield Pass(None)
+                yield Copy(packet.source + (source << unit), packet.destination + (to << unit), row)
+                moved += row
+
     def _fill(self, packet: Any) -> Any:
         if packet.fill_size not in (0, 2):
             raise refuse(f"SDMA CONSTANT_FILL of size {packet.fill_size}")
@@ -193,6 +216,7 @@ class CopyEngine:
         sdma.GcrRequest: _nothing,
         sdma.CopyLinear: _copy,
         sdma.CopyBroadcast: _broadcast,
+        sdma.CopySubWindow: _window,
         sdma.ConstantFill: _fill,
         sdma.WriteLinear: _write,
         sdma.Fence: _fence,
@@ -203,6 +227,11 @@ class CopyEngine:
         sdma.TimestampGetGlobal: _timestamp,
         sdma.CondExec: _conditional,
     }
+
+
+def _element(pitch: int, slice_pitch: int, x: int, y: int, z: int) -> int:
+    # Number of an element of an image whose pitches are given minus one.
+    return z * (slice_pitch + 1) + y * (pitch + 1) + x
 
 
 def _handler(kind: type[sdma.Packet]) -> Callable[..., Any] | None:

@@ -1,5 +1,6 @@
 """SDMA packets on an emulated queue, in every dialect."""
 
+import numpy as np
 import pytest
 
 from gputrace.families import FAMILIES, family
@@ -51,6 +52,28 @@ def test_a_long_copy_arrives_whole(engine):
     )
     bench.run()
     assert bytes(data.view[1 << 19 : (1 << 19) + len(source)]) == source
+
+
+@pytest.mark.parametrize("unit", [0, 2, 4])
+def test_a_box_moves_between_images(engine, unit):
+    bench, ring, data, packet = engine
+    source = np.arange(5 * 6 * 7 << unit, dtype=np.uint8).reshape(5, 6, 7 << unit)
+    target = np.full((4, 9, 10 << unit), 0xEE, np.uint8)
+    data.view[: source.size] = source.tobytes()
+    data.view[1 << 16 : (1 << 16) + target.size] = target.tobytes()
+    ring.put(
+        packet("CopySubWindow")(
+            element_size=unit, source=data.address, destination=data.address + (1 << 16),
+            src_x=1, src_y=2, src_z=1, src_pitch=6, src_slice_pitch=41,
+            dst_x=3, dst_y=4, dst_z=2, dst_pitch=9, dst_slice_pitch=89,
+            rect_x=4, rect_y=3, rect_z=1,
+        )
+    )  # fmt: skip
+    bench.run()
+    assert bench.kfd.faults() == ()
+    box = source[1:3, 2:6, 1 << unit : 6 << unit]
+    target[2:4, 4:8, 3 << unit : 8 << unit] = box
+    assert bytes(data.view[1 << 16 : (1 << 16) + target.size]) == target.tobytes()
 
 
 def test_poll_atomic_and_timestamp(engine):
