@@ -1,8 +1,8 @@
 """Digests of what the GPU wrote: gathered as spans, taken where nobody is still writing."""
 
 from gputrace.capture.memory import WatchedMemory
+from gputrace.capture.sink import Sink
 from gputrace.kfd.tracking import Span
-from gputrace.trace.writer import TraceWriter
 
 STORED = 1 << 20
 """Bytes of a range up to which they are stored too, so that a replay can say what differs."""
@@ -17,7 +17,7 @@ MANY = 1 << 10
 class Digests:
     """What the GPU wrote and no digest covers yet."""
 
-    def __init__(self, memory: WatchedMemory, writer: TraceWriter, *, full: bool) -> None:
+    def __init__(self, memory: WatchedMemory, writer: Sink, *, full: bool) -> None:
         self._memory, self._writer, self._full = memory, writer, full
         self._pending: set[Span] = set()
         self._credit = FIRST_CREDIT

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from gputrace.capture.memory import Change
 from gputrace.formats.ioctl import QueueType
-from gputrace.trace.events import Observed
+from gputrace.trace.events import Observed, QueueState
 
 LIMIT = 256
 """Values that one Progress event holds; beyond it the oldest are left out."""
@@ -15,6 +15,7 @@ class _Pointer(NamedTuple):
     queue: int
     units: int
     wraps: bool
+    bias: int
 
 
 class Observations:
@@ -34,13 +35,29 @@ class Observations:
     def queue(self, queue: int, kind: int, ring_size: int, read_pointer: int) -> None:
         """Take note of a queue's read pointer."""
         wraps = kind == QueueType.COMPUTE
-        self._pointers[read_pointer] = _Pointer(queue, ring_size // 4, wraps)
+        bias = int(kind == QueueType.COMPUTE_AQL)  # its doorbell names the last packet
+        self._pointers[read_pointer] = _Pointer(queue, ring_size // 4, wraps, bias)
 
     def forget(self, queue: int) -> None:
         """Forget a queue that was destroyed."""
         for address in [at for at, one in self._pointers.items() if one.queue == queue]:
             del self._pointers[address]
         self._rung.pop(queue, None)
+
+    def at_end(self) -> tuple[QueueState, ...] | None:
+        """Return where every queue is, or None when one has not fetched all that it was given."""
+        states = []
+        for address, pointer in self._pointers.items():
+            rung = self._rung.get(pointer.queue)
+            if rung is None:
+                continue
+            written = rung + pointer.bias
+            shown = self._word(address, 4 if pointer.wraps else 8)
+            fetched = None if shown is None else self._read(pointer, address, shown)
+            if fetched != written:
+                return None
+            states.append(QueueState(pointer.queue, written, written, rung))
+        return tuple(states)
 
     def rang(self, queue: int, value: int) -> None:
         """Take note of the write pointer that a queue was given last."""

@@ -5,15 +5,18 @@ devices, and those of child processes, get traces of their own beside it: T-<pro
 """
 
 import atexit
+import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 
 from gputrace.capture.session import Recording, outcome_of, start
+from gputrace.capture.window import WHOLE, Part
 from gputrace.devices import opening
 from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
@@ -22,11 +25,15 @@ from gputrace.trace.events import Outcome
 SERVED = "GPUTRACE_SOCKET"
 """Set in programs whose /dev/kfd is served by another process."""
 PATH, DURABLE, MODE = "GPUTRACE_RECORD", "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
+PART = "GPUTRACE_RECORD_PART"
 
 
-def environment(path: str, *, durable: bool, mode: str) -> dict[str, str]:
+def environment(
+    path: str, *, durable: bool, mode: str, part: Part = WHOLE
+) -> dict[str, str]:
     """Return what a program's environment must say to be recorded."""
-    return {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode}
+    values = {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode}
+    return values if part.whole else {**values, PART: json.dumps(asdict(part))}
 
 
 def claim(path: Path, process: int) -> Path:
@@ -50,8 +57,8 @@ def claim(path: Path, process: int) -> Path:
 class _Program:
     """The traces of this process."""
 
-    def __init__(self, path: str, durable: bool, mode: str) -> None:
-        self._path, self._durable, self._mode = Path(path), durable, mode
+    def __init__(self, path: str, durable: bool, mode: str, part: Part) -> None:
+        self._path, self._durable, self._mode, self._part = Path(path), durable, mode, part
         self._process = os.getpid()
         self._made: list[Recording] = []
         self._error: BaseException | None = None
@@ -64,7 +71,7 @@ class _Program:
         if SERVED in os.environ and kfd.name.startswith("kfd:"):
             return kfd  # whoever serves the device nodes records them
         path = claim(self._path, os.getpid())
-        made = start(kfd, path, durable=self._durable, mode=self._mode)
+        made = start(kfd, path, durable=self._durable, mode=self._mode, part=self._part)
         self._made.append(made)
         return made.recorder
 
@@ -94,13 +101,15 @@ class _Program:
             if self._error is not None:
                 ended = outcome_of(self._error, one.recorder)
             one.close(outcome or ended)
+            if one.missing:
+                print(f"gputrace: nothing was recorded: {one.missing}", file=sys.stderr)
 
 
 def install(variables: Mapping[str, str]) -> None:
     """Record this process as its environment asks; call it once."""
-    program = _Program(
-        variables[PATH], variables.get(DURABLE) == "1", variables.get(MODE, "light")
-    )
+    part = Part(**json.loads(variables[PART])) if PART in variables else WHOLE
+    durable, mode = variables.get(DURABLE) == "1", variables.get(MODE, "light")
+    program = _Program(variables[PATH], durable, mode, part)
     opening.wrap_all(program.around)
     sys.excepthook = program.failed
     atexit.register(program.end)

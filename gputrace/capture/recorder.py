@@ -17,6 +17,7 @@ from gputrace.capture.naming import Doorbells, names_made, queue_map
 from gputrace.capture.observing import Observations
 from gputrace.capture.pointers import Read, payloads, read_here, read_pointed
 from gputrace.capture.waits import Waits
+from gputrace.capture.window import PartWriter
 from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import (
     AllocFlag,
@@ -86,7 +87,7 @@ class Recorder:
     def __init__(
         self,
         kfd: Kfd,
-        writer: TraceWriter,
+        writer: TraceWriter | PartWriter,
         *,
         tracker: Tracker | None = None,
         read: Read = read_here,
@@ -312,6 +313,7 @@ class Recorder:
         self._acquire()
         try:
             start = self._enter()
+            self._begin_part()
             self._submissions += 1
             number, queue, writer = self._submissions, self._doorbells.queue(address), self._writer
             step, now, thread = self._step, self._kfd.clock(), threading.get_native_id()
@@ -480,6 +482,14 @@ class Recorder:
 
     def _digest_range(self, address: int, size: int) -> None:
         self._digests.take_range(address, size, self._step, unstable=self._unsettled)
+
+    def _begin_part(self) -> None:
+        # A part of a run may begin where nothing is under way and all stores are known.
+        writer = self._writer
+        if isinstance(writer, PartWriter) and writer.wants_checkpoint and not self._unsettled:
+            queues = self._observations.at_end()
+            if queues is not None:
+                writer.checkpoint(self._memory.all(), queues)
 
     def _settle(self) -> None:
         # Mode "full": let the submission end, within bounds, and look at what it wrote.

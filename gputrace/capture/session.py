@@ -11,6 +11,7 @@ from typing import Literal
 from gputrace import __version__
 from gputrace.bits import Record
 from gputrace.capture.recorder import Recorder
+from gputrace.capture.window import WHOLE, Part, PartWriter
 from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
@@ -24,16 +25,20 @@ COMPARED = (
     "known whether CPU or GPU made a change"
 )
 
-
 @contextmanager
 def record(
-    path: str | os.PathLike[str], *, durable: bool = False, mode: Literal["light", "full"] = "light"
+    path: str | os.PathLike[str],
+    *,
+    durable: bool = False,
+    mode: Literal["light", "full"] = "light",
+    part: Part = WHOLE,
 ) -> Iterator[None]:
     """Record the device that is opened inside the block into a trace.
 
     `durable` waits for the disk before each doorbell, so that not even the end of the machine
     loses one. In mode "light" digests of what the GPU wrote are taken where the program waits
-    itself, in "full" after each submission, which has to end first.
+    itself, in "full" after each submission, which has to end first. `part` asks for a part of the
+    run, such as `Part(last=100)`.
 
     Raises UsageError for a path without the suffix .gtrace, for a second device and when no device
     was opened at all.
@@ -43,7 +48,7 @@ def record(
     def around(kfd: Kfd) -> Kfd:
         if made:
             raise UsageError(f"{kfd.name}: this trace records {made[0].recorder.name} already")
-        made.append(start(kfd, path, durable=durable, mode=mode))
+        made.append(start(kfd, path, durable=durable, mode=mode, part=part))
         return made[0].recorder
 
     check_name(path)
@@ -57,8 +62,9 @@ def record(
     finally:
         for recording in made:
             recording.close(outcome)
-    if not made:
-        raise UsageError("nothing was recorded: no device was opened inside the block")
+    reason = made[0].missing if made else "no device was opened inside the block"
+    if reason:
+        raise UsageError(f"nothing was recorded: {reason}")
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
@@ -72,7 +78,12 @@ class Recording:
     """A recorder and the trace that it writes."""
 
     recorder: Recorder
-    writer: TraceWriter
+    writer: TraceWriter | PartWriter
+
+    @property
+    def missing(self) -> str:
+        """Why there is no trace, or nothing."""
+        return self.writer.missing if isinstance(self.writer, PartWriter) else ""
 
     def close(self, outcome: Outcome) -> None:
         """Close the device, if the program has not, and the trace."""
@@ -81,10 +92,17 @@ class Recording:
 
 
 def start(
-    kfd: Kfd, path: str | os.PathLike[str], *, durable: bool, mode: str
+    kfd: Kfd, path: str | os.PathLike[str], *, durable: bool, mode: str, part: Part = WHOLE
 ) -> Recording:
     """Put a recorder around a device; say so on stderr when provenance cannot be told."""
-    writer = TraceWriter(path, replace(header_of(kfd), mode=mode), durable=durable)
+    header = replace(header_of(kfd), mode=mode)
+    if not part.from_start:
+        header = replace(header, scheduler="")  # steps count from the beginning of a run
+
+    def make(where: str) -> TraceWriter:
+        return TraceWriter(where, header, durable=durable)
+
+    writer = make(os.fspath(path)) if part.whole else PartWriter(path, part, make)
     recorder = Recorder(kfd, writer)
     if recorder.provenance != "cpu":
         writer.append(Note("provenance", COMPARED))

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 
 from gputrace.bits import Record
+from gputrace.capture.sink import Sink
 from gputrace.formats.ioctl import WaitEvents
 from gputrace.trace import events
-from gputrace.trace.writer import TraceWriter
 
 NO_LIMIT = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
 
@@ -14,7 +14,7 @@ NO_LIMIT = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no 
 class Waits:
     """Writes where waits of each thread begin and end."""
 
-    def __init__(self, writer: TraceWriter) -> None:
+    def __init__(self, writer: Sink) -> None:
         self._writer = writer
         self._open: dict[int, int] = {}  # thread -> number of its wait
         self._count = 0

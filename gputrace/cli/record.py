@@ -33,25 +33,36 @@ _FATAL = 128
     help="When to take digests: at the program's own waits, or after each submission.",
 )  # fmt: skip
 @click.option("--device", help="For programs that name none: such as emu:gfx1100.")
+@click.option("--last", type=click.IntRange(min=1), default=None, metavar="N",
+              help="Keep the last N submissions, from a checkpoint on.")  # fmt: skip
+@click.option("--max-size", metavar="SIZE", help="Stop at that size: 64K, 100M, 2G.")
+@click.option("--start", metavar="TRIGGER", help="Begin at submission:N or signal:USR1.")
+@click.option("--stop", metavar="TRIGGER", help="End at submission:N or signal:USR2.")
 @json_option
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, required=True)
 def command(
     output: str, durable: bool, mode: str, device: str | None, as_json: bool,
-    program: Sequence[str],
+    program: Sequence[str], last: int | None, max_size: str | None, start: str | None,
+    stop: str | None,
 ) -> int:  # fmt: skip
     """Run PROGRAM and record what it does to its GPUs, whether it knows of gputrace or not.
 
     A program that opens /dev/kfd by itself gets the emulated GPU that `--device` names. Exit
     status: the program's own, 128 and the signal's number if one ended it; 2 when it opened no
-    device. With `--json` what was recorded is a line of JSON on stderr.
+    device. With `--json` what was recorded is a line of JSON on stderr. `--last`, `--max-size`,
+    `--start` and `--stop` are for programs that open their devices by gputrace.
     """
     # Imported here: help should not wait for the device layers.
     from gputrace.capture.program import environment
     from gputrace.capture.session import check_name
+    from gputrace.capture.window import Part
+    from gputrace.devices.names import parse_size
 
     check_name(output)
+    size = parse_size(max_size) if max_size else 0
+    part = Part(last or 0, size, start or "", stop or "")
     _make_room(output)
-    wanted = environment(output, durable=durable, mode=mode)
+    wanted = environment(output, durable=durable, mode=mode, part=part)
     if device:
         wanted["GPUTRACE_DEVICE"] = device
     if not as_json:

@@ -16,7 +16,7 @@ class Ending:
     """
 
     def __init__(self, device: Kfd, names: Names, complete: bool) -> None:
-        self._device, self._names, self._complete = device, names, complete
+        self._device, self._names, self.complete = device, names, complete
         self._ordinals: dict[int, int] = {}  # live queue -> how many were made before it
         self._queues: set[int] = set()
         self._made = 0
@@ -75,7 +75,7 @@ class Ending:
         signature = Signature(
             Result.HANG, first.queue, first.packet, first.kind, first.kernel or "", first.ordinal
         )
-        proven = first.kind != "budget" and (self._complete or first.kind != "stall")
+        proven = first.kind != "budget" and (self.complete or first.kind != "stall")
         return Verdict(
             Result.HANG, first.text, signature=signature, proven=proven, failures=failures
         )

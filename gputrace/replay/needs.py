@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from gputrace.devices.emulated import EmulatedKfd
 from gputrace.families import by_target_version
 from gputrace.formats import drm
 from gputrace.formats.ioctl import BY_RECORD, AllocFlag, AllocMemoryOfGpu
@@ -26,6 +27,8 @@ def reasons(source: Source, device: Kfd) -> list[str]:
                 found.update(_call(event, device))
             case events.Unsupported():
                 found[f"{event.what}: {event.reason}"] += 1
+            case events.Checkpoint() if not isinstance(device, EmulatedKfd):
+                found[f"it begins in the middle of a run, which {device.name} cannot"] += 1
             case events.Checkpoint(complete=False):
                 found[f"the checkpoint that it begins with is not complete: {event.text}"] += 1
             case events.Map(target=target) if target != "kfd" and not target.startswith("fd:"):

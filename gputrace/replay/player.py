@@ -120,6 +120,10 @@ class Player:
         match event:
             case events.Header():
                 self._match_gpus(event)
+            case events.Checkpoint():
+                self._resume(event)
+            case events.Trigger(what="stop"):
+                self._ending.complete = False
             case events.Progress():
                 self._hold(event)
             case events.Memory(provenance="cpu") | events.Memory(provenance="unknown"):
@@ -148,6 +152,15 @@ class Player:
         if isinstance(recorded, list):
             for was, node in zip(recorded, self._device.topology.gpus, strict=False):
                 self.names.bind("gpu", was, node.gpu_id)
+
+    def _resume(self, checkpoint: events.Checkpoint) -> None:
+        device = self._device
+        if not isinstance(device, EmulatedKfd):
+            raise UsageError(f"{device.name} cannot begin in the middle of a run")
+        for state in checkpoint.queues:
+            live = self.names.live("queue", state.queue)
+            device.resume_queue(live, state.read, state.doorbell)
+            self._reached.rang(state.queue, state.doorbell)
 
     def _map_or_open(self, event: events.Event) -> None:
         match event:

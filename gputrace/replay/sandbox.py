@@ -59,8 +59,11 @@ class Limits:
     file: int = 1 << 40
 
 
-def restrict(limits: Limits, keep: Iterable[int]) -> None:
-    """Take rights away from this process; only 0, 1, 2 and the descriptors of `keep` stay open."""
+def restrict(limits: Limits, keep: Iterable[int], *, forks: bool = False) -> None:
+    """Take rights away from this process; only 0, 1, 2 and the descriptors of `keep` stay open.
+
+    With `forks` it may still make copies of itself, which have no more rights than it has.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     _close_others(keep)
@@ -69,7 +72,7 @@ def restrict(limits: Limits, keep: Iterable[int]) -> None:
     _lower(resource.RLIMIT_FSIZE, limits.file)
     _lower(resource.RLIMIT_NOFILE, 1024)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _filter_calls(libc)
+    _filter_calls(libc, forks)
 
 
 def _close_others(keep: Iterable[int]) -> None:
@@ -85,18 +88,23 @@ def _lower(what: int, value: int) -> None:
         resource.setrlimit(what, (value, value))
 
 
-def _filter_calls(libc: ctypes.CDLL) -> None:
+def _filter_calls(libc: ctypes.CDLL, forks: bool) -> None:
     machine = _MACHINES.get(platform.machine())
     if machine is None:
         return
-    program = _program(*machine)
+    program = _program(*machine, forks)
     code = ctypes.create_string_buffer(program)
     header = struct.pack("<H6xQ", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
     libc.prctl(_SECCOMP, _FILTER, ctypes.create_string_buffer(header), 0, 0)
 
 
-def _program(column: int, architecture: int) -> bytes:
-    refused = [numbers[column] for numbers in _REFUSED.values() if numbers[column] >= 0]
+def _program(column: int, architecture: int, forks: bool) -> bytes:
+    allowed = ("fork", "vfork") if forks else ()
+    refused = [
+        numbers[column]
+        for name, numbers in _REFUSED.items()
+        if numbers[column] >= 0 and name not in allowed
+    ]
     deny, unknown = _ERRNO | _EPERM, _ERRNO | _ENOSYS
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -113,7 +121,7 @@ def _program(column: int, architecture: int) -> bytes:
         (_EQUAL, 0, 4, _CLONE[column]),
         (_LOAD, 0, 0, _FIRST_ARGUMENT),
         (_BITS_SET, 1, 0, _CLONE_THREAD),  # a thread is no new process
-        (_RETURN, 0, 0, deny),
+        (_RETURN, 0, 0, _ALLOW if forks else deny),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _ALLOW),
     ]

@@ -153,3 +153,11 @@ def test_wrong_use(
     assert run(["record", *(one.format(tmp_path) for one in arguments)]) == 2
     *_, last = capsys.readouterr().err.splitlines()
     assert message in last
+
+
+def test_the_last_submissions_of_a_program(tmp_path: Path) -> None:
+    done, trace = record(tmp_path, PASSES, "--last", "6")
+    assert done.returncode == 0, done.stderr
+    rung = [event for event in read(trace) if isinstance(event, events.DoorbellIntent)]
+    assert 6 <= len(rung) < 20
+    assert run(["replay", str(trace), "--expect", "recorded"]) == 0

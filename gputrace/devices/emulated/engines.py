@@ -10,8 +10,8 @@ from gputrace.formats.aql import PACKET_BYTES
 from gputrace.formats.ioctl import CreateQueue, QueueType
 
 
-def make_engine(family: Family, record: CreateQueue, ring_size: int) -> Engine:
-    """Return the engine of a queue that is about to be made."""
+def make_engine(family: Family, record: CreateQueue, ring_size: int, first: int = 0) -> Engine:
+    """Return the engine of a queue that is about to be made; `first` is the packet it begins at."""
     if record.queue_type not in (QueueType.COMPUTE, QueueType.COMPUTE_AQL):
         return CopyEngine(family).ring()
     architected = record.queue_type == QueueType.COMPUTE_AQL
@@ -23,4 +23,6 @@ def make_engine(family: Family, record: CreateQueue, ring_size: int) -> Engine:
         return commands.ring()
     ring = record.ring_base_address, ring_size // PACKET_BYTES
     pointer = record.read_pointer_address
-    return PacketProcessor(family, dispatcher, commands, ring, pointer).ring()
+    processor = PacketProcessor(family, dispatcher, commands, ring, pointer)
+    processor._index = first
+    return processor.ring()

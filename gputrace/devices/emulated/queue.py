@@ -103,7 +103,10 @@ class Tail:
 
 
 class HardwareQueue:
-    """A queue as the hardware sees it. `unit` is the size in bytes that its pointers count."""
+    """A queue as the hardware sees it. `unit` is the size in bytes that its pointers count.
+
+    `engine` makes the engine that begins at a position of the ring.
+    """
 
     def __init__(
         self,
@@ -116,11 +119,12 @@ class HardwareQueue:
         ring: tuple[int, int],
         pointers: tuple[int, int],
         doorbell: Callable[[], int],
-        engine: Engine,
+        engine: Callable[[int], Engine],
         history: History,
     ) -> None:
         self.queue_id, self.device, self.kind = queue_id, device, kind
-        self.space, self.host, self.doorbell, self.engine = space, host, doorbell, engine
+        self.space, self.host, self.doorbell = space, host, doorbell
+        self._make_engine, self.engine = engine, engine(0)
         self.base, self.size = ring
         self.write_address, self.read_address = pointers
         self.unit = {QueueType.COMPUTE: 4, QueueType.COMPUTE_AQL: 64}.get(kind, 1)
@@ -132,7 +136,7 @@ class HardwareQueue:
         self._whose = device, queue_id
         self._read_cell = self._cell(self.read_address, 4 if self.unit == 4 else 8)
         self.read, self.packet, self.place = 0, 0, self.base
-        self.pending: Effect = next(engine)
+        self.pending: Effect = next(self.engine)
         self.pipe: deque[Tail] = deque()
         self.working: Tail | None = None
         self._log, self._author = history.log, 0
@@ -146,6 +150,8 @@ class HardwareQueue:
     def stand_at(self, read: int) -> None:
         """Begin at a position that is not the first."""
         self.read, self.place = read, self.base + read % self.units * self.unit
+        self.engine = self._make_engine(read)
+        self.pending = next(self.engine)
 
     def _cell(self, address: int, size: int) -> memoryview | None:
         # One operand of memory that the kernel keeps mapped; None where it may not be written.

@@ -192,7 +192,7 @@ def _hardware(
         ring=(record.ring_base_address, ring),
         pointers=(record.write_pointer_address, record.read_pointer_address),
         doorbell=written,
-        engine=make_engine(process.family, record, ring),
+        engine=lambda first: make_engine(process.family, record, ring, first),
         history=process.history,
     )
     queue.active = record.queue_percentage > 0 and record.ring_size > 0

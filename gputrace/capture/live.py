@@ -1,0 +1,100 @@
+"""What is alive on a recorded device, as the events that would make it again."""
+
+from gputrace.bits import Record
+from gputrace.formats import ioctl
+from gputrace.formats.ioctl import BY_RECORD
+from gputrace.trace import events
+
+_LAYOUTS: dict[str, type[Record]] = {record.__name__: record for record in BY_RECORD}
+_SETTINGS = {
+    "AcquireVm", "SetMemoryPolicy", "SetScratchBackingVa", "SetTrapHandler", "RuntimeEnable",
+    "SetXnackMode", "UpdateQueue", "SetCuMask", "SetEvent", "ResetEvent",
+}  # fmt: skip
+"""Calls whose effect lasts; of those not named here or below, none does."""
+
+Key = tuple[str | int, ...]
+
+
+class Live:
+    """Follows events and keeps those without which later ones could not happen.
+
+    In the order in which they came, which respects what needs what.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Key, events.Event] = {}
+        self._count = 0
+
+    def apply(self, event: events.Event) -> None:
+        """Take an event into account."""
+        match event:
+            case events.Open():
+                self._kept["open", event.target] = event
+            case events.Reserve():
+                self._kept["reserve", event.address] = event
+            case events.Release():
+                self._release(event)
+            case events.Map():
+                self._kept["map", event.address] = event
+            case events.Unmap():
+                self._kept.pop(("map", event.address), None)
+            case events.Name():
+                self._kept.pop(("name", event.address), None)
+                if event.name:
+                    self._kept["name", event.address] = event
+            case events.QueueMap():
+                self._kept["queue map", event.queue] = event
+            case events.EventMap():
+                self._kept["event map", event.event] = event
+                if not event.live:
+                    del self._kept["event map", event.event]
+            case events.Ioctl() if not event.errno and event.target == "kfd":
+                self._call(event)
+
+    def setup(self) -> list[events.Event]:
+        """Return what makes everything again."""
+        return list(self._kept.values())
+
+    def _release(self, event: events.Release) -> None:
+        self._kept.pop(("reserve", event.address), None)
+        inside = range(event.address, event.address + event.size)
+        for key in [key for key in self._kept if key[0] == "map" and key[1] in inside]:
+            del self._kept[key]
+
+    def _call(self, event: events.Ioctl) -> None:
+        layout = _LAYOUTS.get(event.record)
+        if layout is None:
+            return
+        answer = layout.from_bytes(event.after)
+        match answer:
+            case ioctl.AllocMemoryOfGpu():
+                self._kept["alloc", answer.handle] = event
+            case ioctl.MapMemoryToGpu() | ioctl.UnmapMemoryFromGpu():
+                self._count += 1  # of several in a row the last ones decide
+                self._kept["on gpus", answer.handle, self._count] = event
+            case ioctl.FreeMemoryOfGpu():
+                self._drop_memory(answer.handle)
+            case ioctl.CreateQueue():
+                self._kept["queue", answer.queue_id] = event
+            case ioctl.DestroyQueue():
+                for what in ("queue", "queue map"):
+                    self._kept.pop((what, answer.queue_id), None)
+                self._drop_settings(answer.queue_id)
+            case ioctl.CreateEvent():
+                self._kept["event", answer.event_id] = event
+            case ioctl.DestroyEvent():
+                self._kept.pop(("event", answer.event_id), None)
+            case _ if event.record in _SETTINGS:
+                self._count += 1
+                queue = getattr(answer, "queue_id", -1)
+                self._kept["setting", event.record, queue, self._count] = event
+
+    def _drop_memory(self, handle: int) -> None:
+        self._kept.pop(("alloc", handle), None)
+        for key in [key for key in self._kept if key[:2] == ("on gpus", handle)]:
+            del self._kept[key]
+
+    def _drop_settings(self, queue: int) -> None:
+        for key in [key for key in self._kept if key[0] == "setting" and key[2] == queue]:
+            del self._kept[key]
+
