@@ -228,9 +228,13 @@ class ReleaseMemGfx12(
     op=0x49,
     dialects=(PM4_GFX12,),
     concept="ReleaseMem",
-    source=_RELEASE + "PAL gfx12 MEC_RELEASE_MEM",
+    source=_RELEASE + "PAL gfx12 MEC_RELEASE_MEM; glm_*, gl1_inv: tinygrad ops_amd.py release_mem",
 ):
     """When earlier work is done: flush caches, then write a value and interrupt."""
+
+    glm_wb: bool = bits(1, 12, 12, "of a cache that is gone", default=0, kind=bool)
+    glm_inv: bool = bits(1, 13, 13, "as glm_wb", default=0, kind=bool)
+    gl1_inv: bool = bits(1, 15, 15, "as glm_wb", default=0, kind=bool)
 
     wait_sync: bool = bits(1, 7, 7, "wait for the event's completion", default=0, kind=bool)
     glk_wb: bool = bits(
