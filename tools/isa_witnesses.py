@@ -2,7 +2,7 @@
 
     python tools/isa_witnesses.py
 
-Property tests are those of tests/isa/witness.py; kernels are the code objects in
+Property tests are those of tests/isa/witness.py and test_matrix.py; kernels are the code objects in
 tests/kernels/built, whose results the tests compare with plain computation.
 """
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from gputrace.errors import DecodeError  # noqa: E402
-from gputrace.isa.decode import decoder  # noqa: E402
+from gputrace.isa.decode import TARGETS, decoder  # noqa: E402
 from gputrace.isa.meanings import MEANINGS  # noqa: E402
 
 HEAD = '''"""Instructions that the tests compare with something outside this package.
@@ -49,9 +49,11 @@ def kernel_names() -> set[str]:
 
 def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
+    from tests.isa.test_matrix import DOTS, cases
     from tests.isa.witness import SPEC
 
-    return set(SPEC) & set(MEANINGS.meanings)
+    products = {name for prefix in ("v_mfma", "v_wmma") for _, name in cases(prefix, TARGETS)}
+    return (set(SPEC) | set(DOTS) | products) & set(MEANINGS.meanings)
 
 
 def text() -> str:

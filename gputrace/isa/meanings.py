@@ -6,6 +6,7 @@ from gputrace.isa.semantics_compare import COMPARE
 from gputrace.isa.semantics_divide import DIVIDE
 from gputrace.isa.semantics_float import FLOAT
 from gputrace.isa.semantics_lanes import LANES
+from gputrace.isa.semantics_matrix import MATRIX
 from gputrace.isa.semantics_memory import MEMORY
 from gputrace.isa.semantics_packed import PACKED
 from gputrace.isa.semantics_scalar import SCALAR
@@ -13,7 +14,9 @@ from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
 from gputrace.isa.semantics_vector import VECTOR
 
 MEANINGS = Registry()
-_PARTS = (SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, LANES, MEMORY, BUFFER)
+_PARTS = (
+    SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
+)  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():
         MEANINGS.add(_name, _meaning)

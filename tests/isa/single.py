@@ -19,15 +19,15 @@ from tests.isa.launching import Arrays
 # Where the fields of an instruction put their registers: far enough apart for four dwords.
 SCALARS = {"sdst": 16, "ssrc0": 24, "ssrc1": 32}
 VECTORS = {"vdst": 4, "src0": 16, "src1": 32, "vsrc1": 32, "src2": 48}
-ENCODINGS = ("VOP3", "VOP3P", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC")
+ENCODINGS = ("VOP3", "VOP3P", "MAI", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC")
 
 
-def _number(field: str, letter: str, mask: bool) -> int:
+def _number(field: str, mask: bool, vectors: dict[str, int]) -> int:
     if field in SCALARS:
         return SCALARS[field]
     if mask:
         return 40  # a pair of scalar registers
-    return VECTORS[field] + (256 if field in ("src0", "src1", "src2") else 0)
+    return vectors[field] + (256 if field in ("src0", "src1", "src2") else 0)
 
 
 def find(machine: Decoder, name: str) -> tuple[str, int] | None:
@@ -39,7 +39,12 @@ def find(machine: Decoder, name: str) -> tuple[str, int] | None:
     return None
 
 
-def assemble(target: str, name: str, extra: dict[str, int] | None = None) -> Instruction | None:
+def assemble(
+    target: str,
+    name: str,
+    extra: dict[str, int] | None = None,
+    vectors: dict[str, int] | None = None,
+) -> Instruction | None:
     """Encode an instruction with registers of its own for each operand; None without one."""
     machine = decoder(target)
     place = find(machine, name)
@@ -48,13 +53,11 @@ def assemble(target: str, name: str, extra: dict[str, int] | None = None) -> Ins
     form = next(f for f in machine.generation.formats if f.name == place[0])
     row = machine._rows[place]
     raw = form.prefix << (32 - form.width) | place[1] << form.opcode[0]
-    if form.words == 2:
-        raw = form.prefix << (32 - form.width) | place[1] << form.opcode[0]
     for slot in (*row.dst, *row.src):
         if slot.field in form.fields:
             masked = slot.type.name == "mask"
             scalar = slot.field == "sdst" or (masked and slot.field == "vdst")
-            number = 56 if scalar and masked else _number(slot.field, slot.file, masked)
+            number = 56 if scalar and masked else _number(slot.field, masked, vectors or VECTORS)
             raw |= number << form.fields[slot.field][0]
     for field, value in (extra or {}).items():
         raw |= value << form.fields[field][0]
