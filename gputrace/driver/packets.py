@@ -3,11 +3,12 @@
 import struct
 
 from gputrace.driver.queue import builder
+from gputrace.driver.signals import Signal
 from gputrace.driver.timeline import Point
-from gputrace.formats.operations import Compare, GcrRange, GcrSequence
+from gputrace.formats.operations import AtomicOperation, Compare, GcrRange, GcrSequence
 from gputrace.formats.packets import Packet
-from gputrace.formats.pm4 import Event as PipeEvent
 from gputrace.formats.pm4 import (
+    AtomicMem,
     EventIndex,
     EventWrite,
     Pm4Dialect,
@@ -15,7 +16,9 @@ from gputrace.formats.pm4 import (
     ReleaseInterrupt,
     WaitRegMem,
 )
+from gputrace.formats.pm4 import Event as PipeEvent
 
+MINUS_ONE = (1 << 64) - 1
 POLL_INTERVAL = 10  # clocks, as the kernel and tinygrad set it
 
 # Which caches a fence writes back and an acquire invalidates, by the names of the layouts' bits;
@@ -87,6 +90,18 @@ class Pm4Packets:
     def wait_point(self, point: Point) -> list[Packet]:
         """Hold the queue until a timeline's value is reached."""
         return [self.wait(address, reference) for address, reference in point.comparisons()]
+
+    def wait_zero(self, signal: Signal) -> list[Packet]:
+        """Hold the queue until a signal is 0; it only goes down."""
+        return [self.wait(half, 0, Compare.EQ) for half in signal.halves]
+
+    def complete(self, signal: Signal) -> list[Packet]:
+        """Take one from a signal when earlier work is done and written back; tell the CPU."""
+        less = AtomicMem(
+            atomic=AtomicOperation.ADD_RTN_64, address=signal.halves[0], source=MINUS_ONE
+        )
+        told = self.release(signal.mailbox, signal.event_id, event_id=signal.event_id)
+        return [self.drain(), self.acquire(), less, told]
 
     @staticmethod
     def drain() -> Packet:

@@ -19,6 +19,7 @@ from gputrace.driver.kernargs import Geometry
 from gputrace.driver.program import Kernel
 from gputrace.driver.queue import pack
 from gputrace.driver.ring import KEPT, Submission
+from gputrace.driver.signals import Signal
 from gputrace.driver.timeline import Point
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.packets import Packet
@@ -76,6 +77,12 @@ class Pm4Queue(ComputeQueue):
 
     def _signal_packets(self, point: Point) -> bytes:
         return pack(self._signals(point))
+
+    def _zero_packets(self, signals: Sequence[Signal]) -> bytes:
+        return pack(packet for signal in signals for packet in self.packets.wait_zero(signal))
+
+    def _complete_packets(self, signal: Signal) -> bytes:
+        return pack(self.packets.complete(signal))
 
     def _wait_packets(self, point: Point) -> bytes:
         return self._wait_commands([point])

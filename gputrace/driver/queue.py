@@ -12,6 +12,7 @@ from gputrace.bits import Record
 from gputrace.driver.arena import PAGE
 from gputrace.driver.memory import Buffer
 from gputrace.driver.ring import Ring
+from gputrace.driver.signals import Signal
 from gputrace.driver.timeline import Point, Timeline
 from gputrace.errors import UsageError
 from gputrace.families import QueueSizes
@@ -229,9 +230,27 @@ class Queue:
             self._submit(self._wait_packets(point), f"wait for {point!r}")
             self._keep_uploads(self.timeline.last + 1)
 
+    def wait_all(self, signals: Sequence[Signal]) -> None:
+        """Hold everything submitted later until all the signals are 0."""
+        with self.lock:
+            self._submit(self._zero_packets(signals), f"wait for all of {list(signals)}")
+            self._keep_uploads(self.timeline.last + 1)
+
+    def complete(self, signal: Signal) -> None:
+        """Take one from a signal when all earlier work is done, and tell the CPU."""
+        with self.lock:
+            self._submit(self._complete_packets(signal), f"complete {signal!r}")
+            self._keep_uploads(self.timeline.last + 1)
+
     def synchronize(self, timeout: float | None = 30.0) -> None:
         """Wait on the CPU until all that was submitted is done."""
         self.signal().wait(timeout)
+
+    def _zero_packets(self, signals: Sequence[Signal]) -> bytes:
+        raise NotImplementedError
+
+    def _complete_packets(self, signal: Signal) -> bytes:
+        raise NotImplementedError
 
     def _keep_uploads(self, value: int) -> None:
         """Keep memory that the last submission points at until the queue's timeline says so."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gputrace.driver.memory import Buffer
+from gputrace.driver.packets import MINUS_ONE
 from gputrace.driver.queue import Queue, builder, pack
+from gputrace.driver.signals import Signal
 from gputrace.driver.timeline import Point
 from gputrace.errors import UsageError
 from gputrace.formats.ioctl import QueueType
-from gputrace.formats.operations import Compare
+from gputrace.formats.operations import AtomicOperation, Compare
 from gputrace.formats.packets import Packet
 from gputrace.formats.sdma import SdmaDialect
 
@@ -58,6 +61,7 @@ class SdmaQueue(Queue):
         self._fence = builder(dialect, "Fence")
         self._trap = builder(dialect, "Trap")
         self._poll = builder(dialect, "PollRegMem")
+        self._atomic = builder(dialect, "Atomic")
         self._clock = builder(dialect, "TimestampGetGlobal")
         self._before, self._after = _cache_requests(dialect)
         self._limit = device.family.copies.limit & ~3
@@ -141,6 +145,21 @@ class SdmaQueue(Queue):
         mailbox = self.device.session.mailbox(self.event)
         packets += [self._fence(address=mailbox, data=event), self._trap(int_context=event)]
         return pack(packets)
+
+    def _zero_packets(self, signals: Sequence[Signal]) -> bytes:
+        polls = [
+            self._poll(function=Compare.EQ, address=half, reference=0)
+            for signal in signals
+            for half in signal.halves
+        ]
+        return pack([*polls, *self._before])
+
+    def _complete_packets(self, signal: Signal) -> bytes:
+        less = self._atomic(
+            atomic=AtomicOperation.ADD_RTN_64, address=signal.halves[0], source=MINUS_ONE
+        )
+        told = self._fence(address=signal.mailbox, data=signal.event_id)
+        return pack([*self._after, less, told, self._trap(int_context=signal.event_id)])
 
     def _wait_packets(self, point: Point) -> bytes:
         polls = [

@@ -27,8 +27,8 @@ class Signal:
         self, name: str, address: int, memory: memoryview, until: Until, event: Event, mailbox: int
     ) -> None:
         self.name, self.address = name, address
-        self._memory, self._until, self._event = memory, until, event
-        self._mailbox = mailbox
+        self._memory, self._until = memory, until
+        self.event_id, self.mailbox = event.event_id, mailbox
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -38,6 +38,11 @@ class Signal:
     def value(self) -> int:
         """The value as the CPU sees it now, signed."""
         return self._read(SIGNAL_VALUE, signed=True)
+
+    @property
+    def halves(self) -> tuple[int, int]:
+        """The addresses of the two dwords of the value, the lower one first."""
+        return self.address + SIGNAL_VALUE, self.address + SIGNAL_VALUE + 4
 
     @property
     def times(self) -> tuple[int, int]:
@@ -66,9 +71,7 @@ class Signal:
 
     def describe(self, initial: int) -> AmdSignal:
         """Return the record that the memory begins with."""
-        return AmdSignal(
-            value=initial, event_mailbox_ptr=self._mailbox, event_id=self._event.event_id
-        )
+        return AmdSignal(value=initial, event_mailbox_ptr=self.mailbox, event_id=self.event_id)
 
     def detach(self) -> None:
         """Keep the last value; the memory behind it goes away."""

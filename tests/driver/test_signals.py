@@ -172,3 +172,20 @@ def test_a_thread_may_open_the_gate_that_another_waits_behind():
         done.wait(30.0)
         opener.join()
         assert gate.value == 0
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(KINDS[:3], KINDS[:3])))
+def test_every_kind_of_queue_completes_signals_and_waits_for_them(device, first, second):
+    early, late, buffer = make(device, first), make(device, second), device.alloc(4096)
+    signals = [device.signal(initial=2), device.signal(initial=1)]
+    late.wait_all(signals)
+    put(late, buffer, 7, 0)
+    done = late.signal()
+    for signal in (signals[0], signals[1], signals[0]):
+        with pytest.raises(ProvenHang):
+            done.wait(0.5)
+        early.complete(signal)
+    done.wait(1.0)
+    signals[0].wait(timeout=1.0)
+    assert [signal.value for signal in signals] == [0, 0]
+    assert buffer.view(np.uint32)[0] == 7
