@@ -64,7 +64,6 @@ class Queue:
         self._last: Point | None = None
         self._buffers: list[Buffer] = []
         self._closed = False
-        session = device.session
         try:
             ring, pointers = self._make_memory(ring_size)
             argument = CreateQueue(
@@ -78,19 +77,13 @@ class Queue:
                 **self._save_area(made_with),
                 **settings,
             )
-            self.event = session.make_event()
-            try:
-                self.timeline: Timeline = session.timeline(name)
-                self.hardware = session.mechanism.make_queue(argument)
-            except BaseException:
-                session.drop_event(self.event)
-                raise
+            self._create(argument)
         except BaseException:
             self._free()
             raise
         write, read = (pointers.block.view[at : at + 8] for at in self.pointer_offsets)
         self.ring = Ring(
-            session.kfd,
+            device.session.kfd,
             ring.block.view,
             (read, write),
             self.hardware.doorbell,
@@ -98,6 +91,16 @@ class Queue:
             straddle=self.straddle,
             last_packet=self.last_packet,
         )
+
+    def _create(self, argument: CreateQueue) -> None:
+        session = self.device.session
+        self.event = session.make_event()
+        try:
+            self.timeline: Timeline = session.timeline(self.name)
+            self.hardware = session.mechanism.make_queue(argument)
+        except BaseException:
+            session.drop_event(self.event)
+            raise
 
     pointer_offsets: tuple[int, int] = (WRITE_POINTER, READ_POINTER)
 
