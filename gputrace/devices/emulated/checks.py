@@ -51,7 +51,8 @@ def check(packet: Packet) -> None:
 def aligned(address: int, size: int, packet: str) -> int:
     """Return the address, or stop: the hardware would drop its low bits and hit something else."""
     if address % size:
-        raise EngineStop(f"{packet}: {address:#x} is not a multiple of {size}", address)
+        reason = f"{packet}: {address:#x} is not a multiple of {size}"
+        raise EngineStop(reason, address, hardware="drops the low bits of the address")
     return address
 
 

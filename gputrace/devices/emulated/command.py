@@ -67,6 +67,7 @@ _END_EVENTS = {
     Event.BOTTOM_OF_PIPE_TS: EventIndex.END_OF_PIPE,
     Event.CS_DONE: EventIndex.SHADER_DONE,
 }
+_READS_ON = "reads on beyond the buffer"
 _MEMORY = (WriteTo.MEMORY, WriteTo.L2, WriteTo.MEMORY_SYNC)
 _RELEASE_TO = (ReleaseTo.MEMORY, ReleaseTo.L2)
 _CONDITIONAL = (ReleaseInterrupt.CONDITIONAL_32, ReleaseInterrupt.CONDITIONAL_64)
@@ -130,7 +131,7 @@ class CommandProcessor:
             layout, size = self.dialect.layout(words, at, end)
             if at + size > end:
                 reason = f"{layout.VENDOR_NAME} of {size} dwords, {end - at} are left in the buffer"
-                raise EngineStop(f"truncated packet: {reason}", place)
+                raise EngineStop(f"truncated packet: {reason}", place, hardware=_READS_ON)
             packet = layout.decode(words, at, size)
             if at >= narrowed >= 0:
                 self._selected, narrowed = everywhere, -1
@@ -144,7 +145,8 @@ class CommandProcessor:
             elif self._selected:
                 at += yield from self._execute(packet, depth)
                 if at > end:
-                    raise EngineStop(f"COND_EXEC skips {at - end} dwords beyond the buffer", place)
+                    reason = f"COND_EXEC skips {at - end} dwords beyond the buffer"
+                    raise EngineStop(reason, place, hardware=_READS_ON)
         self._selected = everywhere
         return None
 

@@ -57,7 +57,8 @@ class CopyEngine:
                 words = yield More(size)
                 layout, size = self.dialect.layout(words, 0, len(words))
                 if len(words) == before:
-                    raise EngineStop(f"{layout.VENDOR_NAME} goes over the end of the ring")
+                    reason = f"{layout.VENDOR_NAME} goes over the end of the ring"
+                    raise EngineStop(reason, hardware="reads on behind the ring")
             packet = layout.decode(words, 0, size)
             if isinstance(packet, sdma.IndirectBuffer):
                 self._check_block()
@@ -86,7 +87,9 @@ class CopyEngine:
             if at + size > len(words):
                 left = len(words) - at
                 text = f"{layout.VENDOR_NAME} of {size} dwords, {left} are left in the buffer"
-                raise EngineStop(f"truncated packet: {text}", packet.address + 4 * at)
+                place = packet.address + 4 * at
+                reads_on = "reads on beyond the buffer"
+                raise EngineStop(f"truncated packet: {text}", place, hardware=reads_on)
             at += size
             at += yield from self._execute(layout.decode(words, at - size, size))
 

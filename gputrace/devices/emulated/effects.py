@@ -15,10 +15,13 @@ from gputrace.formats.operations import AtomicOperation, Compare
 
 
 class EngineStop(GputraceError):
-    """A packet that the engine cannot take; `what` the hardware would do is part of the reason."""
+    """A packet that the engine cannot take; `hardware` says what that would do, where known."""
 
-    def __init__(self, reason: str, address: int | None = None, refused: str = "") -> None:
+    def __init__(
+        self, reason: str, address: int | None = None, refused: str = "", hardware: str = ""
+    ) -> None:
         self.reason, self.address, self.refused = reason, address, refused
+        self.hardware = hardware
         super().__init__(reason)
 
 

@@ -199,7 +199,8 @@ class HardwareQueue:
             return count
         written = count + self.read
         text = f"write pointer {written:#x}, read pointer {self.read:#x}, ring {self.units:#x}"
-        raise EngineStop(f"the doorbell leaves the ring: {text}")
+        reason = f"the doorbell leaves the ring: {text}"
+        raise EngineStop(reason, hardware="executes old dwords of the ring")
 
     def holds(self, wait: Wait) -> bool:
         """Whether what a wait is for has come."""

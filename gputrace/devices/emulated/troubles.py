@@ -1,15 +1,18 @@
 """What happens when a queue cannot go on: who stops, what is kept, which events the client gets."""
 
 from gputrace.devices.emulated.ahead import name_at
+from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.kernels import KernelStop
 from gputrace.devices.emulated.memory import AccessFault, Buffer
 from gputrace.devices.emulated.process import Gpu, Process
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Trouble
+from gputrace.errors import DecodeError
 from gputrace.formats.ioctl import (
     EventType,
     HwExceptionData,
     MemoryExceptionData,
+    QueueType,
     ResetCause,
     ResetType,
 )
@@ -67,7 +70,22 @@ def _text(
         said = f"{kernel}{said}{_symbol(process, problem)}"
     elif near and isinstance(problem, AccessFault):
         said = f"{_ACCESSES[problem.access]} at {problem.address:#x}: {problem.reason}"
-    return f"{where}: {said}" + (f": {near}" if near else "")
+    hardware = _on_hardware(queue, problem)
+    end = (f": {near}" if near else "") + (f"; hardware {hardware}" if hardware else "")
+    return f"{where}: {said}{end}"
+
+
+def _on_hardware(queue: HardwareQueue, problem: Trouble) -> str:
+    # What the GPU does with such a packet, where that is known.
+    if isinstance(problem, EngineStop):
+        return problem.hardware
+    if not isinstance(problem, DecodeError):
+        return ""
+    if "its header says" in problem.reason:
+        return "takes as many dwords as the header says, and misreads what follows"
+    if queue.kind in (QueueType.COMPUTE, QueueType.COMPUTE_AQL):
+        return "raises the bad-opcode interrupt and stands still"  # soc15_int.h, source id 183
+    return "reports an illegal instruction"  # sdma_v4_0.c sdma_v4_0_process_illegal_inst_irq
 
 
 _ACCESSES = {"r": "read", "w": "write", "x": "execution"}

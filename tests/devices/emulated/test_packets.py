@@ -216,8 +216,11 @@ def test_packets_straddle_the_end_of_the_ring(bench, data):
 
 STOPS = [
     ([0xC0015500, 0, 0], "unknown opcode 0x55"),
+    ([0xC0015500, 0, 0], "; hardware raises the bad-opcode interrupt and stands still"),
     ([0x40000000], "type 1"),
     ([0xC0013C00, 0, 0], "WAIT_REG_MEM has 7"),
+    ([0xC0013C00, 0, 0], "; hardware takes as many dwords as the header says"),
+    (pm4.WriteData(address=2, data=(1,)).encode(), "; hardware drops the low bits of the address"),
     (pm4.WriteData(address=2, data=(1,)).encode(), "not a multiple of 4"),
     (ReleaseMemGfx11(address=4, data_sel=WRITE).encode(), "not a multiple of 8"),
     (pm4.IndirectBuffer(address=4096, dwords_there=1, valid=False).encode(), "valid bit"),
