@@ -24,7 +24,7 @@ from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace.chunks import describe
-from gputrace.trace.events import Digest, Header, Note, Outcome
+from gputrace.trace.events import Digest, Header, Memory, Note, Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 
@@ -109,7 +109,10 @@ def expect(path: Path, right: Snapshots, wrong: Snapshots) -> None:
                 case Header():
                     continue
                 case Digest():
-                    _write_digest(writer, event, places)
+                    _write_digest(writer, event, places, reader)
+                case Memory() if event.chunks:
+                    data = reader.memory(event)
+                    writer.memory(event.address, data, event.provenance, event.step)
                 case _:
                     writer.append(event)
     os.replace(changed, path)
@@ -125,7 +128,10 @@ def _differing(right: Snapshots, wrong: Snapshots) -> Iterator[tuple[int, bytes,
 
 
 def _write_digest(
-    writer: TraceWriter, event: Digest, places: list[tuple[int, bytes, bytes]]
+    writer: TraceWriter,
+    event: Digest,
+    places: list[tuple[int, bytes, bytes]],
+    reader: TraceReader,
 ) -> None:
     for address, wrong, right in places:
         at = low = event.address - address
@@ -138,7 +144,11 @@ def _write_digest(
         if all(agree):
             writer.digest(event.address, right[low:at], store=True, step=event.step)
             return
-    writer.append(event)
+    if event.stored:
+        data = reader.memory(event)
+        writer.digest(event.address, data, store=True, unstable=event.unstable, step=event.step)
+    else:
+        writer.append(event)
 
 
 def outcome_of(verdict: Verdict, text: str) -> Outcome:

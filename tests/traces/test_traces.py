@@ -1,0 +1,62 @@
+"""The captures in `traces/` replay to what their workloads say, the reduced ones too."""
+
+from pathlib import Path
+
+import pytest
+
+from gputrace.cli import workloads
+from gputrace.replay.running import Request, play
+from gputrace.trace.check import check
+from gputrace.trace.reader import TraceReader
+
+TRACES = Path(__file__).parents[2] / "traces"
+TARGETS = ("gfx942", "gfx1100")
+MOST_BYTES = 2 << 20
+CASES = [(name, target) for name in workloads.NAMES for target in TARGETS]
+
+
+def verdict(path: Path, device: str | None = None) -> str:
+    return play(Request(str(path), device), lambda: False).result.value
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_a_capture_replays_to_what_its_workload_says(name, target):
+    workload, path = workloads.find(name), TRACES / f"{name}-{target}.gtrace"
+    assert path.stat().st_size <= MOST_BYTES
+    with TraceReader(path) as trace:
+        assert trace.complete
+        assert trace.header.family == target
+    device = f"emu:{target}{workload.replayed}" if workload.replayed else None
+    assert verdict(path, device) == workload.verdict
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_a_capture_has_its_text_beside_it(name, target):
+    text = (TRACES / f"{name}-{target}.txt").read_text()
+    assert f"of emu:{target}" in text.splitlines()[0]
+    packets = sum(line[:2] == "  " and line[2].isdigit() and ":" in line for line in
+                  text.splitlines() if len(line) > 3)  # fmt: skip
+    assert 200 <= packets <= 5000
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_what_is_left_of_a_capture_fails_in_the_same_way(name, target):
+    workload = workloads.find(name)
+    path = TRACES / f"{name}-{target}.min.gtrace"
+    if not workload.minimum:
+        assert not path.exists()
+        return
+    assert path.stat().st_size <= (TRACES / f"{name}-{target}.gtrace").stat().st_size
+    assert verdict(path) == workload.verdict
+    report = path.with_suffix(".txt").read_text()
+    assert f"packets became {len(workload.minimum)}:" in report
+
+
+def test_nothing_lies_beside_the_captures_that_no_workload_explains():
+    stems = {f"{name}-{target}" for name, target in CASES}
+    assert {path.name.split(".")[0] for path in TRACES.iterdir()} == stems
+
+
+def test_every_byte_of_a_capture_is_covered_by_a_checksum():
+    for path in TRACES.glob("*.gtrace"):
+        assert check(path).sound
