@@ -16,6 +16,8 @@ LINK_PCIE, LINK_XGMI = 2, 11
 LINK_ENABLED = 1
 CACHE_DATA, CACHE_INSTRUCTION, CACHE_GPU = 1, 2, 8
 SYSTEM_BYTES = 16 << 30
+NOT_EMULATED = 0x0800_0000 | 0x0007_8000
+"""Bits of `capability` for SVM and debugging, which the emulated KFD refuses (kfd_sysfs.h)."""
 
 
 def _freeze(**properties: int) -> Properties:
@@ -86,6 +88,7 @@ def _gpu(family: Family, index: int, count: int, vram: int) -> Node:
     (links, paths), caches = _gpu_links(family, index, count), _caches(family)
     properties = dict(family.node_properties())
     properties |= {
+        "capability": properties["capability"] & ~NOT_EMULATED,
         "mem_banks_count": 1,
         "caches_count": len(caches),
         "io_links_count": len(links),
