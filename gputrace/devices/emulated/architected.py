@@ -208,6 +208,19 @@ class PacketProcessor:
         if not packet.kernel_object:
             yield from self._reject(QueueError.INVALID_CODE_OBJECT, "kernel object 0")
 
+    def _check_program(self, entry: int, descriptor: KernelDescriptor) -> Any:
+        if entry % CODE_ALIGNMENT:
+            text = f"the code at {entry:#x} is not a multiple of {CODE_ALIGNMENT}"
+            yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
+        if descriptor.enable_wavefront_size32 and 32 not in self.family.waves:
+            text = f"waves of 32 lanes on {self.family.name}"
+            yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
+        self.dispatcher.check_program(
+            descriptor.compute_pgm_rsrc1,
+            descriptor.compute_pgm_rsrc2,
+            descriptor.compute_pgm_rsrc3,
+        )
+
     def _launch(
         self,
         packet: aql.KernelDispatch,
@@ -218,18 +231,7 @@ class PacketProcessor:
     ) -> Any:
         family = self.family
         entry = packet.kernel_object + descriptor.kernel_code_entry_byte_offset
-        if entry % CODE_ALIGNMENT:
-            text = f"the code at {entry:#x} is not a multiple of {CODE_ALIGNMENT}"
-            yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
-        narrow = descriptor.enable_wavefront_size32
-        if narrow and 32 not in family.waves:
-            text = f"waves of 32 lanes on {family.name}"
-            yield from self._reject(QueueError.INVALID_CODE_OBJECT, text)
-        self.dispatcher.check_program(
-            descriptor.compute_pgm_rsrc1,
-            descriptor.compute_pgm_rsrc2,
-            descriptor.compute_pgm_rsrc3,
-        )
+        yield from self._check_program(entry, descriptor)
         user = yield from self._user_data(packet, place, descriptor, queue, state)
         if descriptor.kernarg_preload_length and family.kernarg_preload:
             entry += PRELOAD_PROLOG_BYTES
@@ -245,7 +247,7 @@ class PacketProcessor:
             rsrc1=descriptor.compute_pgm_rsrc1,
             rsrc2=descriptor.compute_pgm_rsrc2 & ~_TRAP_PRESENT,
             rsrc3=descriptor.compute_pgm_rsrc3,
-            wave_size=32 if narrow else max(family.waves),
+            wave_size=32 if descriptor.enable_wavefront_size32 else max(family.waves),
             user_data=user,
             groups=(x, y, z),
             group_size=group,
