@@ -21,6 +21,7 @@ Traces as what is searched:
     edit          a candidate as a stream of events, with rings laid out anew
     failure       when two failures are the same: the packets at which waiting queues end
     contrast      wrong results: memory beside that of a run which does one thing after another
+    checkpoint    processes that stand where many candidates begin alike, and fork for each
     trial         one run of a candidate in a child process; the oracle
     groups        passes that know what items are
     reduce        from a file to a reduction

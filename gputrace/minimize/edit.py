@@ -10,8 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from gputrace.formats import ioctl, sdma
-from gputrace.formats.ioctl import CreateQueue
+from gputrace.formats import sdma
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.history import History
 from gputrace.minimize.model import Kind, Model, Packet, QueueFacts
@@ -82,11 +81,10 @@ class Ring:
 class Edited:
     """The stream of one candidate; a `Source` for the Player.
 
-    `kept` are the kept items by event and packet. `made` gives the answers of CREATE_QUEUE in this
-    replay: a queue's doorbell moves when queues before it are gone. The doorbells of the queue
-    `late` (an ordinal) are rung only when all others have gone as far as they can, or when the
-    program had seen what they did: as if the hardware came to that queue last. The functions at the
-    end of `__init__` are called between events, so that a run can be watched or led.
+    `kept` are the kept items by event and packet. The doorbells of the queue `late` (an ordinal)
+    are rung only when all others have gone as far as they can, or when the program had seen what
+    they did: as if the hardware came to that queue last. The functions at the end of `__init__` are
+    called between events, so that a run can be watched or led.
     """
 
     def __init__(
@@ -95,30 +93,38 @@ class Edited:
         history: History,
         kept_events: frozenset[int],
         kept_packets: frozenset[tuple[int, int]],
-        made: list[CreateQueue],
         late: int = -1,
     ) -> None:
         self.model, self.history, self._late = model, history, late
         self._held: list[tuple[int, events.DoorbellIntent]] = []
-        self.kept_events, self._packets, self._made = kept_events, kept_packets, made
         self._ordinals: list[int] = []  # original ordinal of each queue made here
         self.rings: dict[int, Ring] = {}
         self._told: dict[tuple[str, int], int] = {}
         self._fences: dict[int, Observed] = {}
         self._ranges = {i.event: i.ranges for i in model.items if i.kind is Kind.MEMORY}
-        self._by_doorbell: dict[int, list[Packet]] = {}
-        for queue in model.queues:
-            for packet in queue.packets:
-                if (packet.queue, packet.number) in kept_packets:
-                    self._by_doorbell.setdefault(packet.event, []).append(packet)
+        self.become(kept_events, kept_packets)
         self._fence_events = sorted(history.fences)
         self._next_fence = 0
+        self.pause_at = -1
+        self.pause: Callable[[], None] = lambda: None
+        """Called once, before the first event from `pause_at` on."""
         self.reached = 0
         """The number of the event that was handed out last."""
         self.after_doorbell: Callable[[], None] = lambda: None
         self.before_unmap: Callable[[Range], None] = lambda where: None
         self.settle: Callable[[], None] = lambda: None
         self.at_end: Callable[[], None] = lambda: None
+
+    def become(
+        self, kept_events: frozenset[int], kept_packets: frozenset[tuple[int, int]]
+    ) -> None:
+        """Go on as another candidate, which keeps the same before the next event."""
+        self.kept_events, self._packets = kept_events, kept_packets
+        self._by_doorbell: dict[int, list[Packet]] = {}
+        for queue in self.model.queues:
+            for packet in queue.packets:
+                if (packet.queue, packet.number) in kept_packets:
+                    self._by_doorbell.setdefault(packet.event, []).append(packet)
 
     def original(self, ordinal: int) -> int:
         """Return which queue of the trace the queue number `ordinal` of this replay is."""
@@ -147,6 +153,9 @@ class Edited:
         names = iter(self._names())
         name = next(names, None)
         for number in sorted(model.by_number):
+            if 0 <= self.pause_at <= number:
+                self.pause_at = -1
+                self.pause()
             while name is not None and name[0] < number:
                 yield name
                 name = next(names, None)
@@ -234,15 +243,9 @@ class Edited:
         where = ring.queue.made.write_pointer_address
         yield number, Memory(where, "cpu", pointer.to_bytes(8, "little"))
         value = pointer - 1 if ring.queue.architected else pointer
-        rung = replace(event, address=self._doorbell(event, ring.queue), value=value, step=-1)
+        rung = replace(event, value=value, step=-1)
         yield number, rung
         self.after_doorbell()
-
-    def _doorbell(self, event: events.DoorbellIntent, queue: QueueFacts) -> int:
-        here = self._made[self._ordinals.index(queue.ordinal)]
-        _, recorded = ioctl.doorbell_parts(queue.made.doorbell_offset)
-        _, byte = ioctl.doorbell_parts(here.doorbell_offset)
-        return event.address - recorded + byte
 
     def _progress(self, number: int) -> Iterator[tuple[int, Event]]:
         values = []

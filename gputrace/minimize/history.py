@@ -88,6 +88,9 @@ class Emulated(Kfd, Protocol):
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps until `step` have been taken, then move the clock on to `clock_ns`."""
 
+    def forked(self) -> None:
+        """Make the device independent of the one it was forked from."""
+
 
 def make_emulated(name: str) -> Emulated:
     """Return the emulated device with this name. Raises UsageError for any other."""
@@ -100,13 +103,13 @@ def make_emulated(name: str) -> Emulated:
 class Tap:
     """Stands around an emulated device, takes its steps one by one and notes what retires.
 
-    `made` has the answer of CREATE_QUEUE for each queue made so far, `retired` an entry (queue
-    ordinal, packet) for each packet that its queue left behind, while `watch` is set.
+    `retired` has an entry (queue ordinal, packet) for each packet that its queue left behind, while
+    `watch` is set.
     """
 
     def __init__(self, device: Emulated, *, watch: bool = False) -> None:
         self._device, self._watch = device, watch
-        self.made: list[CreateQueue] = []
+        self._made = 0
         self.retired: list[tuple[int, int]] = []
         self._ordinals: dict[int, int] = {}
         self._known: dict[int, int] = {}  # live queue id -> packets left behind
@@ -128,9 +131,9 @@ class Tap:
         """Answer an ioctl and remember the queues."""
         answer = self._device.ioctl(record, tail)
         if isinstance(answer, CreateQueue):
-            self._ordinals[answer.queue_id] = len(self.made)
+            self._ordinals[answer.queue_id] = self._made
             self._known[answer.queue_id] = 0
-            self.made.append(answer)
+            self._made += 1
         self._note()
         return answer
 

@@ -164,6 +164,11 @@ class Model:
         return f"{best.name} + {offset:#x}" if offset else best.name
 
     @property
+    def last(self) -> int:
+        """The number of the last event that a candidate may hold."""
+        return max(self.by_number, default=0)
+
+    @property
     def packets(self) -> int:
         """Number of packets in all rings."""
         return sum(len(queue.packets) for queue in self.queues)

@@ -96,6 +96,8 @@ class Reduction:
     asides: list[Aside[int]]
     rate: float
     whole: Model
+    resumed: int = 0
+    """Runs that began at a checkpoint."""
     seconds: float = 0.0
     right: dict[int, bytes] = field(default_factory=dict)
     """Of a wrong result: what each buffer, by the event that made it, should hold."""
@@ -275,11 +277,13 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
         rated = TurnOracle(case, target.signature, target.rated, limits)
         rate = measure(rated, best, target.runs)
     finally:
+        oracle.close()
         if journal is not None:
             journal.close()
     return Reduction(
-        case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, whole
-    )
+        case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, whole,
+        resumed=oracle.resumed,
+    )  # fmt: skip
 
 
 def patient(target: Target, settings: Settings) -> Limits:

@@ -135,8 +135,9 @@ def _ways(reduction: Reduction) -> str:
 
 
 def recalled(reduction: Reduction) -> str:
-    """Say how many runs the journal answered."""
-    return f"{reduction.recalled} were known from the journal."
+    """Say how many runs began at a checkpoint, and how many the journal answered."""
+    began = f"{reduction.resumed} began at a checkpoint, "
+    return f"{began}{reduction.recalled} were known from the journal."
 
 
 def removed(reduction: Reduction) -> Iterator[str]:
@@ -187,6 +188,7 @@ def plain(reduction: Reduction) -> dict[str, Any]:
         "runs": {
             "total": reduction.costs.total,
             "recalled": reduction.recalled,
+            "resumed": reduction.resumed,
             "seconds": sum(reduction.costs.cost.values()),
             **{one.value: reduction.costs.runs[one] for one in Outcome},
         },

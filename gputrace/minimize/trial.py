@@ -2,6 +2,7 @@
 
 import importlib
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -11,6 +12,7 @@ from gputrace.families import Family
 from gputrace.isa.decode import decoder
 from gputrace.kfd.port import Kfd, Progress
 from gputrace.minimize import dependencies, oracle
+from gputrace.minimize.checkpoint import Holder, Lost
 from gputrace.minimize.contrast import Snapshots, differences
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.edit import Edited
@@ -26,6 +28,8 @@ from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
 
+WORTH, HOLDERS = 200, 4
+"""Packets that a checkpoint has to save, and how many checkpoints there are at a time."""
 SETTLE_STEPS = 1_000_000
 """Steps that a device may take before it counts as going on for ever."""
 
@@ -63,12 +67,21 @@ class Case:
         needs = Needs(self.model, self.history.retired)
         self.graph = dependencies.build([needs.describe(item) for item in self.items])
 
-    def edited(self, candidate: int, tap: Tap, late: int = -1) -> Edited:
+    def edited(self, candidate: int, late: int = -1) -> Edited:
         """Return the stream of a candidate, a mask of items; `late` is a queue that comes last."""
+        return Edited(self.model, self.history, *self.kept(candidate), late)
+
+    def kept(self, candidate: int) -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
+        """Return the events and the packets (queue, number) that a candidate keeps."""
         kept = [self.items[at] for at in members(candidate)]
         packets = frozenset((i.queue, i.number) for i in kept if i.kind is Kind.PACKET)
         events = frozenset(item.event for item in kept if item.kind is not Kind.PACKET)
-        return Edited(self.model, self.history, events, packets, tap.made, late)
+        return events, packets
+
+    def begins_alike(self, candidate: int) -> int:
+        """Return the number of the first event at which a candidate lacks something."""
+        missing = members(self.graph.full & ~candidate)
+        return min((self.items[at].event for at in missing), default=self.model.last + 1)
 
     def packets(self, candidate: int) -> int:
         """Count the packets of a candidate."""
@@ -143,6 +156,33 @@ class Shown:
     causes: dict[str, str]
 
 
+class PausedCase:
+    """The whole trace, replayed up to an event; after a fork it goes on as a candidate."""
+
+    def __init__(self, case: Case, device: str, event: int) -> None:
+        self._case, self._event = case, event
+        self._device = make_emulated(device)
+        self._tap = Tap(self._device)
+        self._edited = case.edited(case.graph.full)
+
+    def play(self, expired: Callable[[], bool], pause: Callable[[], None]) -> Verdict:
+        """Replay the trace, with a pause at the event."""
+        self._edited.pause_at, self._edited.pause = self._event, pause
+        player = Player(self._edited, cast(Kfd, self._tap), "progress", expired=expired)
+        return with_causes(player.run(), self._edited)
+
+    def resume(self, candidate: int) -> None:
+        """Go on as a candidate, with memory of this process's own."""
+        self._device.forked()
+        self._edited.become(*self._case.kept(candidate))
+
+
+def with_causes(verdict: Verdict, edited: Edited) -> Verdict:
+    """Return a verdict with its causes as reasons: signature and text by turns."""
+    found = roots(verdict, edited)
+    return replace(verdict, reasons=tuple(x for r in found for x in (r.signature, r.text)))
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a candidate is run: the device's name, with its schedule, and which queue comes last.
@@ -166,7 +206,11 @@ def run_once(case: Case, candidate: int, way: Way, limits: Limits | None = None)
         verdict, found, _, _ = play(case, candidate, way, expired)
         return replace(verdict, reasons=tuple(x for r in found for x in (r.signature, r.text)))
 
-    verdict = child.run(task, limits, keep=descriptors(case.model.source))
+    return shown_by(child.run(task, limits, keep=descriptors(case.model.source)))
+
+
+def shown_by(verdict: Verdict) -> Shown:
+    """Return what a run showed. Raises NoAnswer when its process ended by a fault of its own."""
     texts = verdict.reasons
     causes = dict(zip(texts[::2], texts[1::2], strict=True))
     if verdict.result is Result.HOST_CRASH:
@@ -214,7 +258,7 @@ def _play(
     around: Callable[[Kfd], Kfd],
 ) -> tuple[Verdict, list[Root], Snapshots]:
     tap = Tap(make_emulated(way.device))
-    edited = case.edited(candidate, tap, -1 if serial else way.late)
+    edited = case.edited(candidate, -1 if serial else way.late)
     player = Player(edited, around(cast(Kfd, tap)), "progress", expired=expired)
     memory = Snapshots(case.model, edited.kept_events, player.places.live)
 
@@ -243,6 +287,48 @@ def clocks(case: Case, candidate: int) -> list[Range]:
     return [one for packet in packets for record in packet.records for one in clocked(record)]
 
 
+class Checkpoints:
+    """Holders of one device, made where candidates begin alike; `resumed` counts runs from them."""
+
+    def __init__(self, case: Case, device: str, limits: Limits) -> None:
+        self._case, self._device, self._limits = case, device, limits
+        self._holders: dict[int, Holder] = {}
+        self._submitted = sorted(i.event for i in case.items if i.kind is Kind.PACKET)
+        self.resumed = 0
+
+    def run(self, candidate: int) -> Shown | None:
+        """Run a candidate from a checkpoint; None when there is none worth it."""
+        event = self._case.begins_alike(candidate)
+        at = max((each for each in self._holders if each <= event), default=0)
+        if self._before(event) - self._before(at) >= WORTH:
+            self._make(event)
+            at = event
+        if at not in self._holders:
+            return None
+        try:
+            shown = shown_by(self._holders[at].run(candidate))
+        except Lost:
+            self._holders.pop(at).close()
+            return None
+        self.resumed += 1
+        return shown
+
+    def _before(self, event: int) -> int:
+        return bisect_left(self._submitted, event)
+
+    def _make(self, event: int) -> None:
+        while len(self._holders) >= HOLDERS:
+            self._holders.pop(next(iter(self._holders))).close()
+        paused = PausedCase(self._case, self._device, event)
+        self._holders[event] = Holder(paused, self._limits, descriptors(self._case.model.source))
+
+    def close(self) -> None:
+        """End all holders."""
+        for holder in self._holders.values():
+            holder.close()
+        self._holders.clear()
+
+
 class TraceOracle:
     """Runs candidates in the ways given, one after another, until one shows the failure.
 
@@ -256,6 +342,26 @@ class TraceOracle:
         if not ways:
             raise UsageError("a candidate needs at least one way to run")
         self.case, self.target, self.ways, self.limits = case, target, ways, limits
+        self._checkpoints: dict[str, Checkpoints] = {}
+
+    @property
+    def resumed(self) -> int:
+        """How many runs began at a checkpoint."""
+        return sum(one.resumed for one in self._checkpoints.values())
+
+    def close(self) -> None:
+        """End the processes that hold checkpoints."""
+        for one in self._checkpoints.values():
+            one.close()
+
+    def _from_checkpoint(self, candidate: int, way: Way) -> Shown | None:
+        # Only the first way: of the others each has few runs.
+        if way.contrast or way.late >= 0 or way != self.ways[0]:
+            return None
+        if way.device not in self._checkpoints:
+            limits = self.limits or Limits()
+            self._checkpoints[way.device] = Checkpoints(self.case, way.device, limits)
+        return self._checkpoints[way.device].run(candidate)
 
     def run(self, candidate: int) -> oracle.Verdict:
         """Run a candidate in one way after another."""
@@ -273,7 +379,9 @@ class TraceOracle:
     def once(self, candidate: int, way: Way) -> oracle.Verdict:
         """Run a candidate in one way."""
         try:
-            shown = run_once(self.case, candidate, way, self.limits)
+            shown = self._from_checkpoint(candidate, way)
+            if shown is None:
+                shown = run_once(self.case, candidate, way, self.limits)
         except NoAnswer as problem:
             return oracle.Verdict(Outcome.INFRA, str(problem))
         except GputraceError as problem:
