@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.pointers import read_pointed
 from gputrace.capture.session import header_of
 from gputrace.devices.emulated.served import ServedKfd
@@ -138,17 +139,9 @@ class Recording:
     def _outcome(self) -> Outcome:
         faults, stalls = self._kfd.faults(), self._kfd.stalls()
         if faults:
-            first = faults[0]
-            return Outcome(
-                "fault", first.text, queue=first.queue, packet=first.packet,
-                address=-1 if first.address is None else first.address,
-                access=first.access or "", kernel=first.kernel or "",
-                wave=-1 if first.wave is None else first.wave,
-            )  # fmt: skip
+            return of_fault(faults[0], faults[0].text)
         if stalls:
-            one = stalls[0]
             text = "; ".join(f"queue {stall.queue}: {stall.text}" for stall in stalls)
-            address = -1 if one.address is None else one.address
-            return Outcome("hang", text, queue=one.queue, packet=one.packet, address=address)
+            return of_stall(stalls[0], text)
         return Outcome("ended")
 

@@ -1,6 +1,7 @@
 """Write a trace as text: a line for each packet, and what the CPU did between them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from gputrace.errors import DecodeError, UsageError
@@ -68,6 +69,7 @@ class TextView:
         self._fresh: int | None = None  # handle of an allocation that may get its name yet
         self._hidden: set[tuple[int, int]] = set()  # rings and pointers: doorbells tell of them
         self._writes = _Writes()
+        self._kernel = ""  # that the packet of the outcome launches
         self.packets = 0
 
     def __iter__(self) -> Iterator[str]:
@@ -92,26 +94,31 @@ class TextView:
         return (outcome.queue, outcome.packet) == (placed.queue, placed.number)
 
     def _lines(self, item: Item) -> tuple[list[str], list[str]]:
-        before: list[str] = []
-        if self._between and not self._every:
-            if isinstance(item, Seen) and isinstance(item.event, ev.Memory):
-                return list(self._wrote(item.event)), []
-            if not isinstance(item, Decoded):
-                before += self._writes.flush()
-        match item:
-            case Seen() if self._every:
-                return before, [event_line(item.number, item.event)]
-            case Seen() if self._between:
-                own = list(self._event(item.event))
-                if own and not isinstance(item.event, ev.Ioctl):
-                    before += self._allocated()
-                return before, own
-            case Rung() if not self._whole:
-                return [*before, *self._allocated()], list(self._rung(item))
-            case Decoded():
-                self.packets += 1
-                return before, list(self._packet(item))
-        return before, []
+        if isinstance(item, Seen):
+            return self._seen(item)
+        if isinstance(item, Rung):
+            if self._whole:
+                return [], []
+            return [*self._writes.flush(), *self._allocated()], list(self._rung(item))
+        self.packets += 1
+        if item.launch is not None and self.marks(item):
+            self._kernel = item.launch.kernel
+        return [], list(self._packet(item))
+
+    def _seen(self, item: Seen) -> tuple[list[str], list[str]]:
+        if self._every:
+            return [], [event_line(item.number, item.event)]
+        if not self._between:
+            return [], []
+        if isinstance(item.event, ev.Memory):
+            return list(self._wrote(item.event)), []
+        own = list(self._event(item.event))
+        if not own:
+            return [], []
+        before = list(self._writes.flush())
+        if not isinstance(item.event, ev.Ioctl):
+            before += self._allocated()
+        return before, own
 
     @property
     def _describer(self) -> Describer:
@@ -170,7 +177,7 @@ class TextView:
             case ev.Note():
                 yield f"note: {event.what}: {event.text}"
             case ev.Outcome():
-                yield from outcome_lines(event)
+                yield from outcome_lines(replace(event, kernel=event.kernel or self._kernel))
                 yield from self._stopped_wave(event)
 
     def _queue(self, event: ev.QueueMap) -> str:
