@@ -10,13 +10,14 @@ from typing import Literal
 
 from gputrace import __version__
 from gputrace.bits import Record
+from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.recorder import Recorder
 from gputrace.capture.window import WHOLE, Part, PartWriter
 from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
 from gputrace.formats.ioctl import BY_RECORD
-from gputrace.kfd.port import Fault, Kfd, Stall
+from gputrace.kfd.port import Fault, Kfd
 from gputrace.trace.events import Header, Note, Outcome
 from gputrace.trace.writer import TraceWriter
 
@@ -136,34 +137,22 @@ def outcome_of(error: BaseException, recorder: Recorder | None) -> Outcome:
     """
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, DeviceFault):
-        return Outcome(
-            "fault", text,
-            queue=-1 if error.queue is None else error.queue,
-            packet=-1 if error.packet is None else error.packet,
-            address=-1 if error.address is None else error.address,
-            access=error.access or "", kernel=error.kernel or "",
-            wave=-1 if error.wave is None else error.wave,
-            details=_details(recorder.last_faults if recorder else (), error),
-        )  # fmt: skip
+        return _of_fault(error, text, recorder.last_faults if recorder else ())
     stalls = recorder.last_stalls if recorder else ()
     if stalls:
-        first = stalls[0]
-        return Outcome(
-            "hang", text, queue=first.queue, packet=first.packet,
-            address=-1 if first.address is None else first.address,
-            kernel=first.kernel or "", wave=-1 if first.wave is None else first.wave,
-            details=_place(first),
-        )  # fmt: skip
+        return of_stall(stalls[0], text)
     return Outcome("ended", text)
 
 
-def _details(faults: Sequence[Fault], error: DeviceFault) -> dict[str, object]:
+def _of_fault(error: DeviceFault, text: str, faults: Sequence[Fault]) -> Outcome:
     for fault in faults:
         if (fault.queue, fault.packet) == (error.queue, error.packet):
-            return _place(fault)
-    return {}
-
-
-def _place(found: Fault | Stall) -> dict[str, object]:
-    place = {"place": found.place, "pc": found.pc, "workgroup": found.workgroup}
-    return {name: value for name, value in place.items() if value is not None}
+            return of_fault(fault, text)
+    return Outcome(
+        "fault", text,
+        queue=-1 if error.queue is None else error.queue,
+        packet=-1 if error.packet is None else error.packet,
+        address=-1 if error.address is None else error.address,
+        access=error.access or "", kernel=error.kernel or "",
+        wave=-1 if error.wave is None else error.wave,
+    )  # fmt: skip
