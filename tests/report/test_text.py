@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import gputrace
+from gputrace.capture.window import WHOLE, Part
 from gputrace.cli.workloads import spin_lock
 from gputrace.cli.workloads.frame import perform
 from gputrace.driver import Device
@@ -232,3 +234,27 @@ def test_an_endless_loop_is_shown_with_its_code(path: Path) -> None:
     (stopped,) = [line for line in lines[start:] if line.startswith("  => 0x")]
     assert any("s_cbranch_execnz" in line for line in lines[start:])
     assert lines.index(stopped) > start
+
+
+def test_a_part_of_a_run_shows_the_end_of_the_whole(path: Path) -> None:
+    def work(device: Device) -> None:
+        buffer = device.alloc(4096, name="b")
+        compute, architected, copies = (
+            device.compute_queue("pm4"), device.compute_queue("aql"), device.copy_queue()
+        )  # fmt: skip
+        for turn in range(12):
+            compute.write(buffer, turn.to_bytes(4, "little"), 4 * turn)
+            architected.wait(compute.signal())
+            architected.signal().wait(5.0)
+            copies.copy(buffer, buffer, 64)
+            copies.signal().wait(5.0)
+
+    shown = []
+    for part in (WHOLE, Part(last=10)):
+        with gputrace.record(path, part=part), gputrace.open("emu:gfx942") as device:
+            work(device)
+        lines = [line for line in text(path) if line.startswith("  ")]
+        shown.append([line.split(maxsplit=1)[1] for line in lines])
+    whole, last = shown
+    assert 10 < len(last) < len(whole) / 2
+    assert last == whole[-len(last) :]
