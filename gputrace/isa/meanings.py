@@ -3,6 +3,7 @@
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_buffer import BUFFER
 from gputrace.isa.semantics_compare import COMPARE
+from gputrace.isa.semantics_convert import CONVERT
 from gputrace.isa.semantics_divide import DIVIDE
 from gputrace.isa.semantics_float import FLOAT
 from gputrace.isa.semantics_lanes import LANES
@@ -16,6 +17,7 @@ from gputrace.isa.semantics_vector import VECTOR
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
+    CONVERT,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

@@ -77,6 +77,14 @@ def _comparison(
     return meaning
 
 
+def _never(trace: Trace, a: Node, b: Node) -> Node:
+    return trace.apply("flt", a, a)
+
+
+def _ever(trace: Trace, a: Node, b: Node) -> Node:
+    return ~trace.apply("flt", a, a)
+
+
 for _prefix, _to_exec in (("v_cmp", False), ("v_cmpx", True)):
     for _condition, _integer in _INTEGER.items():
         for _sign, _letter in (("u", "u"), ("s", "i")):
@@ -85,6 +93,9 @@ for _prefix, _to_exec in (("v_cmp", False), ("v_cmpx", True)):
                     f"{_prefix}_{_condition}_{_letter}{_bits}",
                     _comparison(_with_sign(_integer, _sign), _to_exec),
                 )
+    for _condition, _always in (("f", _never), ("tru", _ever), ("t", _ever)):
+        for _bits in (16, 32, 64):
+            COMPARE.add(f"{_prefix}_{_condition}_f{_bits}", _comparison(_always, _to_exec))
     for _condition, _float in FLOAT_CONDITIONS.items():
         for _bits in (16, 32, 64):
             COMPARE.add(f"{_prefix}_{_condition}_f{_bits}", _comparison(_float, _to_exec))

@@ -187,10 +187,16 @@ for _name, _exact in (
     ("rsq", lambda a: _reciprocal(a.trace.apply("sqrt", a))),
     ("sqrt", _apply("sqrt")),
 ):
-    _pure(f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64", _in_double(_exact))
+    _pure(
+        f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64 v_s_{_name}_f16 v_s_{_name}_f32",
+        _in_double(_exact),
+    )
 _pure("v_rcp_iflag_f32", _in_double(_reciprocal))
 for _name in ("exp", "log"):
-    _pure(f"v_{_name}_f16 v_{_name}_f32", _in_double(_apply(f"{_name}2")))
+    _pure(
+        f"v_{_name}_f16 v_{_name}_f32 v_s_{_name}_f16 v_s_{_name}_f32",
+        _in_double(_apply(f"{_name}2")),
+    )
 
 
 def _turns(prim: str) -> Callable[[Node], Node]:

@@ -57,24 +57,33 @@ LANES.add("v_mbcnt_hi_u32_b32", _count_below(high=True))
 # --- rows of sixteen lanes
 
 
+def permuted_rows(trace: Trace, selection: Node, other: bool) -> None:
+    """Read the lane of the row (or of the other row of a pair) that `selection` names.
+
+    The first source's op_sel bit reads inactive lanes too, the second's makes them read as zero.
+    """
+    value, second, *_ = trace.instruction.src
+    lane = trace.apply("lane_id")
+    row = (lane ^ 16 if other else lane) & 0xFFFFFFF0
+    source = row | (selection & 15)
+    moved = trace.apply("permute", trace.splat(trace.raw(value, 0, 1)), source)
+    to = trace.instruction.dst[0].index
+    if value.op_sel:
+        trace.put_vector(to, moved)
+        return
+    active = trace.apply("permute", trace.active().zext(U32), source).ne(0)
+    kept = trace.const(U32, 0) if second.op_sel else trace.vector(to)
+    trace.put_vector(to, where(active, moved, kept))
+
+
 def _permute_rows(other: bool) -> Callable[[Trace], None]:
-    # Lane k of a row reads the lane that nibble k of the two selections names; the first source's
-    # op_sel bit reads inactive lanes too, the second's makes them read as zero.
+    # Lane k of a row reads the lane that nibble k of the two scalar selections names.
     def meaning(trace: Trace) -> None:
-        value, low, high = trace.instruction.src
+        _, low, high = trace.instruction.src
         lane = trace.apply("lane_id")
         both = trace.raw(low).zext(U64) | (trace.raw(high).zext(U64) << 32)
-        nibble = (trace.splat(both) >> ((lane.zext(U64) & 15) << 2)).zext(U32) & 15
-        row = (lane ^ 16 if other else lane) & ~15 & 0xFFFFFFFF
-        source = row | nibble
-        moved = trace.apply("permute", trace.splat(trace.raw(value, 0, 1)), source)
-        to = trace.instruction.dst[0].index
-        if value.op_sel:
-            trace.put_vector(to, moved)
-            return
-        active = trace.apply("permute", trace.active().zext(U32), source).ne(0)
-        kept = trace.const(U32, 0) if low.op_sel else trace.vector(to)
-        trace.put_vector(to, where(active, moved, kept))
+        nibble = (trace.splat(both) >> ((lane.zext(U64) & 15) << 2)).zext(U32)
+        permuted_rows(trace, nibble, other)
 
     return meaning
 
@@ -108,6 +117,13 @@ def _crossbar(trace: Trace) -> tuple[Node, Node]:
 def _bpermute(trace: Trace) -> None:
     index, data = _crossbar(trace)
     value = trace.apply("permute", where(trace.active(), data, 0), index)
+    trace.put_vector(vector_index(trace.instruction.dst[0]), value)
+
+
+@LANES.meaning("ds_bpermute_fi_b32")
+def _bpermute_all(trace: Trace) -> None:
+    index, data = _crossbar(trace)
+    value = trace.apply("permute", data, index)
     trace.put_vector(vector_index(trace.instruction.dst[0]), value)
 
 

@@ -400,3 +400,151 @@ _add(
     "v_frexp_mant_f16 v_frexp_mant_f32 v_frexp_mant_f64",
     lambda a: math.frexp(a)[0] if _finite(a) else a,
 )
+
+
+def _two(low: int, high: int) -> int:
+    return (low & 0xFFFF) | (high & 0xFFFF) << 16
+
+
+def _held(value: int, low: int, high: int) -> int:
+    return max(low, min(high, value))
+
+
+def _pairs(function: Function) -> Function:
+    return lambda a, b: _two(function(a), function(b))
+
+
+_add("v_cvt_pk_i16_i32", _pairs(lambda a: _held(a, -0x8000, 0x7FFF)))
+_add("v_cvt_pk_u16_u32", _pairs(lambda a: min(a, 0xFFFF)))
+_add("v_cvt_pk_i16_f32", _pairs(truncated(-0x8000, 0x7FFF)))
+_add("v_cvt_pk_u16_f32", _pairs(truncated(0, 0xFFFF)))
+
+
+def _normal(scale: int, low: int) -> Function:
+    def function(value: float) -> int:
+        if math.isnan(value):
+            return 0
+        exact = Fraction(max(low, min(1, value))) * scale
+        return round(single(exact))
+
+    return function
+
+
+def single(value: Fraction) -> Fraction:
+    """Round to the 24 digits of a single (no denormals here)."""
+    if not value:
+        return value
+    size = abs(value)
+    exponent = size.numerator.bit_length() - size.denominator.bit_length()
+    if Fraction(2) ** exponent > size:
+        exponent -= 1
+    unit = Fraction(2) ** (exponent - 23)
+    return round(value / unit) * unit
+
+
+for _f in ("f16", "f32"):
+    for _name in ("pknorm", "pk_norm"):
+        _add(f"v_cvt_{_name}_i16_{_f}", _pairs(_normal(32767, -1)))
+        _add(f"v_cvt_{_name}_u16_{_f}", _pairs(_normal(65535, 0)))
+
+
+def _down(add: Fraction) -> Function:
+    def function(value: float) -> int:
+        if not math.isfinite(value):
+            return _I32(value)
+        return _held(math.floor(Fraction(value) + add), -(2**31), 2**31 - 1)
+
+    return function
+
+
+_add("v_cvt_flr_i32_f32 v_cvt_floor_i32_f32", _down(Fraction(0)))
+_add("v_cvt_rpi_i32_f32 v_cvt_nearest_i32_f32", _down(Fraction(1, 2)))
+_add("v_cvt_off_f32_i4", lambda a: Fraction(sign(a, 4), 16))
+_add(
+    "v_sat_pk_u8_i16",
+    lambda a: _held(sign(a, 16), 0, 255) | _held(sign(a >> 16, 16), 0, 255) << 8,
+)
+_add(
+    "s_bitreplicate_b64_b32",
+    lambda a: int("".join(bit * 2 for bit in f"{a:032b}"), 2),
+)
+for _bits in (16, 32, 64):
+    for _name, _value in (("f", False), ("t", True), ("tru", True)):
+        _add(f"v_cmp_{_name}_f{_bits}", lambda a, b, v=_value: v)
+
+
+def _eight(exponent_bits: int, bias: int) -> Function:
+    """A float of eight bits as gfx940 has them: one NaN, no infinities."""
+    fraction_bits = 7 - exponent_bits
+
+    def function(word: int) -> Any:
+        byte = word & 255
+        if byte == 0x80:
+            return math.nan
+        exponent = field(byte, fraction_bits, exponent_bits)
+        fraction = field(byte, 0, fraction_bits)
+        whole = fraction + (1 << fraction_bits if exponent else 0)
+        value = Fraction(whole) * Fraction(2) ** (max(exponent, 1) - bias - fraction_bits)
+        return -value if byte & 0x80 else value
+
+    return function
+
+
+_add("v_cvt_f32_fp8", _eight(4, 8))
+_add("v_cvt_f32_bf8", _eight(5, 16))
+
+# --- what gfx12 and gfx90a have besides
+
+_add("s_add_co_u32", SPEC["s_add_u32"])
+_add("s_sub_co_u32", SPEC["s_sub_u32"])
+_add("s_add_co_i32", SPEC["s_add_i32"])
+_add("s_sub_co_i32", SPEC["s_sub_i32"])
+_add("s_add_nc_u64", lambda a, b: a + b)
+_add("s_sub_nc_u64", lambda a, b: a - b)
+_add("s_mul_u64", lambda a, b: a * b)
+for _bits in (32, 64):
+    _add(f"s_ff0_i32_b{_bits}", lambda a, w=_bits: (~a & (a + 1)).bit_length() - 1
+         if a != (1 << w) - 1 else -1)  # fmt: skip
+_add("s_flbit_i32 s_cls_i32", lambda a: _leading_signs(a & 0xFFFFFFFF))
+_add("v_mad_co_u64_u32", SPEC["v_mad_u64_u32"])
+_add("v_mad_co_i64_i32", SPEC["v_mad_i64_i32"])
+_add("v_and_b16", lambda a, b: a & b)
+_add("v_or_b16", lambda a, b: a | b)
+_add("v_xor_b16", lambda a, b: a ^ b)
+_add("v_not_b16", lambda a: ~a)
+for _bits in (16, 32, 64):
+    _add(f"v_min_num_f{_bits}", least)
+    _add(f"v_max_num_f{_bits}", most)
+
+
+def _propagating(function: Function) -> Function:
+    return lambda a, b: math.nan if math.isnan(a) or math.isnan(b) else function(a, b)
+
+
+for _bits in (16, 32, 64):
+    _add(f"v_minimum_f{_bits}", _propagating(least))
+    _add(f"v_maximum_f{_bits}", _propagating(most))
+for _bits in (16, 32):
+    _f = f"f{_bits}"
+    _add(f"v_min3_num_{_f}", lambda a, b, c: least(least(a, b), c))
+    _add(f"v_max3_num_{_f}", lambda a, b, c: most(most(a, b), c))
+    _add(f"v_med3_num_{_f}", median)
+    _add(f"v_maxmin_num_{_f}", lambda a, b, c: least(most(a, b), c))
+    _add(f"v_minmax_num_{_f}", lambda a, b, c: most(least(a, b), c))
+    _add(f"s_add_{_f}", plus)
+    _add(f"s_sub_{_f}", lambda a, b: plus(a, -b))
+    _add(f"s_mul_{_f}", times)
+    _add(f"s_min_num_{_f}", least)
+    _add(f"s_max_num_{_f}", most)
+    _add(f"s_minimum_{_f}", _propagating(least))
+    _add(f"s_maximum_{_f}", _propagating(most))
+    _add(f"s_floor_{_f}", whole(math.floor))
+    _add(f"s_ceil_{_f}", whole(math.ceil))
+    _add(f"s_trunc_{_f}", whole(math.trunc))
+    _add(f"s_rndne_{_f}", whole(round))
+    for _name in ("lt", "eq", "le", "gt", "ge"):
+        _add(f"s_cmp_{_name}_{_f}", lambda a, b, f=_COMPARED[_name]: (f(a, b),))
+_add("s_cvt_f32_i32 s_cvt_f32_u32", lambda a: Fraction(a))
+_add("s_cvt_i32_f32", _I32)
+_add("s_cvt_u32_f32", _U32)
+_add("s_cvt_f32_f16 s_cvt_f16_f32", lambda a: Fraction(a) if _finite(a) and a else a)

@@ -1,0 +1,286 @@
+"""Conversions that pack, saturate or take odd types, and the rest of the lane and LDS moves.
+
+Witness: AMD's ISA manuals (MI300, RDNA3, RDNA4), and independent computations in the tests.
+"""
+
+from collections.abc import Callable
+
+from gputrace.isa import state
+from gputrace.isa.graph import F16, F32, F64, I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_float import HIGHEST, LOWEST
+from gputrace.isa.semantics_lanes import permuted_rows
+from gputrace.isa.semantics_matrix import FNUZ, OCP
+from gputrace.isa.semantics_memory import memory_of, vector_index
+from gputrace.isa.semantics_packed import half_of, join
+from gputrace.isa.semantics_places import Part
+from gputrace.isa.trace import NotModelled, Trace
+
+CONVERT = Registry()
+_pure = CONVERT.pure
+
+
+def _held(value: Node, low: int, high: int, type: Type) -> Node:
+    # Keep a signed 32-bit value within bounds and narrow it.
+    trace = value.trace
+    value = where(trace.apply("slt", value, low), low, value)
+    return where(trace.apply("slt", high, value), high, value).zext(type)
+
+
+_pure(
+    "v_cvt_pk_i16_i32",
+    lambda a, b: join(_held(a, -0x8000, 0x7FFF, U16), _held(b, -0x8000, 0x7FFF, U16)),
+)
+
+
+def _least_unsigned(value: Node, limit: int) -> Node:
+    return where(value.trace.apply("ult", limit, value), limit, value).zext(U16)
+
+
+_pure("v_cvt_pk_u16_u32", lambda a, b: join(*(_least_unsigned(v, 0xFFFF) for v in (a, b))))
+
+
+def _to(prim: str) -> Callable[[Node], Node]:
+    return lambda a: a.trace.apply(prim, a, type=U16)
+
+
+_pure("v_cvt_pk_i16_f32", lambda a, b: join(_to("to_signed")(a), _to("to_signed")(b)))
+_pure("v_cvt_pk_u16_f32", lambda a, b: join(_to("to_unsigned")(a), _to("to_unsigned")(b)))
+
+
+def _normal(signed: bool) -> Callable[[Node], Node]:
+    # Clamp to the unit, scale, round to the nearest whole number; NaN gives 0.
+    scale, low = (32767.0, -1.0) if signed else (65535.0, 0.0)
+
+    def function(a: Node) -> Node:
+        trace = a.trace
+        value = a if a.type == F32 else trace.apply("fcvt", a, type=F32)
+        value = where(trace.apply("flt", value, low), low, value)
+        value = where(trace.apply("flt", 1.0, value), 1.0, value)
+        whole = trace.apply("rint", value * scale)
+        return trace.apply("to_signed" if signed else "to_unsigned", whole, type=U16)
+
+    return function
+
+
+for _letter, _function in (("i", _normal(signed=True)), ("u", _normal(signed=False))):
+    for _f in ("f16", "f32"):
+        _pure(
+            f"v_cvt_pknorm_{_letter}16_{_f} v_cvt_pk_norm_{_letter}16_{_f}",
+            lambda a, b, f=_function: join(f(a), f(b)),
+        )
+
+
+def _floor_to_integer(add: float) -> Callable[[Node], Node]:
+    def function(a: Node) -> Node:
+        wide = a.trace.apply("fcvt", a, type=F64) + add
+        return a.trace.apply("to_signed", a.trace.apply("floor", wide), type=U32)
+
+    return function
+
+
+_pure("v_cvt_flr_i32_f32 v_cvt_floor_i32_f32", _floor_to_integer(0.0))
+_pure("v_cvt_rpi_i32_f32 v_cvt_nearest_i32_f32", _floor_to_integer(0.5))
+_pure(
+    "v_cvt_off_f32_i4",
+    lambda a: a.trace.apply("from_signed", (a << 28).ashr(28), type=F32) * 0.0625,
+)
+
+
+@CONVERT.meaning("v_sat_pk_u8_i16")
+def _saturate_bytes(trace: Trace) -> None:
+    source = trace.instruction.src[0]
+    raw = trace.crossed(source)
+    halves = [(raw >> at).zext(U16).sext(U32) for at in (0, 16)]
+    low, high = (_held(half, 0, 255, U16) for half in halves)
+    trace.write(trace.instruction.dst[0], low | (high << 8))
+
+
+_TWICE = ((16, 0x0000FFFF0000FFFF), (8, 0x00FF00FF00FF00FF), (4, 0x0F0F0F0F0F0F0F0F),
+          (2, 0x3333333333333333), (1, 0x5555555555555555))  # fmt: skip
+
+
+def _replicate(a: Node) -> Node:
+    # Each bit twice: spread the bits to the even places, then copy them up.
+    wide = a.zext(U64)
+    for shift, mask in _TWICE:
+        wide = (wide | (wide << shift)) & mask
+    return wide | (wide << 1)
+
+
+_pure("s_bitreplicate_b64_b32", _replicate)
+
+# --- floats of eight bits: gfx940 names the byte by SDWA, gfx12 by op_sel
+
+
+def _selected(trace: Trace) -> int:
+    # The op_sel bits of a VOP3; the instruction has fewer operands than bits.
+    return trace.instruction.words[0] >> 11 & 3 if trace.instruction.encoding == "VOP3" else 0
+
+
+def _formats(trace: Trace) -> dict[str, Callable[[Node], Node]]:
+    return OCP if trace.mode.bounds_select else FNUZ
+
+
+def _from_byte(kind: str) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        value = trace.read(trace.instruction.src[0])
+        byte = value >> (8 * _selected(trace))
+        trace.write(trace.instruction.dst[0], _formats(trace)[kind](byte))
+
+    return meaning
+
+
+def _from_two_bytes(kind: str) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        value = trace.read(trace.instruction.src[0]) >> (16 * (_selected(trace) & 1))
+        widen = _formats(trace)[kind]
+        trace.write(trace.instruction.dst[0], join(widen(value), widen(value >> 8)))
+
+    return meaning
+
+
+for _kind in ("fp8", "bf8"):
+    CONVERT.add(f"v_cvt_f32_{_kind}", _from_byte(_kind))
+    CONVERT.add(f"v_cvt_pk_f32_{_kind}", _from_two_bytes(_kind))
+
+
+# --- packed halves that are left
+
+
+def _packed(names: str, function: Callable[[Node, Node], Node]) -> None:
+    def meaning(trace: Trace) -> None:
+        parts = [
+            trace.result(function(*(half_of(trace, o, high) for o in trace.instruction.src)))
+            for high in (False, True)
+        ]
+        trace.write(trace.instruction.dst[0], join(*parts))
+
+    CONVERT.add(names, meaning)
+
+
+_packed("v_pk_minimum_f16", LOWEST)
+_packed("v_pk_maximum_f16", HIGHEST)
+
+
+@CONVERT.meaning("v_pk_fmac_f16")
+def _packed_fmac(trace: Trace) -> None:
+    # No selections: the low halves give the low result.
+    to = trace.instruction.dst[0]
+    words = [trace.crossed(o) for o in trace.instruction.src[:2]] + [trace.raw(to, 0, 1)]
+    parts = []
+    for at in (0, 16):
+        a, b, c = ((word >> at).zext(U16).bits_as(F16) for word in words)
+        parts.append(trace.result(trace.apply("fma", a, b, c)))
+    trace.write(to, join(*parts))
+
+
+# --- lanes and LDS
+
+
+@CONVERT.meaning("v_permlane16_var_b32")
+def _permute_variable(trace: Trace) -> None:
+    permuted_rows(trace, trace.raw(trace.instruction.src[1], 0, 1), other=False)
+
+
+@CONVERT.meaning("v_permlanex16_var_b32")
+def _permute_variable_across(trace: Trace) -> None:
+    permuted_rows(trace, trace.raw(trace.instruction.src[1], 0, 1), other=True)
+
+
+@CONVERT.meaning("ds_nop s_sleep_var s_version s_singleuse_vdst v_pipeflush v_clrexcp")
+def _nothing(trace: Trace) -> None:
+    return
+
+
+def _lds_at_lane(trace: Trace) -> Part:
+    # M0's low half, the offset, and four bytes for each lane.
+    base = (trace.scalar(state.M0) & 0xFFFF) + memory_of(trace).offset
+    place = trace.splat(base) + (trace.apply("lane_id") << 2)
+    return Part("lds", trace.active(), lambda extra: place + extra)
+
+
+@CONVERT.meaning("ds_read_addtid_b32 ds_load_addtid_b32")
+def _load_at_lane(trace: Trace) -> None:
+    value = _lds_at_lane(trace).load(0, U32)
+    trace.put_vector(vector_index(trace.instruction.dst[0]), value)
+
+
+@CONVERT.meaning("ds_write_addtid_b32 ds_store_addtid_b32")
+def _store_at_lane(trace: Trace) -> None:
+    value = trace.splat(trace.raw(memory_of(trace).data[0], 0, 1))
+    _lds_at_lane(trace).store([value])
+
+
+def _count_lanes(operation: str) -> Callable[[Trace], None]:
+    # One atomic for the wave, by the number of active lanes; all of them get the old value.
+    def meaning(trace: Trace) -> None:
+        mask = trace.exec_mask()
+        base = (trace.scalar(state.M0) & 0xFFFF) + memory_of(trace).offset
+        first = trace.apply("trailing", mask).zext(U32) & (trace.mode.wave_size - 1)
+        lanes = trace.active() & trace.apply("lane_id").eq(trace.splat(first))
+        count = trace.splat(trace.apply("popcount", mask).zext(U32))
+        old = trace.apply(
+            "atomic", trace.splat(base), count, lanes, type=U32, attribute=("lds", operation)
+        )
+        value = trace.apply("read_lane", old, first)
+        trace.put_vector(vector_index(trace.instruction.dst[0]), trace.splat(value))
+
+    return meaning
+
+
+CONVERT.add("ds_append", _count_lanes("add"))
+CONVERT.add("ds_consume", _count_lanes("sub"))
+
+
+def _exchange_two(bits: int, scale: int) -> Callable[[Trace], None]:
+    type = U32 if bits == 32 else U64
+
+    def meaning(trace: Trace) -> None:
+        memory = memory_of(trace)
+        if memory.address is None:
+            raise NotModelled("no address")
+        start, index = trace.raw(memory.address, 0, 1), vector_index(trace.instruction.dst[0])
+        for k, offset in enumerate((memory.offset, memory.offset1 or 0)):
+            place = start + offset * bits // 8 * scale
+            data = trace.splat(trace.raw(memory.data[k], 0, bits // 32))
+            old = trace.apply(
+                "atomic", place, data, trace.active(), type=type, attribute=("lds", "swap")
+            )
+            trace.put_vector(index + k * bits // 32, old)
+
+    return meaning
+
+
+for _bits in (32, 64):
+    for _names, _scale in (
+        (f"ds_wrxchg2_rtn_b{_bits} ds_storexchg_2addr_rtn_b{_bits}", 1),
+        (f"ds_wrxchg2st64_rtn_b{_bits} ds_storexchg_2addr_stride64_rtn_b{_bits}", 64),
+    ):
+        CONVERT.add(_names, _exchange_two(_bits, _scale))
+
+# --- scalar loads of bytes and halves (gfx12)
+
+
+def _scalar_part(element: Type, signed: bool) -> Callable[[Trace], None]:
+    def meaning(trace: Trace) -> None:
+        memory = memory_of(trace)
+        if memory.base is None:
+            raise NotModelled("no base")
+        address = trace.raw(memory.base, 0, 2) + memory.offset
+        if memory.soffset is not None:
+            address = address + trace.raw(memory.soffset, 0, 1).zext(U64)
+        always = trace.const(I1, 1)
+        size = element.bits // 8
+        found = trace.apply("check", address, always, attribute=("read", size))
+        value = trace.apply("load", found, always, type=element, attribute="global")
+        wide = value.sext(U32) if signed else value.zext(U32)
+        trace.put_scalar(trace.place(trace.instruction.dst[0]), wide)
+
+    return meaning
+
+
+for _name, _element, _signed in (
+    ("u8", U8, False), ("i8", U8, True), ("u16", U16, False), ("i16", U16, True),
+):  # fmt: skip
+    CONVERT.add(f"s_load_{_name}", _scalar_part(_element, _signed))
