@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast
 
 from gputrace.bits import Record
-from gputrace.devices.emulated import buffers, hangs, misc, queues, sharing
+from gputrace.devices.emulated import awaiting, buffers, hangs, misc, queues, sharing
 from gputrace.devices.emulated.effects import EngineStop
 from gputrace.devices.emulated.forks import copy_pages
 from gputrace.devices.emulated.history import Writer
@@ -35,11 +35,9 @@ from gputrace.formats import ioctl
 from gputrace.formats.ioctl import (
     BY_RECORD,
     MMAP_BYTES,
-    EventData,
     MmapOffset,
     MmapType,
     WaitEvents,
-    WaitResult,
 )
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Machine
@@ -56,7 +54,6 @@ BUDGET = 1 << 32
 EngineName = Literal["auto", "jit", "numpy"]
 SLICE = 256
 """Steps that one call of `idle` takes at most."""
-_FOREVER = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
 _PUBLISHED = 0.0005  # seconds that a blocked wait leaves to other threads of the client
 
 _HANDLERS: MappingOf[type[Record], Callable[[Process, Any], Record]] = MappingProxyType(
@@ -445,14 +442,21 @@ class EmulatedKfd:
         queue, _ = turn
         return Writer(queue.device, queue.queue_id, queue.author)
 
-    def resume_queue(self, queue_id: int, read: int, doorbell: int) -> None:
-        """Let a new queue stand where it stood when memory was saved: nothing is left to fetch."""
+    def packets_done(self) -> dict[int, int]:
+        """Return how many packets of its ring each queue has left behind, by queue id."""
+        return dict(self.progress)
+
+    def resume_queue(self, queue_id: int, read: int, doorbell: int, packets: int = 0) -> None:
+        """Let a new queue stand where it stood when memory was saved: nothing is left to fetch.
+
+        `packets` is how many it has left behind.
+        """
         with self._lock:
             queue = self._opened("resume").queues.get(queue_id)
             if queue is None:
                 raise KfdError("resume", EINVAL, {"queue_id": queue_id}, "no such queue")
             queue.gpu.doorbells[queue.doorbell] = doorbell
-            queue.hardware.stand_at(read)
+            queue.hardware.stand_at(read, packets)
 
     def leave_out(self, address: int) -> None:
         """Have `written_by_gpu` say no more about the mapping of the client at an address."""
@@ -510,42 +514,17 @@ class EmulatedKfd:
     # --- waiting for events --------------------------------------------------------------------
 
     def _wait_events(self, process: Process, record: WaitEvents) -> WaitEvents:
-        size = 4 * EventData.WORDS
-        raw = b""
-        if record.num_events:
-            raw = process.client.read(record.events_ptr, size * record.num_events, "WAIT_EVENTS")
-        rows = [
-            EventData.from_bytes(raw, at * size) for at in range(record.num_events)
-        ]
-        ages = [int.from_bytes(raw[at * size : at * size + 8], "little") for at in range(len(rows))]
-        wanted = [(row.event_id, age) for row, age in zip(rows, ages, strict=True)]
-        wait = process.events.wait(wanted, bool(record.wait_for_all))
-        deadline = None
-        if record.timeout < _FOREVER:
-            deadline = self._scheduler.now_ns + record.timeout * 1_000_000
+        wait = awaiting.begin(process, record)
+        end = awaiting.deadline(record, self._scheduler.now_ns)
         try:
-            while wait.result is None and (deadline is None or self._scheduler.now_ns < deadline):
+            while wait.result is None and (end is None or self._scheduler.now_ns < end):
                 if self._client is not None:
-                    self._await_pump(deadline)
+                    self._await_pump(end)
                 elif not self._advance(process):
-                    self._blocked(deadline)
-            result = wait.result
+                    self._blocked(end)
+            return awaiting.answer(process, record, wait)
         finally:
             wait.leave()
-        if result is WaitResult.FAIL:
-            fields = {"wait_result": int(WaitResult.FAIL)}
-            raise KfdError("WAIT_EVENTS", EIO, fields, "an event was destroyed")
-        if result is None:
-            return record.replace(wait_result=WaitResult.TIMEOUT)
-        for at, waiter in enumerate(wait.waiters):
-            data = waiter.event.data
-            if waiter.activated and data is not None:
-                told = data.replace(event_id=waiter.event.event_id).to_bytes()
-                process.client.write(record.events_ptr + at * size, told[:32], "WAIT_EVENTS")
-            elif waiter.activated and waiter.ageing:
-                age = waiter.event.age.to_bytes(8, "little")
-                process.client.write(record.events_ptr + at * size, age, "WAIT_EVENTS")
-        return record.replace(wait_result=WaitResult.COMPLETE)
 
     def _await_pump(self, deadline: int | None) -> None:
         left = None if deadline is None else (deadline - self._scheduler.now_ns) / 1e9

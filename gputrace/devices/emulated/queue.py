@@ -147,8 +147,9 @@ class HardwareQueue:
         """Whether the compute unit mask leaves any; without one waves wait for ever."""
         self.cost_ns = 0
 
-    def stand_at(self, read: int) -> None:
-        """Begin at a position that is not the first."""
+    def stand_at(self, read: int, packets: int) -> None:
+        """Begin at a position that is not the first, after so many packets."""
+        self.packet = packets
         self.read, self.place = read, self.base + read % self.units * self.unit
         self.engine = self._make_engine(read)
         self.pending = next(self.engine)
