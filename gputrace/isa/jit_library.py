@@ -24,7 +24,7 @@ GraphOf = Callable[[Mode, int, bytes], tuple[Graph, int]]
 
 _PREFIX = 256  # bytes of code that a stored region is looked up by
 _LONGEST = 20
-_MOST_INSTRUCTIONS = 60_000  # that one library compiles: more are left to the numpy engine
+_MOST_NODES = 500_000  # that one library compiles, in half a minute: numpy runs what is beyond
 _BIG = 2500  # instructions of a region from which on code is made fast rather than fast code
 
 
@@ -48,6 +48,12 @@ class Library:
         """What LLVM did not accept, which is a mistake here; numpy runs such code."""
         self.compiled = 0
         """Instructions compiled so far, those from disk left out."""
+        self._nodes = 0
+
+    @property
+    def regions(self) -> list[Loaded]:
+        """All regions in this process that the library knows."""
+        return [region for known in self._known.values() for region in known]
 
     def find(self, mode: Mode, fetch: Fetch, pc: int, make: bool) -> Loaded | None:
         """Return the region that begins at an address; None when it cannot or shall not be made."""
@@ -62,7 +68,7 @@ class Library:
         stored = self._store.get(name)
         if stored is not None and _matches(stored, fetch, pc):
             return self._load(key, stored, mode.wave_size)
-        if not make or key in self._refused or self.compiled > _MOST_INSTRUCTIONS:
+        if not make or key in self._refused or self._nodes > _MOST_NODES:
             return None
         made = self._make(mode, fetch, pc)
         if made is None:
@@ -101,6 +107,7 @@ class Library:
         if emitter.useless:
             return None
         self.compiled += region.instructions
+        self._nodes += region.nodes
         try:
             code = jit_compile.compile_module(text, 1 if region.instructions < _BIG else 0)
         except RuntimeError as problem:

@@ -86,7 +86,7 @@ _NAMING = 64  # bytes of code that tell kernels apart
 _WARM = 500  # wave-instructions of a kernel after which compiled code is looked for
 _HOT = 6000  # wave-instructions of a kernel after which it is compiled
 _LEAST_OF_WAVE = 8  # instructions that the waves of a dispatch are expected to have at least
-_OFTEN = 3  # times that code is come to before it is compiled beside the kernel's beginning
+_OFTEN = 2000  # instructions run from a place on before it is compiled beside the kernel's start
 
 
 class Machine:
@@ -214,7 +214,7 @@ class Execution:
         self._jit: JitEngine | None = None
         self._may_compile = machine.engine != "numpy" and checks is None
         self._written: set[int] = set()
-        self._comings: dict[int, int] = {}
+        self._weights: dict[int, int] = {}  # instructions that numpy has run from a place on
         self._name = b""
         self._looked = False
 
@@ -393,16 +393,18 @@ class Execution:
             if self._compile(jit, wave.pc):
                 continue
             assert group.turn_end is not None
+            pc, before = wave.pc, self.instructions
             outcome = self._run_wave(group, wave, group.turn_end, jit.table)
+            self._weights[pc] = self._weights.get(pc, 0) + self.instructions - before
             if outcome is not None:
                 return outcome
 
     def _compile(self, jit: "JitEngine", pc: int) -> bool:
-        # Code that is come to once is not worth it, but for the kernel itself.
+        # Code that is seldom run is not worth it; the kernel itself was found to be.
         if pc in jit.table:
             return False
-        comings = self._comings[pc] = self._comings.get(pc, 0) + 1
-        now = self.machine.engine == "jit" or pc == self.launch.entry or comings >= _OFTEN
+        often = pc == self.launch.entry or self._weights.get(pc, 0) >= _OFTEN
+        now = self.machine.engine == "jit" or often
         return jit.enter(pc, make=now)
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:

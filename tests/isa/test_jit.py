@@ -286,3 +286,61 @@ def test_the_store_survives_a_home_without_permission(
 def test_outcomes_that_differ_are_told_apart() -> None:
     with pytest.raises(AssertionError):
         assert_same_outcome(Done(), Paused())
+
+
+# --- code that nobody would write
+
+
+def straight(words: list[int]) -> tuple[KernelLaunch, Arrays]:
+    """Return a launch of four waves that run through these words, and its memory."""
+    from dataclasses import replace
+
+    memory = Arrays()
+    code = np.array([*words, 0xBF81_0000, *[0] * 64], np.uint32)  # s_endpgm
+    memory.add(code, 0x10_0000)
+    launch = Program("gfx942", "seed-O3").launch("fill", (4,), (64,), Arrays(), (0, np.uint32(0)))
+    return replace(launch, entry=0x10_0000), memory
+
+
+def additions(count: int) -> list[int]:
+    """Return as many v_add_u32 of different registers."""
+    return [0x6800_0000 | n % 61 << 17 | n % 59 << 9 | 0x100 | n % 53 for n in range(count)]
+
+
+def test_huge_code_is_compiled_in_bounded_parts() -> None:
+    launch, memory = straight(additions(1300))
+    machine = Machine("gfx942", "jit")
+    execution = machine.start(launch, memory)
+    assert execution.run(1 << 30) == Done()
+    assert execution.instructions == 4 * 1301
+    assert machine.library.compiled == 1301
+    assert max(region.about.instructions for region in machine.library.regions) < 700
+
+
+def test_the_compiler_stops_when_it_has_done_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gputrace.isa.jit_library._MOST_NODES", 100)
+    launch, memory = straight(additions(1300)[::-1])
+    machine = Machine("gfx942", "jit")
+    execution = machine.start(launch, memory)
+    assert execution.run(1 << 30) == Done()
+    assert execution.instructions == 4 * 1301
+    assert 0 < machine.library.compiled < 700
+
+
+def test_an_empty_loop_is_paused_with_either_engine() -> None:
+    launch, memory = straight([0xBF82_FFFF])  # s_branch to itself
+    counts = []
+    for engine in ("numpy", "jit"):
+        execution = start(launch, memory, engine)
+        assert isinstance(execution.run(1000), Paused)
+        assert isinstance(execution.run(5000), Paused)
+        counts.append(execution.instructions)
+    assert counts[0] == counts[1]
+    assert 6000 <= counts[0] < 6100
+
+
+def test_jumps_into_the_middle_of_compiled_code() -> None:
+    # s_getpc_b64 s[0:1]; s_add_u32 s0, s0, 16; s_addc_u32 s1, s1, 0; s_setpc_b64 s[0:1]; s_nop
+    words = [0xBE80_1C00, 0x8000_9000, 0x8201_8001, 0xBE80_1D00, 0xBF80_0000, 0xBF80_0000]
+    launch, memory = straight(words)
+    assert run_both(launch, memory) == Done()
