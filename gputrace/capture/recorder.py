@@ -71,6 +71,9 @@ class Emulated(Protocol):
     def quiet(self) -> bool:
         """Whether nothing in memory can change until the CPU acts."""
 
+    def packets_done(self) -> dict[int, int]:
+        """Return how many packets each queue has left behind."""
+
     @property
     def lock(self) -> "Lock":
         """While a thread holds it the device stands still."""
@@ -489,7 +492,9 @@ class Recorder:
         if isinstance(writer, PartWriter) and writer.wants_checkpoint and not self._unsettled:
             queues = self._observations.at_end()
             if queues is not None:
-                writer.checkpoint(self._memory.all(), queues)
+                done = self._emulated.packets_done() if self._emulated else {}
+                states = [one._replace(packets=done.get(one.queue, 0)) for one in queues]
+                writer.checkpoint(self._memory.all(), tuple(states))
 
     def _settle(self) -> None:
         # Mode "full": let the submission end, within bounds, and look at what it wrote.

@@ -159,7 +159,7 @@ class Player:
             raise UsageError(f"{device.name} cannot begin in the middle of a run")
         for state in checkpoint.queues:
             live = self.names.live("queue", state.queue)
-            device.resume_queue(live, state.read, state.doorbell)
+            device.resume_queue(live, state.read, state.doorbell, state.packets)
             self._reached.rang(state.queue, state.doorbell)
 
     def _map_or_open(self, event: events.Event) -> None:

@@ -106,7 +106,7 @@ class _Queue:
 
     def start(self, state: QueueState) -> None:
         """Stand where a checkpoint says that the queue stood."""
-        self.cell = state.doorbell
+        self.cell, self.packets = state.doorbell, state.packets
         self.position = self.furthest = (state.doorbell + self.bias & _U64) * self.unit
 
     def move(self, call: UpdateQueue) -> None:

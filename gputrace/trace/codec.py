@@ -45,11 +45,12 @@ def _plain(kind: type) -> Check:
 
 def _named_tuple(kind: Any) -> Check:
     checks = [_check_for(hint) for hint in get_type_hints(kind).values()]
+    needed = len(checks) - len(kind._field_defaults)
 
     def check(value: Any) -> Any:
-        if type(value) is not list or len(value) != len(checks):
+        if type(value) is not list or not needed <= len(value) <= len(checks):
             raise ValueError(f"{kind.__name__} of {len(checks)} fields")
-        return kind(*[each(item) for each, item in zip(checks, value, strict=True)])
+        return kind(*[each(item) for each, item in zip(checks, value, strict=False)])
 
     return check
 

@@ -43,12 +43,13 @@ class Observed(NamedTuple):
 
 
 class QueueState(NamedTuple):
-    """A queue at a checkpoint: id, read pointer, write pointer, last doorbell value."""
+    """A queue at a checkpoint: id, read and write pointer, last doorbell value, packets done."""
 
     queue: int
     read: int
     write: int
     doorbell: int
+    packets: int = 0
 
 
 @dataclass(frozen=True, slots=True)

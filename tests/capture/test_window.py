@@ -11,6 +11,7 @@ import gputrace
 from gputrace.capture.window import Part
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import UsageError
+from gputrace.replay.repeats import recorded_outcome
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace import events
@@ -83,7 +84,7 @@ def test_a_run_that_is_shorter_than_the_window_is_there_from_its_beginning(path:
 def test_a_hang_at_the_end_of_a_window_is_proven(path: Path) -> None:
     def hang(device: Device) -> None:
         work(device)
-        queue = device.compute_queue()
+        queue = device.queues[0]
         queue.wait(device.timeline("gate").at(1))
         queue.signal().wait()
 
@@ -96,6 +97,7 @@ def test_a_hang_at_the_end_of_a_window_is_proven(path: Path) -> None:
     verdict = replay(path)
     assert (verdict.result, verdict.proven) == (Result.HANG, True)
     assert len(rung(path)) < 100
+    assert recorded_outcome(str(path)).came_again(verdict)
 
 
 def test_triggers_begin_and_end_a_part(path: Path) -> None:
