@@ -231,6 +231,7 @@ class TextView:
     def _allocated(self) -> Iterator[str]:
         if self._fresh is None:
             return
+        yield from self._writes.flush()  # all of them came before
         made, name = self._buffers[self._fresh]
         self._fresh = None
         kind = memory_kind(made.flags)
