@@ -1,0 +1,186 @@
+// What HIP programs do, one thing for each argument; prints "ok" when the results are right.
+#include <hip/hip_runtime.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        hipError_t error = (call);                                                                 \
+        if (error != hipSuccess) {                                                                 \
+            fprintf(stderr, "%s: %s\n", #call, hipGetErrorString(error));                          \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+#define REQUIRE(what)                                                                              \
+    do {                                                                                           \
+        if (!(what)) {                                                                             \
+            fprintf(stderr, "line %d: %s\n", __LINE__, #what);                                     \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+__global__ void saxpy(int n, float a, const float *x, float *y)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n)
+        y[i] = a * x[i] + y[i];
+}
+
+__global__ void sum(int n, const int *x, int *total)
+{
+    __shared__ int part[256];
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    part[threadIdx.x] = i < n ? x[i] : 0;
+    __syncthreads();
+    for (int step = 128; step; step /= 2) {
+        if (threadIdx.x < step)
+            part[threadIdx.x] += part[threadIdx.x + step];
+        __syncthreads();
+    }
+    if (!threadIdx.x)
+        atomicAdd(total, part[0]);
+}
+
+static void run_saxpy()
+{
+    const int n = 1000;
+    std::vector<float> x(n), y(n, 1.0f);
+    for (int i = 0; i < n; i++)
+        x[i] = i;
+    float *dx, *dy;
+    CHECK(hipMalloc(&dx, n * 4));
+    CHECK(hipMalloc(&dy, n * 4));
+    CHECK(hipMemcpy(dx, x.data(), n * 4, hipMemcpyHostToDevice));
+    CHECK(hipMemcpy(dy, y.data(), n * 4, hipMemcpyHostToDevice));
+    saxpy<<<(n + 255) / 256, 256>>>(n, 2.0f, dx, dy);
+    CHECK(hipGetLastError());
+    CHECK(hipMemcpy(y.data(), dy, n * 4, hipMemcpyDeviceToHost));
+    for (int i = 0; i < n; i++)
+        REQUIRE(y[i] == 2.0f * i + 1);
+    CHECK(hipFree(dx));
+    CHECK(hipFree(dy));
+}
+
+static void run_sum()
+{
+    const int n = 10000;
+    std::vector<int> x(n);
+    long wanted = 0;
+    for (int i = 0; i < n; i++)
+        wanted += x[i] = i * 7 % 101;
+    int *dx, *total, found;
+    CHECK(hipMalloc(&dx, n * 4));
+    CHECK(hipMalloc(&total, 4));
+    CHECK(hipMemset(total, 0, 4));
+    CHECK(hipMemcpy(dx, x.data(), n * 4, hipMemcpyHostToDevice));
+    sum<<<(n + 255) / 256, 256>>>(n, dx, total);
+    CHECK(hipMemcpy(&found, total, 4, hipMemcpyDeviceToHost));
+    REQUIRE(found == wanted);
+}
+
+static void run_streams()
+{
+    const int n = 4096;
+    hipStream_t streams[2];
+    hipEvent_t begin, end;
+    float *x[2], *host, elapsed;
+    CHECK(hipHostMalloc(&host, n * 4));
+    CHECK(hipEventCreate(&begin));
+    CHECK(hipEventCreate(&end));
+    for (int s = 0; s < 2; s++) {
+        CHECK(hipStreamCreate(&streams[s]));
+        CHECK(hipMalloc(&x[s], n * 4));
+    }
+    for (int i = 0; i < n; i++)
+        host[i] = i;
+    CHECK(hipEventRecord(begin, streams[0]));
+    CHECK(hipMemcpyAsync(x[0], host, n * 4, hipMemcpyHostToDevice, streams[0]));
+    saxpy<<<n / 256, 256, 0, streams[0]>>>(n, 1.0f, x[0], x[0]);
+    CHECK(hipEventRecord(end, streams[0]));
+    CHECK(hipStreamWaitEvent(streams[1], end, 0));
+    CHECK(hipMemcpyAsync(x[1], x[0], n * 4, hipMemcpyDeviceToDevice, streams[1]));
+    CHECK(hipMemcpyAsync(host, x[1], n * 4, hipMemcpyDeviceToHost, streams[1]));
+    CHECK(hipStreamSynchronize(streams[1]));
+    for (int i = 0; i < n; i++)
+        REQUIRE(host[i] == 2.0f * i);
+    CHECK(hipEventElapsedTime(&elapsed, begin, end));
+    REQUIRE(elapsed > 0 && elapsed < 60000);
+}
+
+static void run_copies()
+{
+    const size_t sizes[] = {1, 3, 63, 64, 65, 1000, 4095, 4097, 65537, 1 << 20};
+    for (size_t size : sizes) {
+        std::vector<unsigned char> out(size + 8), back(size + 8, 0xee);
+        for (size_t i = 0; i < size + 8; i++)
+            out[i] = (unsigned char)(i * 31 + size);
+        unsigned char *a, *b;
+        CHECK(hipMalloc(&a, size + 8));
+        CHECK(hipMalloc(&b, size + 8));
+        CHECK(hipMemset(a, 0x5a, size + 8));
+        CHECK(hipMemcpy(a + 3, out.data(), size, hipMemcpyHostToDevice));
+        CHECK(hipMemcpy(b + 1, a + 3, size, hipMemcpyDeviceToDevice));
+        CHECK(hipMemcpy(back.data(), b + 1, size, hipMemcpyDeviceToHost));
+        REQUIRE(!memcmp(back.data(), out.data(), size) && back[size] == 0xee);
+        CHECK(hipMemcpy(back.data(), a, 3, hipMemcpyDeviceToHost));
+        REQUIRE(back[0] == 0x5a && back[2] == 0x5a);
+        CHECK(hipFree(a));
+        CHECK(hipFree(b));
+    }
+}
+
+static void run_host_memory()
+{
+    const int n = 3000;
+    float *managed, *own = (float *)malloc(n * 4 + 8192), *mapped;
+    CHECK(hipMallocManaged(&managed, n * 4));
+    for (int i = 0; i < n; i++)
+        managed[i] = own[i] = i;
+    saxpy<<<(n + 255) / 256, 256>>>(n, 3.0f, managed, managed);
+    CHECK(hipDeviceSynchronize());
+    for (int i = 0; i < n; i++)
+        REQUIRE(managed[i] == 4.0f * i);
+    CHECK(hipHostRegister(own, n * 4, hipHostRegisterDefault));
+    CHECK(hipHostGetDevicePointer((void **)&mapped, own, 0));
+    saxpy<<<(n + 255) / 256, 256>>>(n, 1.0f, managed, mapped);
+    CHECK(hipDeviceSynchronize());
+    for (int i = 0; i < n; i++)
+        REQUIRE(own[i] == 5.0f * i);
+    CHECK(hipHostUnregister(own));
+    own[0] = 9; /* its own again */
+    free(own);
+}
+
+int main(int, char **arguments)
+{
+    const char *what = arguments[1];
+    if (!strcmp(what, "fork")) {
+        run_saxpy();
+        pid_t child = fork();
+        if (!child) {
+            execl("/proc/self/exe", arguments[0], "sum", (char *)NULL);
+            _exit(127);
+        }
+        int status;
+        REQUIRE(waitpid(child, &status, 0) == child && !status);
+        run_sum();
+    } else if (!strcmp(what, "saxpy"))
+        run_saxpy();
+    else if (!strcmp(what, "sum"))
+        run_sum();
+    else if (!strcmp(what, "streams"))
+        run_streams();
+    else if (!strcmp(what, "copies"))
+        run_copies();
+    else if (!strcmp(what, "host"))
+        run_host_memory();
+    else
+        return 2;
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,99 @@
+"""Programs of others, as Debian and PyPI ship their runtimes: run, recorded, replayed the same."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from gputrace.cli.main import run as cli
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+COMPILER = shutil.which("clang-19") or shutil.which("clang") or ""
+HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "host", "fork")]
+HIP += [("gfx1030", what) for what in ("saxpy", "streams")]
+needs_hip = pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
+needs_tinygrad = pytest.mark.skipif(find_spec("tinygrad") is None, reason="tinygrad is missing")
+
+
+def gputrace(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of gputrace in a process of its own."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "gputrace.cli.main", *arguments]
+    return subprocess.run(command, env=given, capture_output=True, text=True, timeout=600)
+
+
+def check(trace: Path, target: str, *program: str, **variables: str) -> list[str]:
+    """Record a program, replay every trace of it; return what it printed."""
+    record = ["record", "-o", str(trace), "--device", f"emu:{target}", "--", *program]
+    done = gputrace(*record, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.split()
+    assert lines[-1] == "ok"
+    traces = sorted(trace.parent.glob("*.gtrace"))
+    assert trace in traces
+    for one in traces:
+        replayed = gputrace("replay", str(one), "--expect", "recorded")
+        assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+        assert replayed.stdout.startswith("same: "), replayed.stdout
+    return lines[:-1]
+
+
+@pytest.fixture(scope="module")
+def hip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Build the HIP client."""
+    target = tmp_path_factory.mktemp("hip") / "hip"
+    architectures = [f"--offload-arch={name}" for name in ("gfx90a", "gfx1030")]
+    command = ["hipcc", *architectures, "-O2", str(HERE / "clients/hip.cpp"), "-o", str(target)]
+    environment = {**os.environ, "HIP_PLATFORM": "amd"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return str(target)
+
+
+@needs_hip
+@pytest.mark.parametrize(("target", "what"), HIP)
+def test_hip(tmp_path: Path, hip: str, target: str, what: str) -> None:
+    check(tmp_path / "hip.gtrace", target, hip, what)
+
+
+@needs_hip
+def test_hip_copies_of_odd_sizes(hip: str) -> None:
+    done = gputrace("run", "--device", "emu:gfx90a", "--", hip, "copies")
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
+
+
+@needs_tinygrad
+@pytest.mark.parametrize("target", ["gfx942", "gfx1201"])
+def test_tinygrad(tmp_path: Path, target: str) -> None:
+    program = [sys.executable, str(HERE / "clients/tiny.py"), "ops"]
+    check(tmp_path / "tiny.gtrace", target, *program, DEV="KFD+AMD:LLVM", CACHEDB=f"{tmp_path}/c")
+
+
+@needs_tinygrad
+@pytest.mark.skipif(not COMPILER, reason="tinygrad's CPU device needs clang")
+def test_a_network_learns_what_it_learns_on_the_cpu(tmp_path: Path) -> None:
+    program = [sys.executable, str(HERE / "clients/tiny.py"), "train"]
+    variables = {"DEV": "KFD+AMD:LLVM", "CACHEDB": f"{tmp_path}/cache.db"}
+    found = [float(one) for one in check(tmp_path / "t.gtrace", "gfx1100", *program, **variables)]
+    assert len(found) == 50
+    assert found[-1] < 0.8 * found[0]
+    plain = {**os.environ, "DEV": "CPU", "CC": COMPILER, "CACHEDB": f"{tmp_path}/cpu.db"}
+    done = subprocess.run(program, env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wanted = [float(one) for one in done.stdout.split()[:-1]]
+    assert found == pytest.approx(wanted, rel=1e-2)
+
+
+@pytest.mark.skipif(shutil.which("rocminfo") is None, reason="rocminfo is not installed")
+@pytest.mark.parametrize("target", ["gfx90a", "gfx1030"])
+def test_rocminfo(tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "rocminfo.gtrace"
+    done = gputrace("record", "-o", str(trace), "--device", f"emu:{target}", "--", "rocminfo")
+    assert done.returncode == 0, done.stderr
+    assert target in done.stdout
+    assert cli(["replay", str(trace), "--expect", "recorded"]) == 0
