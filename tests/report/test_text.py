@@ -8,6 +8,7 @@ import pytest
 
 import gputrace
 from gputrace.capture.window import WHOLE, Part
+from gputrace.cli.dump import recorded_outcome
 from gputrace.cli.workloads import spin_lock
 from gputrace.cli.workloads.frame import perform
 from gputrace.driver import Device
@@ -26,6 +27,7 @@ from tests.replay.recording import poll, put, recorded
 from tests.report.conftest import KERNELS, record
 
 TARGETS = ("gfx942", "gfx1100")
+TRACES = Path(__file__).parents[2] / "traces"
 
 
 def saxpy(device: Device, count: int = 256) -> None:
@@ -258,3 +260,13 @@ def test_a_part_of_a_run_shows_the_end_of_the_whole(path: Path) -> None:
     whole, last = shown
     assert 10 < len(last) < len(whole) / 2
     assert last == whole[-len(last) :]
+
+
+@pytest.mark.parametrize("name", ["lost_signal", "use_after_free", "spin_lock", "wrong_count"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_text_beside_a_shipped_trace_is_what_dump_prints(name: str, target: str) -> None:
+    path = TRACES / f"{name}-{target}.gtrace"
+    with TraceReader(path) as reader:
+        outcome = recorded_outcome(reader)
+        lines = list(TextView(reader, outcome=outcome))
+    assert lines == path.with_suffix(".txt").read_text().splitlines()
