@@ -8,7 +8,7 @@ from gputrace.minimize.graph import mask_of, members
 from gputrace.minimize.model import RECORDS, Kind
 from gputrace.minimize.passes import Level
 from gputrace.minimize.search import bisect_window, delete_chunks, remove_sinks
-from gputrace.minimize.trial import Case
+from gputrace.minimize.trial import Case, TraceOracle
 from gputrace.trace import events
 
 FEW = 4
@@ -58,24 +58,30 @@ class TraceSearch:
     """Bisect the items of a trace, then drop what only seemed to matter, then single items.
 
     The bisection follows observed data flow, so around the packets it finds stand writes and calls
-    that they may not need; most go in a few runs.
+    that they may not need; most go in a few runs. `oracle` is told what candidates begin like.
     """
 
     name = "bisect items"
     level = Level.PACKET
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    def __init__(self, case: Case, oracle: TraceOracle) -> None:
+        self.case, self._oracle = case, oracle
         self._bisected = False
 
     def run(self, gate: Gate[int]) -> None:
         """Bisect the first time, then thin out and remove single items."""
         graph = self.case.graph
-        if not self._bisected and bisect_window(gate, graph):
-            delete_chunks(gate, graph)
-        self._bisected = True
+        if not self._bisected:
+            self._bisect(gate)
         self.thin(gate)
         remove_sinks(gate, graph)
+
+    def _bisect(self, gate: Gate[int]) -> None:
+        self._bisected = True
+        self._oracle.stand_on(gate.best)
+        if bisect_window(gate, self.case.graph):
+            delete_chunks(gate, self.case.graph)
+        self._oracle.close()
 
     def thin(self, gate: Gate[int]) -> None:
         """Drop what no packet surely needs: all of it, or halves, down to a few at a time."""

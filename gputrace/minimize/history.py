@@ -157,7 +157,7 @@ class Tap:
         return Progress.ADVANCED
 
     def _note(self) -> None:
-        if not self._watch:
+        if not self._watch or not self._made:
             return
         for queue, done in self._device.progress.items():
             known = self._known.get(queue, 0)

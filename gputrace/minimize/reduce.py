@@ -268,7 +268,9 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     if settings.journal is not None:
         journal = Journal(settings.journal, subject_name(reader, target))
     gate = _Told(case, oracle, judge, journal, settings.progress)
-    passes: Sequence[Pass[int]] = [DropDevices(case), DropQueues(case), TraceSearch(case)]
+    passes: Sequence[Pass[int]] = [
+        DropDevices(case), DropQueues(case), TraceSearch(case, oracle)
+    ]  # fmt: skip
     if settings.spurious:
         passes = [FlakySearch(case.graph, rates)]
     try:

@@ -78,10 +78,10 @@ class Case:
         events = frozenset(item.event for item in kept if item.kind is not Kind.PACKET)
         return events, packets
 
-    def begins_alike(self, candidate: int) -> int:
-        """Return the number of the first event at which a candidate lacks something."""
-        missing = members(self.graph.full & ~candidate)
-        return min((self.items[at].event for at in missing), default=self.model.last + 1)
+    def begins_alike(self, candidate: int, other: int) -> int:
+        """Return the number of the first event at which two candidates differ."""
+        differing = members(candidate ^ other)
+        return min((self.items[at].event for at in differing), default=self.model.last + 1)
 
     def packets(self, candidate: int) -> int:
         """Count the packets of a candidate."""
@@ -157,16 +157,16 @@ class Shown:
 
 
 class PausedCase:
-    """The whole trace, replayed up to an event; after a fork it goes on as a candidate."""
+    """A candidate, replayed up to an event; after a fork it goes on as another one."""
 
-    def __init__(self, case: Case, device: str, event: int) -> None:
+    def __init__(self, case: Case, base: int, device: str, event: int) -> None:
         self._case, self._event = case, event
         self._device = make_emulated(device)
         self._tap = Tap(self._device)
-        self._edited = case.edited(case.graph.full)
+        self._edited = case.edited(base)
 
     def play(self, expired: Callable[[], bool], pause: Callable[[], None]) -> Verdict:
-        """Replay the trace, with a pause at the event."""
+        """Replay the first candidate, with a pause at the event."""
         self._edited.pause_at, self._edited.pause = self._event, pause
         player = Player(self._edited, cast(Kfd, self._tap), "progress", expired=expired)
         return with_causes(player.run(), self._edited)
@@ -288,17 +288,18 @@ def clocks(case: Case, candidate: int) -> list[Range]:
 
 
 class Checkpoints:
-    """Holders of one device, made where candidates begin alike; `resumed` counts runs from them."""
+    """Holders made where candidates begin like `base`; `resumed` counts the runs from there."""
 
-    def __init__(self, case: Case, device: str, limits: Limits) -> None:
-        self._case, self._device, self._limits = case, device, limits
+    def __init__(self, case: Case, base: int, device: str, limits: Limits) -> None:
+        self._case, self._base, self._device, self._limits = case, base, device, limits
         self._holders: dict[int, Holder] = {}
-        self._submitted = sorted(i.event for i in case.items if i.kind is Kind.PACKET)
+        kept = (case.items[at] for at in members(base))
+        self._submitted = sorted(item.event for item in kept if item.kind is Kind.PACKET)
         self.resumed = 0
 
     def run(self, candidate: int) -> Shown | None:
         """Run a candidate from a checkpoint; None when there is none worth it."""
-        event = self._case.begins_alike(candidate)
+        event = self._case.begins_alike(candidate, self._base)
         at = max((each for each in self._holders if each <= event), default=0)
         if self._before(event) - self._before(at) >= WORTH:
             self._make(event)
@@ -319,7 +320,7 @@ class Checkpoints:
     def _make(self, event: int) -> None:
         while len(self._holders) >= HOLDERS:
             self._holders.pop(next(iter(self._holders))).close()
-        paused = PausedCase(self._case, self._device, event)
+        paused = PausedCase(self._case, self._base, self._device, event)
         self._holders[event] = Holder(paused, self._limits, descriptors(self._case.model.source))
 
     def close(self) -> None:
@@ -342,26 +343,33 @@ class TraceOracle:
         if not ways:
             raise UsageError("a candidate needs at least one way to run")
         self.case, self.target, self.ways, self.limits = case, target, ways, limits
-        self._checkpoints: dict[str, Checkpoints] = {}
+        self._checkpoints: Checkpoints | None = None
+        self._resumed = 0
 
     @property
     def resumed(self) -> int:
         """How many runs began at a checkpoint."""
-        return sum(one.resumed for one in self._checkpoints.values())
+        return self._resumed + (self._checkpoints.resumed if self._checkpoints else 0)
+
+    def stand_on(self, candidate: int) -> None:
+        """Say that the candidates to come begin like this one, for the first way of running."""
+        self.close()
+        way = self.ways[0]
+        if not way.contrast and way.late < 0:
+            limits = self.limits or Limits()
+            self._checkpoints = Checkpoints(self.case, candidate, way.device, limits)
 
     def close(self) -> None:
         """End the processes that hold checkpoints."""
-        for one in self._checkpoints.values():
-            one.close()
+        self._resumed = self.resumed
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        self._checkpoints = None
 
     def _from_checkpoint(self, candidate: int, way: Way) -> Shown | None:
-        # Only the first way: of the others each has few runs.
-        if way.contrast or way.late >= 0 or way != self.ways[0]:
+        if self._checkpoints is None or way != self.ways[0]:
             return None
-        if way.device not in self._checkpoints:
-            limits = self.limits or Limits()
-            self._checkpoints[way.device] = Checkpoints(self.case, way.device, limits)
-        return self._checkpoints[way.device].run(candidate)
+        return self._checkpoints.run(candidate)
 
     def run(self, candidate: int) -> oracle.Verdict:
         """Run a candidate in one way after another."""
