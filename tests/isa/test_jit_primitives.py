@@ -196,6 +196,19 @@ class Both:
         return group.words[0].copy()
 
 
+    def difference(self, words: NDArray[np.uint32], names: list[str]) -> str:
+        """Say where the engines differ, "" for nowhere."""
+        expected, found = self.numpy(words), self.compiled(words)
+        if np.array_equal(expected, found):
+            return ""
+        lanes = self.mode.wave_size
+        at = int(np.flatnonzero(expected != found)[0]) - state.SCALARS
+        number, lane = (at // lanes - FIRST_OUT) // 2, at % lanes
+        given = [hex(int(words[state.SCALARS + k * lanes + lane])) for k in range(6)]
+        one, other = hex(int(expected[at + state.SCALARS])), hex(int(found[at + state.SCALARS]))
+        return f"{names[number]} lane {lane}: {given} numpy {one} compiled {other}"
+
+
 EDGES = np.array(
     [
         0, 1, 2, 31, 32, 33, 63, 64, 0x7F, 0x80, 0xFF, 0x3C00, 0x7C00, 0x7E00, 0xFC00, 0x7C01,
@@ -213,7 +226,8 @@ EDGES = np.array(
 )  # fmt: skip
 
 
-def _inputs(seed: int, wave_size: int) -> NDArray[np.uint32]:
+def inputs(seed: int, wave_size: int) -> NDArray[np.uint32]:
+    """Return the registers of a wave: edges and random values of all sizes in the first ones."""
     chance = np.random.default_rng(seed)
     shape = 4, wave_size + 1
     random = chance.integers(0, 1 << 64, shape, np.uint64, endpoint=False)
@@ -260,12 +274,6 @@ def both(request: pytest.FixtureRequest, folder: Path) -> tuple[Both, list[str]]
 @given(seed=st.integers(0, 2**32 - 1))
 def test_both_engines_give_the_same_bits(both: tuple[Both, list[str]], seed: int) -> None:
     program, names = both
-    words = _inputs(seed, program.mode.wave_size)
-    expected, found = program.numpy(words), program.compiled(words)
-    if not np.array_equal(expected, found):
-        lanes = program.mode.wave_size
-        at = int(np.flatnonzero(expected != found)[0]) - state.SCALARS
-        number, lane = (at // lanes - FIRST_OUT) // 2, at % lanes
-        inputs = [hex(int(words[state.SCALARS + k * lanes + lane])) for k in range(6)]
-        one, other = hex(int(expected[at + state.SCALARS])), hex(int(found[at + state.SCALARS]))
-        pytest.fail(f"{names[number]} lane {lane}: {inputs} numpy {one} compiled {other}")
+    words = inputs(seed, program.mode.wave_size)
+    problem = program.difference(words, names)
+    assert not problem, problem
