@@ -24,7 +24,7 @@ class Side:
     def __init__(self, device: Device, snapshots: int) -> None:
         self.queue, self.snapshots = device.compute_queue("pm4"), snapshots
         self.sent = device.timeline(f"{self.queue.name} sent")
-        self.inbox = device.alloc(STEPS * EDGE * 4)
+        self.inbox = device.alloc(STEPS * EDGE * 4, name=f"inbox of {self.queue.name}")
 
     def step(self, number: int, edge: bytes, other: "Side") -> None:
         """Queue one step: exchange edges with the other side."""

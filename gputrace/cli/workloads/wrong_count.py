@@ -34,7 +34,7 @@ def flush_packet(target: str) -> bytes:
 def run(device: Device, seed: int) -> str:
     """Write all samples and verify them."""
     queue = device.compute_queue("pm4")
-    log = device.alloc(SAMPLES * SAMPLE_WORDS * 4)
+    log = device.alloc(SAMPLES * SAMPLE_WORDS * 4, name="log")
     samples = np.random.default_rng(seed).integers(0, 1 << 32, (SAMPLES, SAMPLE_WORDS), np.uint32)
     for number, sample in enumerate(samples):
         if number and number % PAGE_SAMPLES == 0:
