@@ -125,6 +125,7 @@ def _make_room(output: str) -> None:
     try:
         for old in _traces(output):
             old.unlink()
+        Path(f"{output}.next").unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot replace {output}: {error.strerror}") from error
     folder = Path(output).parent
@@ -186,7 +187,8 @@ def _run(program: Sequence[str], environment: dict[str, str]) -> int:
 
 
 def _mark_killed(output: str, status: int) -> None:
-    # A program that a signal ended could not say so itself.
+    # A program that a signal ended could not say so itself, nor tidy up.
+    Path(f"{output}.next").unlink(missing_ok=True)
     if status <= _FATAL or not Path(output).exists():
         return
     with TraceReader(output) as reader:

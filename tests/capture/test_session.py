@@ -11,6 +11,7 @@ from gputrace.devices.opening import make_device
 from gputrace.driver import ProvenHang
 from gputrace.errors import UsageError
 from gputrace.replay.player import Player
+from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
@@ -173,3 +174,47 @@ def test_several_threads_are_recorded_one_call_at_a_time(path: Path) -> None:
             thread.join()
     verdict = replay(path)
     assert verdict.result is Result.SAME, verdict
+
+
+@pytest.mark.parametrize("seed", [None, 4])
+def test_a_gate_that_the_host_opens_without_a_doorbell(path: Path, seed: int | None) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        gate, out = device.timeline("gate"), device.alloc(4096)
+        queues = [device.compute_queue(), device.copy_queue()]
+        for turn in range(1, 6):
+            for queue in queues:
+                queue.wait(gate.at(turn))
+            queues[0].write(out, bytes([turn]) * 4, 8 * turn)
+            queues[1].fill(out, turn, 16, 256 * turn)
+            points = [queue.signal() for queue in queues]
+            device.session.kfd.idle(None)
+            assert not any(point.done for point in points)
+            gate.set()
+            for point in points:
+                point.wait(1.0)
+    with TraceReader(path) as reader:
+        stores = [event for event in reader if isinstance(event, events.HostStore)]
+    opened = [int.from_bytes(event.data, "little") for event in stores]
+    assert [value for value in opened if value] == [1, 2, 3, 4, 5]
+    assert {event.address for event in stores} == {gate.address}
+    verdict = play(Request(str(path), seed=seed), lambda: False)
+    assert verdict.result is Result.SAME, verdict
+    assert verdict.pacing == ("progress" if seed else "steps")
+
+
+def test_waits_begin_and_end_in_the_trace_with_what_was_seen(path: Path) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx1100") as device:
+        out, queue = device.alloc(4096), device.compute_queue()
+        for turn in range(3):
+            queue.write(out, bytes([turn]) * 4)
+            queue.signal().wait(1.0)
+    with TraceReader(path) as reader:
+        found = list(reader)
+    begun = [event.wait for event in found if isinstance(event, events.WaitBegin)]
+    ended = [(e.wait, e.result) for e in found if isinstance(e, events.WaitEnd)]
+    assert begun == [1, 2, 3]
+    assert ended == [(1, "reached"), (2, "reached"), (3, "reached")]
+    seen = [value for e in found if isinstance(e, events.Progress) for value in e.values]
+    fences = [value.value for value in seen if value.what == "fence" and value.value in (1, 2, 3)]
+    assert {1, 2, 3} <= set(fences)
+    assert {value.where for value in seen if value.what == "read"} == {0}
