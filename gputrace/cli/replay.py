@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.repeats import Recorded, judge, recorded_outcome
-from gputrace.replay.running import Request, replay
+from gputrace.replay.running import Request, on_hardware, replay
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Verdict
 
@@ -52,9 +53,10 @@ def command(
     """
     request, limits = Request(trace, device, schedule), Limits(seconds=timeout)
     recorded = recorded_outcome(trace) if expect else None
+    once = replay_fresh if on_hardware(request) else replay
     verdicts = []
     for _ in range(repeat):
-        verdicts.append(replay(request, limits))
+        verdicts.append(once(request, limits))
         if verdicts[-1].result is Result.UNSUPPORTED:
             break
     verdict = judge(verdicts)

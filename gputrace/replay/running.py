@@ -50,6 +50,13 @@ def device_name(header: Header, request: Request) -> str:
     return text if seed is None else str(_scheduled(name, seed))
 
 
+def on_hardware(request: Request) -> bool:
+    """Say whether a request is for a real device. Raises UsageError as `device_name` does."""
+    os.stat(request.trace)
+    with TraceReader(request.trace) as reader:
+        return parse_name(device_name(reader.header, request)).scheme == "kfd"
+
+
 def _scheduled(name: DeviceName, seed: int) -> DeviceName:
     return replace(name, options=MappingProxyType({**name.options, "schedule": seed}))
 

@@ -14,6 +14,7 @@ import pytest
 import gputrace
 from gputrace.errors import TraceError, UsageError
 from gputrace.replay.child import run
+from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.running import Request, replay
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Signature, Verdict
@@ -163,3 +164,16 @@ def test_the_parent_is_gone_and_so_is_the_child() -> None:
             return
         time.sleep(0.02)
     raise AssertionError("the child lives on")
+
+
+def test_a_new_process_without_address_randomisation_says_the_same(tmp_path: Path) -> None:
+    path = str(tmp_path / "t.gtrace")
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        buffer, queue = device.alloc(4096), device.compute_queue()
+        queue.write(buffer, b"0123")
+        queue.signal().wait()
+    fresh = replay_fresh(Request(path))
+    assert fresh.outcome == replay(Request(path)).outcome
+    assert fresh.result is Result.SAME
+    with pytest.raises(UsageError, match="gfx000"):
+        replay_fresh(Request(path, device="emu:gfx000"))
