@@ -39,7 +39,8 @@ class Loaded:
 class Library:
     """Finds or makes compiled regions; one for each machine."""
 
-    def __init__(self, graph_of: GraphOf, store: Store) -> None:
+    def __init__(self, target: str, graph_of: GraphOf, store: Store) -> None:
+        self._target = target
         self._graph_of = graph_of
         self._store = store
         self._known: dict[tuple[Mode, bytes], list[Loaded]] = {}
@@ -64,7 +65,7 @@ class Library:
         for known in self._known.get(key, ()):
             if _matches(known.about, fetch, pc):
                 return known
-        name = _key(repr(mode), prefix)
+        name = _key(self._target, repr(mode), prefix)
         stored = self._store.get(name)
         if stored is not None and _matches(stored, fetch, pc):
             return self._load(key, stored, mode.wave_size)
@@ -86,7 +87,12 @@ class Library:
     def _load(self, key: tuple[Mode, bytes], compiled: Compiled, wave_size: int) -> Loaded:
         known = _runtime(wave_size, self._store)
         imports = {name: known[name] for name in compiled.imports}
-        loaded = Loaded(compiled, _loader().load(compiled.code, ("region",), imports)["region"])
+        digest = hashlib.blake2b(compiled.code, digest_size=16).digest()
+        address = _LOADED.get((wave_size, digest))
+        if address is None:
+            address = _loader().load(compiled.code, ("region",), imports)["region"]
+            _LOADED[wave_size, digest] = address
+        loaded = Loaded(compiled, address)
         self._known.setdefault(key, []).append(loaded)
         return loaded
 
@@ -151,6 +157,8 @@ def _loader() -> jit_compile.Loader:
     return jit_compile.Loader()
 
 
+_LOADED: dict[tuple[int, bytes], int] = {}
+"""Where regions lie in this process, by their object code, for all libraries."""
 _RUNTIMES: dict[int, dict[str, int]] = {}
 
 

@@ -116,7 +116,7 @@ class Machine:
 
             if not usable():
                 raise UsageError("compiled kernels need a processor with AVX2, FMA and F16C")
-            self._library = Library(self.graph, Store())
+            self._library = Library(self.family.name, self.graph, Store())
         return self._library
 
     def compiles(self) -> bool:

@@ -344,3 +344,14 @@ def test_jumps_into_the_middle_of_compiled_code() -> None:
     words = [0xBE80_1C00, 0x8000_9000, 0x8201_8001, 0xBE80_1D00, 0xBF80_0000, 0xBF80_0000]
     launch, memory = straight(words)
     assert run_both(launch, memory) == Done()
+
+
+def test_equal_words_of_two_targets_are_two_kernels() -> None:
+    from dataclasses import replace
+
+    machines = [Machine(t, "jit") for t in ("gfx942", "gfx90a")]
+    launch, memory = straight([0x0202_0702])
+    for machine in machines:
+        execution = machine.start(replace(launch, target=machine.family.name), memory)
+        assert execution.run(100) == Done()
+    assert machines[1].library.compiled == 2

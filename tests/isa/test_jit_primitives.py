@@ -153,7 +153,7 @@ class Both:
         trace.go("end")
         self.graphs[4 * len(cases)] = trace.finish()
         self.used = FIRST_OUT + 2 * len(cases)
-        library = Library(lambda mode, pc, code: (self.graphs[pc], 4), Store(folder))
+        library = Library("gfx942", lambda mode, pc, code: (self.graphs[pc], 4), Store(folder))
         found = library.find(self.mode, lambda pc, size: b"u" if uniform else b"l", 0, make=True)
         assert found is not None
         assert library.compiled == len(cases) + 1
