@@ -88,8 +88,7 @@ class Watch:
     def __init__(
         self, view: View, wave_size: int, program_at: Callable[[int], Program]
     ) -> None:
-        self._context = _Dry(view, wave_size)
-        self._engine = NumpyEngine(self._context, program_at)
+        self._view, self._wave_size, self._program_at = view, wave_size, program_at
         self._since = self._changes = 0
         self._patience = _CALM
 
@@ -103,17 +102,17 @@ class Watch:
         """Return what is endless when no wave of these groups will ever end or change memory."""
         limit = max(_LEAST, self._patience // _SHARE)
         self._patience *= 2
-        self._engine.forget()
+        trial = _Trial(self._view, self._wave_size, self._program_at)
         seen: dict[int, bytes] = {}
         first: Endless | None = None
         for group in groups:
             for wave in group.waves:
                 if wave.status != RUNNING:
                     continue
-                period = self._period(wave, group, limit)
+                period = trial.period(wave, group, limit)
                 if not period:
                     return None
-                seen.update(self._context.seen)
+                seen.update(trial.seen)
                 if first is None:
                     image = RegisterImage(wave.scalars.copy(), wave.vectors.copy())
                     first = Endless(Place(group.place, wave.number, wave.pc), period, image)
@@ -121,7 +120,22 @@ class Watch:
             return None
         return Endless(first.place, first.period, first.registers, _merged(seen))
 
-    def _period(self, wave: Wave, group: Group, limit: int) -> int:
+
+class _Trial:
+    # Runs waves dry, one after another.
+
+    def __init__(
+        self, view: View, wave_size: int, program_at: Callable[[int], Program]
+    ) -> None:
+        self._context = _Dry(view, wave_size)
+        self._engine = NumpyEngine(self._context, program_at)
+
+    @property
+    def seen(self) -> dict[int, bytes]:
+        # What the last wave read in a period.
+        return self._context.seen
+
+    def period(self, wave: Wave, group: Group, limit: int) -> int:
         # Instructions after which the wave is where it was; 0 when that was not to be seen.
         before = wave.scalars.copy(), wave.vectors.copy(), wave.pc, wave.executed
         self._context.enter(wave, group.lds)

@@ -76,6 +76,16 @@ def prepare(graph: Graph, context: "Context") -> Program:
     return Program(tuple(constants), tuple(steps), len(graph.nodes), written)
 
 
+_EFFECTS = {
+    name: f"_{name}"
+    for name in (
+        "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load", "store", "atomic",
+        "clock", "here", "jump", "branch", "jump_to", "barrier", "end",
+    )
+}  # fmt: skip
+"""The method of a context that carries out each primitive that has an effect."""
+
+
 class Context:
     """What the primitives work on: one wave, the LDS of its group, and memory."""
 
@@ -91,23 +101,6 @@ class Context:
         self.next_pc = 0
         self.stop: Stop | None = None
         self.jumped = False
-        self._effects: dict[str, Callable[..., Any]] = {
-            "get_scalar": self._get_scalar,
-            "put_scalar": self._put_scalar,
-            "get_vector": self._get_vector,
-            "put_vector": self._put_vector,
-            "check": self._check,
-            "load": self._load,
-            "store": self._store,
-            "atomic": self._atomic,
-            "clock": self._clock,
-            "here": self._here,
-            "jump": self._jump,
-            "branch": self._branch,
-            "jump_to": self._jump_to,
-            "barrier": self._barrier,
-            "end": self._end,
-        }
 
     def enter(self, wave: Wave, lds: NDArray[np.uint8]) -> None:
         """Work on this wave from now on."""
@@ -115,7 +108,7 @@ class Context:
 
     def effect(self, node: Node, *args: Array) -> Any:
         """Carry out one effect."""
-        return self._effects[node.prim](node, *args)
+        return getattr(self, _EFFECTS[node.prim])(node, *args)
 
     # --- registers
 
