@@ -58,7 +58,7 @@ def steps(device: str) -> list[Step]:
         Step(
             "Which packets does the hang need? Take away whatever it does not.",
             ("minimize", "hang.gtrace", "-o", "small.gtrace"), 0,
-            "Cause:|  copy| *The missing|.* became | *[0-9]+  |  *without|"
+            "Cause:|  copy| *The missing|.* became | *[0-9]+  |"
             "Certificate|  what is left|  [0-9]+ runs",
         ),
         Step(
