@@ -11,6 +11,8 @@ from gputrace.minimize.search import bisect_window, delete_chunks, remove_sinks
 from gputrace.minimize.trial import Case, TraceOracle
 from gputrace.trace import events
 
+MANY = 64
+"""Packets from which on single submissions are too many to try."""
 FEW = 4
 """Items that are no longer halved; single ones are tried at the end."""
 
@@ -52,6 +54,34 @@ class DropDevices:
                 found.append(item.event)
         if len(found) > 1:
             _drop(gate, self.case, found)
+
+
+class DropSubmissions:
+    """Take away what one doorbell published, as a whole.
+
+    Worth its runs only on what the bisection left: packets that go together or not at all.
+    """
+
+    name = "drop submissions"
+    level = Level.SUBMISSION
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+
+    def run(self, gate: Gate[int]) -> None:
+        """Propose each submission of several packets once, the last first."""
+        if gate.best == self.case.graph.full:
+            return
+        together: dict[int, list[int]] = {}
+        for at in members(gate.best):
+            if self.case.items[at].kind is Kind.PACKET:
+                together.setdefault(self.case.items[at].event, []).append(at)
+        if sum(map(len, together.values())) > MANY:
+            return
+        for event in sorted(together, reverse=True):
+            chunk = mask_of(together[event]) & gate.best
+            if chunk.bit_count() > 1:
+                gate.consider(gate.best & ~self.case.graph.cone(chunk, gate.best))
 
 
 class TraceSearch:

@@ -16,7 +16,7 @@ from gputrace.minimize.certificate import Certificate, certify
 from gputrace.minimize.flaky import FlakySearch, Rates, SequentialTest
 from gputrace.minimize.gate import Aside, Gate, Stream
 from gputrace.minimize.graph import members
-from gputrace.minimize.groups import DropDevices, DropQueues, TraceSearch
+from gputrace.minimize.groups import DropDevices, DropQueues, DropSubmissions, TraceSearch
 from gputrace.minimize.history import History, learn
 from gputrace.minimize.journal import Journal
 from gputrace.minimize.model import Item, Kind, Model, read_model
@@ -269,7 +269,7 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
         journal = Journal(settings.journal, subject_name(reader, target))
     gate = _Told(case, oracle, judge, journal, settings.progress)
     passes: Sequence[Pass[int]] = [
-        DropDevices(case), DropQueues(case), TraceSearch(case, oracle)
+        DropDevices(case), DropQueues(case), DropSubmissions(case), TraceSearch(case, oracle)
     ]  # fmt: skip
     if settings.spurious:
         passes = [FlakySearch(case.graph, rates)]
