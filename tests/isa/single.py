@@ -73,7 +73,16 @@ class Bench:
 
     def __post_init__(self) -> None:
         lanes = decoder(self.target).wave
-        self.mode = Mode(lanes, self.float_mode, lanes == 64, 1 << 48, 2 << 48)
+        generation = decoder(self.target).generation
+        self.mode = Mode(
+            lanes,
+            self.float_mode,
+            lanes == 64,
+            1 << 48,
+            2 << 48,
+            generation.bounds_select,
+            generation.swizzle_bit,
+        )
         self.memory = Arrays()
         self.lds = np.zeros(1024, np.uint8)
         self.wave = Group((0, 0, 0), 1, lanes, 0).waves[0]
