@@ -52,6 +52,14 @@ def step(device):
     return True
 
 
+def settle(device):
+    """Let the device go on until nothing can, or for long."""
+    limit = 1_000_000
+    while limit and step(device):
+        limit -= 1
+    return limit > 0
+
+
 def fetched(device, queue, size):
     """Wait until a queue has taken `size` bytes from its ring, or never can."""
     while queue.ring.consumed < size and step(device):
@@ -88,9 +96,7 @@ def main(name):
         except DeviceFault as fault:
             print(f"fault: {{fault}}")
             return 4
-        limit = 1_000_000
-        while limit and step(device):
-            limit -= 1
+        ended = settle(device)
         faults, stalls = device.session.kfd.faults(), device.session.kfd.stalls()
         for fault in faults:
             print(f"fault: {{fault.text}}")
@@ -98,7 +104,7 @@ def main(name):
             print(f"hang: queue {{stall.queue}}, packet {{stall.packet}}: {{stall.text}}")
         if faults or stalls:
             return 4 if faults else 3
-        if not limit:
+        if not ended:
             print("hang: the device goes on for ever")
             return 3
         return wrong() if wrong else 0
@@ -140,13 +146,27 @@ class _Script:
     def write(self) -> list[str]:
         """Return the lines."""
         self._early_buffers()
+        late = self.reduction.target.ways[0].late
+        held: list[int] = []
         for number in sorted({*self.kept, *self.packets}):
-            if number in self.packets:
+            if number in self.packets and self.packets[number][0].queue == late:
+                held.append(number)
+            elif number in self.packets:
                 self._submit(number, self.packets[number])
-            elif number in self.kept:
+            else:
+                held = self._release(held)
                 self._other(number, self.kept[number])
+        self._release(held)
         self._wrong()
         return self.lines
+
+    # One queue may have to come last for the failure to show: then all others go first.
+    def _release(self, held: list[int]) -> list[int]:
+        if held:
+            self._add("settle(device)")
+        for number in held:
+            self._submit(number, self.packets[number])
+        return []
 
     def _add(self, line: str) -> None:
         self.lines.append(line)
