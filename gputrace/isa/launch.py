@@ -193,7 +193,7 @@ class View:
         self.ranges: Sequence[Range] = ()
         self.starts = self.ends = np.zeros(0, np.uint64)
         self.writable = np.zeros(0, np.bool_)
-        self._bytes: list[NDArray[np.uint8]] = []
+        self._bytes: dict[int, NDArray[np.uint8]] = {}
 
     def refresh(self) -> None:
         """Take in the ranges if they have changed."""
@@ -204,7 +204,7 @@ class View:
         self.starts = np.array([r.gpu_address for r in self.ranges], np.uint64)
         self.ends = np.array([r.gpu_address + r.size for r in self.ranges], np.uint64)
         self.writable = np.array([r.writable for r in self.ranges], np.bool_)
-        self._bytes = [_host_bytes(r.host_address, r.size) for r in self.ranges]
+        self._bytes = {}
 
     def find(self, address: int) -> int:
         """Return the number of the range that holds an address, -1 for none."""
@@ -213,7 +213,11 @@ class View:
 
     def view(self, number: int) -> NDArray[np.uint8]:
         """Return the bytes of one range."""
-        return self._bytes[number]
+        found = self._bytes.get(number)
+        if found is None:
+            one = self.ranges[number]
+            found = self._bytes[number] = _host_bytes(one.host_address, one.size)
+        return found
 
     def fetch(self, address: int, size: int) -> bytes | None:
         """Return up to `size` bytes of code at an address, None where nothing may be executed."""
@@ -221,7 +225,7 @@ class View:
         if at < 0 or not self.ranges[at].executable:
             return None
         offset = address - self.ranges[at].gpu_address
-        return self._bytes[at][offset : offset + size].tobytes()
+        return self.view(at)[offset : offset + size].tobytes()
 
 
 def _host_bytes(address: int, size: int) -> NDArray[np.uint8]:

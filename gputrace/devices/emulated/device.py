@@ -489,11 +489,10 @@ class EmulatedKfd:
                 self._machine = Machine(self._family.name, self._engine)
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
-        name = self._opened("dispatch").labels.kernel(dispatch.entry)
-        named = replace(dispatch, kernel=name)
-        return KernelRun(
-            self._machine, named, queue.space, self._budget, self._checks(named, queue)
-        )
+        process = self._opened("dispatch")
+        named = replace(dispatch, kernel=process.labels.kernel(dispatch.entry))
+        memory = process.gpus[queue.device].shaders
+        return KernelRun(self._machine, named, memory, self._budget, self._checks(named, queue))
 
     def _checks(self, launch: KernelLaunch, queue: HardwareQueue) -> KernelChecks | None:
         touched = self._opened("dispatch").touched

@@ -44,6 +44,7 @@ class SpaceMemory:
 
     def __init__(self, space: Space) -> None:
         self._space = space
+        self._known: tuple[int, Sequence[isa.Range]] = (-1, ())
 
     @property
     def version(self) -> int:
@@ -52,10 +53,13 @@ class SpaceMemory:
 
     def ranges(self) -> Sequence[isa.Range]:
         """Every range that waves may touch."""
-        return [
-            isa.Range(one.start, one.limit - one.start, one.host, one.writable, one.executable)
-            for one in self._space.spans
-        ]
+        if self._known[0] != self.version:
+            ranges = [
+                isa.Range(one.start, one.limit - one.start, one.host, one.writable, one.executable)
+                for one in self._space.spans
+            ]
+            self._known = self.version, ranges
+        return self._known[1]
 
 
 class KernelRun:
@@ -68,14 +72,14 @@ class KernelRun:
         self,
         machine: Machine,
         launch: isa.KernelLaunch,
-        space: Space,
+        memory: SpaceMemory,
         limit: int,
         checks: isa.Checks | None = None,
     ) -> None:
         self.launch, self._limit = launch, limit
         self.cost_ns = 0
         self.loop: Loop | None = None
-        self._execution: Execution = machine.start(launch, SpaceMemory(space), checks)
+        self._execution: Execution = machine.start(launch, memory, checks)
 
     def advance(self) -> bool:
         """Run a slice; return whether all work-groups have ended. Raises KernelStop."""

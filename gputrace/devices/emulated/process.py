@@ -9,6 +9,7 @@ from errno import EFAULT, EINVAL, ENODEV
 
 from gputrace.devices.emulated.events import EventTable
 from gputrace.devices.emulated.history import History
+from gputrace.devices.emulated.kernels import SpaceMemory
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
@@ -29,6 +30,7 @@ class Gpu:
     def __init__(self, index: int, node: Node, pool: Pool, exact: bool) -> None:
         self.index, self.node = index, node
         self.space = Space(exact)
+        self.shaders = SpaceMemory(self.space)
         self.acquired: int | None = None
         self.vram_used = 0
         self.handles = 0
