@@ -10,7 +10,11 @@ from gputrace.minimize.failure import describe_queue
 from gputrace.minimize.model import RECORDS, Item, Kind, Model, Packet
 from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, queues_left
+from gputrace.replay.launches import register_writes
 from gputrace.trace import events
+
+REGISTERS = 6
+"""Registers of one packet that are shown."""
 
 
 def packet_line(model: Model, packet: Packet) -> str:
@@ -22,7 +26,20 @@ def packet_line(model: Model, packet: Packet) -> str:
             name = model.name_of(address)
             if f"{address:#x}" not in name and f"{address:#x} is {name}" not in names:
                 names.append(f"{address:#x} is {name}")
-    return packet.line + (f"  [{'; '.join(names)}]" if names else "")
+    line = _registers(model, packet) or packet.line
+    return line + (f"  [{'; '.join(names)}]" if names else "")
+
+
+def _registers(model: Model, packet: Packet) -> str:
+    # A packet that sets registers, with their names; nothing for another packet.
+    record, family = packet.record, model.family
+    writes = list(register_writes(record)) if record is not None else []
+    if record is None or not writes:
+        return ""
+    table = family.registers
+    shown = [f"{table.name(one) or hex(one)}={value:#x}" for one, value in writes[:REGISTERS]]
+    more = [f"... {len(writes)} registers"] * (len(writes) > REGISTERS)
+    return f"{record.CONCEPT}({', '.join([*shown, *more])})"
 
 
 def item_line(model: Model, item: Item) -> str:
