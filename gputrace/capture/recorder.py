@@ -109,6 +109,7 @@ class Recorder:
         self._waits = Waits(writer)
         self._doorbells = Doorbells()
         self._lock = threading.RLock()
+        self._device_lock = self._emulated.lock if self._emulated else None
         self._user: dict[int, tuple[int, int]] = {}  # handle -> pages of the client's own
         self._exact = True  # whether the steps of events are known
         self._submissions = self._stalls = self._nanoseconds = 0
@@ -392,12 +393,12 @@ class Recorder:
     def _acquire(self) -> None:
         # The device stands still as well: an event and its step belong together.
         self._lock.acquire()
-        if self._emulated:
-            self._emulated.lock.acquire()
+        if self._device_lock:
+            self._device_lock.acquire()
 
     def _release(self) -> None:
-        if self._emulated:
-            self._emulated.lock.release()
+        if self._device_lock:
+            self._device_lock.release()
         self._lock.release()
 
     def _catch_up(self, gate: bool) -> None:
