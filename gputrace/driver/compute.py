@@ -303,7 +303,7 @@ class ComputeQueue(Queue):
     def write(self, buffer: Buffer, data: Data, offset: int = 0) -> None:
         """Let the engine store up to 4 KiB of whole dwords from the packet itself."""
         raw = bytes(data)
-        buffer.check(offset, len(raw), "write")
+        self._check(buffer, offset, len(raw), "write")
         if not raw or len(raw) % 4 or offset % 4 or len(raw) > 4 * MAX_WRITE_DWORDS:
             raise UsageError(
                 f"write: expected 1 to {MAX_WRITE_DWORDS} whole dwords, found {len(raw)} bytes "
@@ -316,14 +316,14 @@ class ComputeQueue(Queue):
         self, buffer: Buffer, value: int, offset: int = 0, compare: Compare = Compare.GE
     ) -> None:
         """Hold the queue until a dword of a buffer compares true with `value` (unsigned)."""
-        buffer.check(offset, 4, "wait_memory")
+        self._check(buffer, offset, 4, "wait_memory")
         address = buffer.address + offset
         packet = self.packets.wait(address, value, compare)
         self.commands([packet], f"wait for dword {address:#x}", every_die=True)
 
     def timestamp(self, buffer: Buffer, offset: int = 0) -> None:
         """Store the GPU's 64-bit clock when all earlier work is done."""
-        buffer.check(offset, 8, "timestamp")
+        self._check(buffer, offset, 8, "timestamp")
         packet = self.packets.release(buffer.address + offset, data=ReleaseData.GPU_CLOCK)
         self.commands([packet], f"timestamp to {buffer.address + offset:#x}")
 

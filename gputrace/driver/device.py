@@ -83,7 +83,7 @@ class Device:
             kind,
             executable=executable,
             visible=visible,
-            peers=[one.gpu_id for one in peers],
+            peers=self._ids(peers),
             address=address,
             name=name,
             what=what,
@@ -93,7 +93,14 @@ class Device:
 
     def share(self, buffer: Buffer, *peers: Device) -> None:
         """Map a buffer on other GPUs too; repeating it does no harm."""
-        self.session.map_on(buffer, [one.gpu_id for one in peers])
+        self.session.map_on(buffer, self._ids(peers))
+
+    def _ids(self, peers: Iterable[Device]) -> list[int]:
+        others = list(peers)
+        for one in others:
+            if one.session is not self.session:
+                raise UsageError(f"{one!r} is no peer of {self!r}: it was opened apart")
+        return [one.gpu_id for one in others]
 
     def _wrote(self, view: bool) -> None:
         self._host_wrote = True

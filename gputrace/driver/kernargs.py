@@ -66,12 +66,17 @@ class Geometry:
 
 
 class Arguments:
-    """The explicit arguments of a kernel: converters and places."""
+    """The explicit arguments of a kernel: converters and places.
 
-    def __init__(self, kernel: KernelMetadata, gpu_id: int) -> None:
+    `buffers` are those of the session by address; a buffer that is none of them is refused.
+    """
+
+    def __init__(
+        self, kernel: KernelMetadata, gpu_id: int, buffers: Mapping[int, Buffer] | None = None
+    ) -> None:
         self._kernel = kernel
         self._explicit = [
-            (one.offset, one.offset + one.size, _converter(one, gpu_id))
+            (one.offset, one.offset + one.size, _converter(one, gpu_id, buffers))
             for one in kernel.explicit_args
         ]
         for one in kernel.args:
@@ -128,19 +133,21 @@ def _shown(one: Argument) -> str:
     return f"{one.value_kind}{name} of {one.size} bytes"
 
 
-def _converter(one: Argument, gpu_id: int) -> Converter:
+def _converter(one: Argument, gpu_id: int, buffers: Mapping[int, Buffer] | None) -> Converter:
     if one.value_kind in _POINTERS:
-        return _pointer(one, gpu_id)
+        return _pointer(one, gpu_id, buffers)
     return _by_value(one)
 
 
-def _pointer(one: Argument, gpu_id: int) -> Converter:
+def _pointer(one: Argument, gpu_id: int, buffers: Mapping[int, Buffer] | None) -> Converter:
     def convert(value: Any) -> bytes:
         if isinstance(value, Buffer):
             if value.freed:
                 raise UsageError(f"{value!r} was freed")
             if gpu_id not in value.block.mapped_on:
                 raise UsageError(f"{value!r} is not mapped on this GPU: share it first")
+            if buffers is not None and buffers.get(value.address) is not value:
+                raise UsageError(f"{value!r} belongs to a device that was opened apart")
             return value.address.to_bytes(8, "little")
         if isinstance(value, (int, np.integer)) and 0 <= int(value) < 1 << 64:
             return int(value).to_bytes(8, "little")

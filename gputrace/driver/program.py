@@ -32,7 +32,9 @@ class Kernel:
         self.entry_address = base + kernel.entry_address
         self.metadata = kernel.metadata
         self.descriptor = kernel.descriptor
-        self.arguments = Arguments(kernel.metadata, program.device.gpu_id)
+        self.arguments = Arguments(
+            kernel.metadata, program.device.gpu_id, program.device.session.buffers
+        )
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name} of {self.program!r}>"

@@ -212,12 +212,25 @@ class Queue:
                 if not self._held and self.ring.rung < self.ring.written:
                     self._ring()
 
+    def _check(self, buffer: Buffer, offset: int, size: int, what: str) -> None:
+        """Raise UsageError unless bytes are inside a live buffer of this session."""
+        if not isinstance(buffer, Buffer):
+            raise UsageError(f"{what}: expected a buffer, found {buffer!r}")
+        buffer.check(offset, size, what)
+        if self.device.session.buffers.get(buffer.address) is not buffer:
+            raise UsageError(f"{what}: {buffer!r} belongs to a device that was opened apart")
+
+    def _check_timeline(self, timeline: Timeline) -> None:
+        if timeline.owner is not self.device.session:
+            raise UsageError(f"{timeline!r} belongs to a device that was opened apart")
+
     # --- order ------------------------------------------------------------------------------------
 
     def signal(self, timeline: Timeline | None = None, value: int | None = None) -> Point:
         """Let the engine store the timeline's next value (or `value`) when all before is done."""
         with self.lock:
             target = self.timeline if timeline is None else timeline
+            self._check_timeline(target)
             chosen = target.take(value)
             point = Point(target, chosen)
             self._submit(self._signal_packets(point), f"signal {point!r}")
@@ -229,6 +242,7 @@ class Queue:
         """Hold everything submitted later until `point` is reached."""
         if not isinstance(point, Point):
             raise UsageError(f"wait: expected a point on a timeline, found {point!r}")
+        self._check_timeline(point.timeline)
         with self.lock:
             self._submit(self._wait_packets(point), f"wait for {point!r}")
             self._keep_uploads(self.timeline.last + 1)

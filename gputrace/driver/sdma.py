@@ -76,9 +76,8 @@ class SdmaQueue(Queue):
         source_offset: int = 0,
     ) -> None:
         """Copy bytes between buffers, by default all of the smaller rest. Raises UsageError."""
-        for one in (destination, source):
-            if not isinstance(one, Buffer):
-                raise UsageError(f"copy: expected a buffer, found {one!r}")
+        self._check(destination, 0, 0, "copy to")
+        self._check(source, 0, 0, "copy from")
         room = min(destination.size - destination_offset, source.size - source_offset)
         count = room if size is None else size
         destination.check(destination_offset, count, "copy to")
@@ -98,7 +97,7 @@ class SdmaQueue(Queue):
     ) -> None:
         """Fill whole dwords with the 32-bit `value`, by default all from `offset` on."""
         count = buffer.size - offset if size is None else size
-        buffer.check(offset, count, "fill")
+        self._check(buffer, offset, count, "fill")
         if count % 4 or offset % 4:
             raise UsageError(f"fill: expected whole dwords, found {count} bytes at {offset}")
         to = buffer.address + offset
@@ -120,7 +119,7 @@ class SdmaQueue(Queue):
 
     def timestamp(self, buffer: Buffer, offset: int = 0) -> None:
         """Store the GPU's 64-bit clock, as KFD's clock counters show it; 32-byte aligned."""
-        buffer.check(offset, 8, "timestamp")
+        self._check(buffer, offset, 8, "timestamp")
         address = buffer.address + offset
         if address % 32:
             raise UsageError(f"timestamp: {address:#x} is not aligned to 32 bytes")
@@ -130,7 +129,7 @@ class SdmaQueue(Queue):
         self, buffer: Buffer, value: int, offset: int = 0, compare: Compare = Compare.GE
     ) -> None:
         """Hold the queue until a dword of a buffer compares true with `value` (unsigned)."""
-        buffer.check(offset, 4, "wait_memory")
+        self._check(buffer, offset, 4, "wait_memory")
         address = buffer.address + offset
         packet = self._poll(function=compare, address=address, reference=value)
         self.submit([packet, *self._before], f"wait for dword {address:#x}")

@@ -344,7 +344,12 @@ class Session:
             label = name or f"timeline {len(self._timelines)}"
             cells = page.memory[at : at + 16].cast("Q")
             timeline = Timeline(
-                label, page.address + at, cells, self.waiter.until, shared=file is not None
+                label,
+                page.address + at,
+                cells,
+                self.waiter.until,
+                shared=file is not None,
+                owner=self,
             )
             self._timelines.append(timeline)
             self.kfd.label(page.address + at, 16, "symbol", f"timeline {label}" if name else label)

@@ -31,11 +31,18 @@ class Timeline:
     """
 
     def __init__(
-        self, name: str, address: int, cells: memoryview, until: Until, *, shared: bool = False
+        self,
+        name: str,
+        address: int,
+        cells: memoryview,
+        until: Until,
+        *,
+        shared: bool = False,
+        owner: object = None,
     ) -> None:
         self.name, self.address = name, address
         self._cells, self._until = cells, until
-        self._shared = shared
+        self._shared, self.owner = shared, owner
         self._last = self.value if shared else 0
         self._lock = threading.Lock()
 

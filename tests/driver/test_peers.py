@@ -283,3 +283,24 @@ def test_a_timeline_crosses_processes(tmp_path):
         assert other.communicate(timeout=60) == ("ended at 7\n", None)
         with pytest.raises(UsageError, match="expected 'userptr'"):
             device.alloc(4096, "vram", file=files[0])
+
+
+def test_things_of_a_device_that_was_opened_apart_are_refused():
+    with driver.open("emu:gfx942") as one, driver.open("emu:gfx942") as other:
+        mine, theirs = one.alloc(4096), other.alloc(4096)
+        copies, compute = one.copy_queue(), one.compute_queue()
+        kernel = one.load(built("gfx942"))["fill"]
+        for use in (
+            lambda: copies.copy(mine, theirs),
+            lambda: copies.copy(theirs, mine),
+            lambda: copies.fill(theirs),
+            lambda: compute.write(theirs, b"abcd"),
+            lambda: compute.launch(kernel, 1, 64, [theirs, 1]),
+            lambda: compute.wait(other.timeline().at(1)),
+            lambda: copies.signal(other.timeline()),
+            lambda: one.share(mine, other),
+            lambda: one.alloc(4096, peers=[other]),
+        ):
+            with pytest.raises(UsageError, match="opened apart"):
+                use()
+        compute.launch(kernel, 1, 64, [mine, 1]).wait(5.0)
