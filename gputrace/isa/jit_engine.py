@@ -146,7 +146,8 @@ class JitEngine:
         """Make ready to run a group from where it stands; if not alone, for one round."""
         context, lanes = self.context, self._initial.launch.wave_size
         context[at.EXECUTED], context[at.CHANGES] = now, changes
-        context[at.STOP_AT], context[at.PATIENCE] = stop_at, group.look_at if alone else 0
+        context[at.STOP_AT] = min(stop_at, (1 << 63) - 1)
+        context[at.PATIENCE] = group.look_at if alone else 0
         context[at.TABLE], context[at.TABLE_MASK] = (
             self.table.slots.ctypes.data, len(self.table.slots) - 1,
         )  # fmt: skip

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gputrace.isa.graph import Graph, Node
 from gputrace.isa.launch import Access, Checks, View
-from gputrace.isa.primitives import PRIMS, Array
+from gputrace.isa.primitives import PRIMS, Array, quieted
 from gputrace.isa.waves import Wave
 
 
@@ -302,7 +302,7 @@ ATOMICS: dict[str, Callable[..., Array]] = {
     "smax": _signed(np.maximum),
     "inc": lambda old, data: np.where(old >= data, 0 * old, old + _one(old)),
     "dec": lambda old, data: np.where((old == 0) | (old > data), data, old - _one(old)),
-    "fadd": lambda old, data: old + data,
+    "fadd": lambda old, data: quieted(old + data),
     "fmin": lambda old, data: _float_extreme(old, data, least=True),
     "fmax": lambda old, data: _float_extreme(old, data, least=False),
 }

@@ -255,17 +255,19 @@ QUIET = {16: 0x7E00, 32: 0x7FC0_0000, 64: 0x7FF8_0000_0000_0000}
 """The NaN that arithmetic gives, by the bits of its type."""
 
 
-def _quiet(function: NumpyRule) -> NumpyRule:
-    def run(state: NumpyState, node: Node, *args: Array) -> Array:
-        result = np.asarray(function(state, node, *args))
-        nan = np.isnan(result)
-        if nan.any():
-            bits = np.array(result).view(f"u{node.type.bits // 8}")
-            bits[nan] = QUIET[node.type.bits]
-            return np.asarray(bits.view(node.type.dtype))
-        return result
+def quieted(values: Array) -> Array:
+    """Return floats in which each NaN is the one that arithmetic gives."""
+    nan = np.isnan(values)
+    if not nan.any():
+        return values
+    size = values.dtype.itemsize
+    bits = np.array(values).view(f"u{size}")
+    bits[nan] = QUIET[8 * size]
+    return np.asarray(bits.view(values.dtype))
 
-    return run
+
+def _quiet(function: NumpyRule) -> NumpyRule:
+    return lambda state, node, *args: quieted(np.asarray(function(state, node, *args)))
 
 
 def _ballot(state: NumpyState, node: Node, x: Array) -> Array:
