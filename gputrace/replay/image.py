@@ -4,9 +4,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from typing import NamedTuple
 
-from gputrace.errors import TraceError
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
-from gputrace.trace.blocks import CHUNK_SIZE
 from gputrace.trace.events import Chunk, Digest, Event, HostStore, Ioctl, Map, Memory
 from gputrace.trace.source import Source
 
@@ -97,8 +95,6 @@ class Image:
 
     # A chunk covers whole pages but for its ends.
     def _store(self, address: int, chunk: Chunk) -> None:
-        if not 0 < chunk.size <= CHUNK_SIZE:
-            raise TraceError(f"chunk {chunk.digest.hex()}", f"it cannot have {chunk.size} bytes")
         end = address + chunk.size
         first, last = -(-address // PAGE), end // PAGE
         for number in range(first, last):

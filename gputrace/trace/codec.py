@@ -8,11 +8,13 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import msgpack
 
 from gputrace.errors import DefinitionError, TraceError
-from gputrace.trace.blocks import MAX_LENGTH
-from gputrace.trace.events import ALL, Event, Header, Memory
+from gputrace.trace.blocks import CHUNK_SIZE, MAX_LENGTH
+from gputrace.trace.events import ALL, Chunk, Event, Header, Memory
 
 MAX_ITEMS = 1 << 12
 """Most items of an array or a map inside an event."""
+DIGEST_SIZE = 16
+"""Bytes of an xxh3-128."""
 
 Check = Callable[[Any], Any]
 _packer = msgpack.Packer(use_bin_type=True, strict_types=False)
@@ -55,6 +57,13 @@ def _named_tuple(kind: Any) -> Check:
     return check
 
 
+def _chunk(value: Any) -> Any:
+    match value:
+        case [bytes(digest), int(size)] if len(digest) == DIGEST_SIZE and 0 < size <= CHUNK_SIZE:
+            return Chunk(digest, size)
+    raise ValueError(f"a chunk with its hash and 1 to {CHUNK_SIZE} bytes")
+
+
 def _many(of: Check) -> Check:
     def check(value: Any) -> Any:
         if type(value) is not list:
@@ -74,6 +83,8 @@ def _check_for(hint: Any) -> Check:
         return _plain(dict)
     if origin is tuple:
         return _many(_check_for(get_args(hint)[0]))
+    if hint is Chunk:
+        return _chunk
     if isinstance(hint, type) and issubclass(hint, tuple):
         return _named_tuple(hint)
     raise DefinitionError(f"no encoding for a field of type {hint}")

@@ -83,7 +83,8 @@ class Summary:
         self.memory[event.provenance] += event.size
 
     def _digest(self, event: Digest) -> None:
-        self.memory["unstable" if event.unstable else "compared"] += event.size
+        size = sum(chunk.size for chunk in event.chunks)
+        self.memory["unstable" if event.unstable else "compared"] += size
 
     def _queue(self, event: QueueMap) -> None:
         if not event.live:

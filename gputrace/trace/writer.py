@@ -130,7 +130,7 @@ class TraceWriter:
         self.durable = durable
         self.events = 0
         self.kinds: Counter[str] = Counter()
-        self.memory_bytes = self.unique_bytes = 0
+        self.unique_bytes = 0
         self.outcome: Outcome | None = None
         self.state = State(self.header)
         self.summary = Summary()
@@ -149,6 +149,11 @@ class TraceWriter:
         """Give the bytes of the file so far, with those that still wait for a flush."""
         return self._file.offset + len(self._pending)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Give the bytes of memory recorded, stored once or not."""
+        return sum(self.summary.memory[who] for who in ("cpu", "gpu", "unknown"))
+
     def append(self, event: Event) -> int:
         """Take one event and give its number; raises ValueError if it is too large to store."""
         number, kind = self.events, type(event)
@@ -156,6 +161,8 @@ class TraceWriter:
         self.summary.apply(event)
         if kind is DoorbellDone:
             self._housekeeping(1)
+        elif isinstance(event, Memory):
+            self.unique_bytes += len(event.data)
         elif kind not in _STATELESS:
             self.state.apply(event)
             if isinstance(event, Outcome):
@@ -175,7 +182,6 @@ class TraceWriter:
     def memory(self, address: int, data: Bytes, provenance: str, step: int = -1) -> None:
         """Record what memory holds: short data inline, the rest as chunks stored once each."""
         size = len(data)
-        self.memory_bytes += size
         if size < INLINE_BELOW:
             if size:
                 self.unique_bytes += size

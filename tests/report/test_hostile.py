@@ -47,7 +47,7 @@ def test_memory_that_expands_without_end_is_a_bomb(path: Path) -> None:
 def test_a_chunk_that_claims_any_size_is_refused(path: Path) -> None:
     for size in (1 << 62, 0, -5, (1 << 16) + 1):
         write(path, ev.Memory(BASE, "cpu", b"", (ev.Chunk(bytes(16), size),)))
-        with pytest.raises(TraceError, match="it cannot have"):
+        with pytest.raises(TraceError, match=r"a chunk with its hash|trailer counts"):
             shown(path)
 
 

@@ -66,3 +66,20 @@ def test_queues_are_told_apart_when_their_ids_come_again(tmp_path: Path) -> None
 def test_a_summary_that_nobody_wrote_is_none(change: dict[str, object]) -> None:
     assert Summary.unpack(Summary().pack()) is not None
     assert Summary.unpack(Summary().pack() | change) is None
+
+
+def test_memory_counts_the_same_by_event_and_by_bytes(tmp_path: Path) -> None:
+    one, two = tmp_path / "a.gtrace", tmp_path / "b.gtrace"
+    with TraceWriter(one, ev.Header("test")) as writer:
+        writer.memory(0x1000, b"abc", "cpu")
+        writer.memory(0x10000, bytes(70_000), "unknown")
+    with TraceReader(one) as reader, TraceWriter(two, ev.Header("test")) as writer:
+        for event in reader:
+            if isinstance(event, ev.Memory):
+                writer.append(event)
+    trailers = []
+    for path in (one, two):
+        with TraceReader(path) as reader:
+            assert reader.trailer is not None
+            trailers.append((reader.trailer.memory, reader.trailer.summary["memory"]))
+    assert trailers == [(70_003, {"cpu": 3, "unknown": 70_000})] * 2
