@@ -17,7 +17,7 @@ from typing import Any
 
 _MAGIC = b"gputrace-jit-1\n"
 _DIGEST = 32
-_MOST_FILES = 4096
+_MOST_FILES = 2048
 _MOST_BYTES = 64 << 20  # of one file
 
 
