@@ -16,7 +16,7 @@ GRAPHICS = "graphics"
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"image_.*|exp|.*interp.*|lds_direct.*|lds_param.*|v_cube.*|v_screen.*|s_setkill", GRAPHICS),
     (r".*bvh.*|ds_(add|sub)_gs_reg.*|ds_ordered_count|.*ordered_ps_done", GRAPHICS),
-    (r"v_mullit_f32|v_cvt_norm_.*|v_cvt_pkaccum.*|s_(wqm|quadmask)_.*|v_movrel.*", GRAPHICS),
+    (r"v_mullit_f32|v_cvt_norm_.*|v_cvt_pkaccum.*|s_(wqm|quadmask)_.*", GRAPHICS),
     (r"t?buffer_(load|store)_(d16_)?(hi_)?format.*|buffer_.*lds.*", "typed and LDS buffer forms"),
     (r".*_load_lds_.*", "loads into LDS"),
     (r"ds_gws_.*", "global wave sync"),

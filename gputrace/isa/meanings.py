@@ -10,6 +10,7 @@ from gputrace.isa.semantics_lanes import LANES
 from gputrace.isa.semantics_matrix import MATRIX
 from gputrace.isa.semantics_memory import MEMORY
 from gputrace.isa.semantics_packed import PACKED
+from gputrace.isa.semantics_relative import RELATIVE
 from gputrace.isa.semantics_scalar import SCALAR
 from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
 from gputrace.isa.semantics_vector import VECTOR
@@ -17,7 +18,7 @@ from gputrace.isa.semantics_vector import VECTOR
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT,
+    CONVERT, RELATIVE,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():
