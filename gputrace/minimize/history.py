@@ -21,6 +21,7 @@ from gputrace.kfd.port import Kfd, Progress, R
 from gputrace.minimize.effects import late, stores
 from gputrace.minimize.model import Model, Packet
 from gputrace.replay import child
+from gputrace.replay.pacing import Pacing
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
@@ -226,8 +227,14 @@ class _Watched:
         return self._model.source.chunk(chunk)
 
 
-def learn(model: Model, device: str, ended: str, limits: Limits | None = None) -> History:
-    """Replay a trace exactly as it was recorded and return what happened when.
+def learn(
+    model: Model,
+    device: str,
+    ended: str,
+    limits: Limits | None = None,
+    pacing: Pacing = "steps",
+) -> History:
+    """Replay a trace, exactly as it was recorded unless told otherwise; return what happened when.
 
     Runs in a child process. Raises UsageError as the replay does.
     """
@@ -236,7 +243,7 @@ def learn(model: Model, device: str, ended: str, limits: Limits | None = None) -
     def task(expired: Callable[[], bool]) -> Verdict:
         tap = Tap(make_emulated(device), watch=True)
         watched = _Watched(model, tap)
-        player = Player(watched, cast(Kfd, tap), "steps", ended=ended, expired=expired)
+        player = Player(watched, cast(Kfd, tap), pacing, ended=ended, expired=expired)
         watched.live = player.places.live
         verdict = player.run()
         watched.take(watched.last + 1)

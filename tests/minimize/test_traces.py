@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
 from gputrace.minimize.trial import Case, Way, play, run_once
 from gputrace.replay.verdict import Result
+from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
+from gputrace.trace.writer import TraceWriter
 from tests.minimize import scenes
 
 SEEDS = Settings(seeds=8)
@@ -223,3 +226,22 @@ def test_roots_of_a_run_that_ends_well_are_none(tmp_path: Path) -> None:
     verdict, found, _, _ = play(case, case.graph.full, Way("emu:gfx942"), lambda: False)
     assert verdict.result is Result.NOT_COMPARED
     assert found == []
+
+
+def test_a_trace_without_steps_is_learnt_by_its_progress(tmp_path: Path) -> None:
+    path, plain = tmp_path / "t.gtrace", tmp_path / "p.gtrace"
+    scenes.record(path, scenes.lost_value)
+    with TraceReader(path) as reader:
+        header = replace(reader.header, device={**reader.header.device, "name": "kfd:0"})
+        with TraceWriter(plain, header) as writer:
+            for number, event in reader.numbered():
+                if isinstance(event, events.Memory):
+                    writer.memory(event.address, reader.memory(event), event.provenance)
+                elif number and not isinstance(event, events.Digest):
+                    changes = {"step": -1} if "step" in event.__slots__ else {}
+                    writer.append(replace(event, **changes))
+    with TraceReader(plain) as reader:
+        with pytest.raises(UsageError, match="emulated"):
+            reduce(reader, SEEDS)
+        reduction = reduce(reader, replace(SEEDS, device="emu:gfx942"))
+    assert [line.startswith("PollRegMem") for line in lines(reduction)] == [True]
