@@ -16,6 +16,8 @@ def helpers(wave_size: int) -> str:
     parts = [_DECLARATIONS, _SEARCH]
     for bits in (8, 16, 32, 64):
         gather = _GATHER_BY_LANE if bits < 32 else _GATHER_AT_ONCE
+        if bits == 32:
+            gather = _rows(wave_size) + gather
         values = {"GATHER": gather, "T": f"i{bits}", "BITS": str(bits), "BYTES": str(bits // 8)}
         texts = (_declared(bits), _LOAD, _STORE, _PERMUTE, _LDS_LOAD, _LDS_STORE)
         parts += [_filled(text, values) for text in texts]
@@ -48,6 +50,7 @@ def _filled(text: str, values: dict[str, str]) -> str:
 
 _DECLARATIONS = """
 declare i64 @llvm.cttz.i64(i64, i1)
+declare <16 x i32> @llvm.masked.load.v16i32.p0(ptr, i32, <16 x i1>, <16 x i32>)
 """
 
 
@@ -240,6 +243,45 @@ _GATHER_AT_ONCE = """%pointers = inttoptr <@W@ x i64> %places to <@W@ x ptr>
   %gathered = call <@W@ x @T@> @llvm.masked.gather.v@W@i@BITS@.v@W@p0(<@W@ x ptr> %pointers, i32 1,
       <@W@ x i1> %k, <@W@ x @T@> zeroinitializer)
   ret <@W@ x @T@> %gathered"""
+
+def _rows(wave_size: int) -> str:
+    # Sixteen lanes side by side, and the next ones elsewhere: what tiles of matrices look like.
+    heads = ", ".join(f"i32 {lane & ~15}" for lane in range(wave_size))
+    steps = ", ".join(f"i64 {lane % 16 * 4}" for lane in range(wave_size))
+    lines = [
+        f"%heads = shufflevector <@W@ x i64> %places, <@W@ x i64> poison, <@W@ x i32> <{heads}>",
+        f"%near = add <@W@ x i64> %heads, <{steps}>",
+        "%off = icmp ne <@W@ x i64> %places, %near",
+        "%off.k = and <@W@ x i1> %off, %k",
+        "%off.raw = bitcast <@W@ x i1> %off.k to i@W@",
+        "%in.rows = icmp eq i@W@ %off.raw, 0",
+        "br i1 %in.rows, label %rows, label %apart",
+    ]
+    parts = []
+    for number, head in enumerate(range(0, wave_size, 16)):
+        chosen = ", ".join(f"i32 {lane}" for lane in range(head, head + 16))
+        lines += [
+            *(["rows:"] if not head else []),
+            f"%start.{number} = extractelement <@W@ x i64> %places, i64 {head}",
+            f"%row.{number}.at = inttoptr i64 %start.{number} to ptr",
+            f"%k.{number} = shufflevector <@W@ x i1> %k, <@W@ x i1> poison, <16 x i32> <{chosen}>",
+            f"%part.{number} = call <16 x i32> @llvm.masked.load.v16i32.p0(ptr %row.{number}.at,"
+            f" i32 1, <16 x i1> %k.{number}, <16 x i32> zeroinitializer)",
+        ]
+        parts.append(f"%part.{number}")
+    lanes = 16
+    while len(parts) > 1:
+        index = ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
+        for at in range(0, len(parts), 2):
+            low, high = parts[at], parts[at + 1]
+            lines.append(
+                f"{low}.{lanes} = shufflevector <{lanes} x i32> {low}, <{lanes} x i32> {high},"
+                f" <{2 * lanes} x i32> <{index}>"
+            )
+        parts = [f"{low}.{lanes}" for low in parts[::2]]
+        lanes *= 2
+    return "\n  ".join([*lines, f"ret <@W@ x i32> {parts[0]}", "apart:\n  "])
+
 
 _GATHER_BY_LANE = """store <@W@ x i64> %places, ptr %list, align 64
   store <@W@ x @T@> zeroinitializer, ptr %buffer, align 64
