@@ -27,7 +27,7 @@ def reduce(stream: Synthetic, share: float = 1.0) -> Gate[int]:
         (dependent, 10_000, 5, 1.0, 3, 83),
         (dependent, 100_000, 5, 1.0, 1, 105),
         (dependent, 10_000, 5, 0.9, 3, 150),
-        (independent, 100_000, 20, 1.0, 1, 365),
+        (independent, 10_000, 20, 1.0, 1, 305),
         (nonmonotone, 10_000, 20, 1.0, 3, 700),
         # Without a graph the search still repairs itself: about c log2(n) runs.
         (dependent, 1_000, 5, 0.0, 3, 450),
