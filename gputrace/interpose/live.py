@@ -30,10 +30,11 @@ class LiveRecorder(Recorder):
         self._memory = LiveMemory(tracker, kfd.packet_writes)
         self._observations = Observations(self._memory.word)
         self._digests = Digests(self._memory, writer, full=False)
+        kfd.on_kernel_end = self._absorb
 
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the engines work, after writing down what the program stored before."""
-        with self._hook(gate=True), self._outside(free=True):
+        with self._hook(gate=True), self._outside():
             progress = self._kfd.idle(until_ns)
         if self._digests.due and self._served.quiet:
             with self._hook(look=False):

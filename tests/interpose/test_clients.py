@@ -14,7 +14,7 @@ from gputrace.cli.main import run as cli
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COMPILER = shutil.which("clang-19") or shutil.which("clang") or ""
-HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "host", "fork")]
+HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "copies", "host", "fork")]
 HIP += [("gfx1030", what) for what in ("saxpy", "streams")]
 needs_hip = pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
 needs_tinygrad = pytest.mark.skipif(find_spec("tinygrad") is None, reason="tinygrad is missing")
@@ -59,12 +59,6 @@ def hip(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize(("target", "what"), HIP)
 def test_hip(tmp_path: Path, hip: str, target: str, what: str) -> None:
     check(tmp_path / "hip.gtrace", target, hip, what)
-
-
-@needs_hip
-def test_hip_copies_of_odd_sizes(hip: str) -> None:
-    done = gputrace("run", "--device", "emu:gfx90a", "--", hip, "copies")
-    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
 
 
 @needs_tinygrad

@@ -344,6 +344,9 @@ class EmulatedKfd:
             return fed.popleft()
         return self._scheduler.now_ns * self._family.clock_hz // 1_000_000_000
 
+    def kernel_ended(self) -> None:
+        """Do nothing: whoever waits for a kernel waits for a packet after it."""
+
     def feed_clock(self, queue: int, values: Iterable[int]) -> None:
         """Have a queue read these values of the clock next, in order, before its own again."""
         self._fed.setdefault(queue, deque()).extend(values)

@@ -47,6 +47,9 @@ BYTES_PER_NS = 32
 class Host(Protocol):
     """What a queue needs of its device beyond memory."""
 
+    def kernel_ended(self) -> None:
+        """Hear that a kernel has ended, before what comes after it."""
+
     def clock_ticks(self) -> int:
         """Return the GPU's counter."""
 
@@ -326,6 +329,7 @@ class HardwareQueue:
             self.cost_ns = tail.work.cost_ns
             if not ended:
                 return
+            self.host.kernel_ended()
         if tail.then is not None:
             self._finish(tail.then)
         del self.pipe[at]

@@ -8,6 +8,7 @@ them.
 
 from array import array
 from collections import defaultdict, deque
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from gputrace.devices.emulated.device import EmulatedKfd
@@ -53,6 +54,8 @@ class ServedKfd(EmulatedKfd):
     """An emulated KFD whose client's stores to doorbells wait for `doorbell`."""
 
     _pages: dict[int, memoryview]
+    on_kernel_end: Callable[[], None] | None = None
+    """Called in a step of the engines, when a kernel has ended and nobody knows yet."""
 
     def open(self) -> None:
         """Open the device; its engines look at doorbells of their own from here on."""
@@ -201,6 +204,11 @@ class ServedKfd(EmulatedKfd):
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the engines work a while."""
         return Progress.ADVANCED if self.pump() else Progress.BLOCKED
+
+    def kernel_ended(self) -> None:
+        """Let the recorder look at what a kernel wrote, before any packet tells the program."""
+        if self.on_kernel_end is not None:
+            self.on_kernel_end()
 
     def clock_ticks(self) -> int:
         """Return the counter of the GPUs, and keep what was returned."""
