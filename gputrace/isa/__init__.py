@@ -1,1 +1,18 @@
-"""What AMD GPU instructions are and do: decoder, disassembler, meaning, and their execution."""
+"""What instructions do: from the bytes of a kernel to what its waves leave in memory.
+
+`decode` cuts words into an `instruction`; the `semantics_*` modules say once what each does, in
+terms of `primitives`, and `trace` writes that down as a `graph`. Two engines read the graphs:
+
+- `numpy_engine` evaluates them one instruction at a time: the reference, and the cold path;
+- the `jit_*` modules compile them. `jit_region` follows direct jumps from an address; `jit_emit`,
+  `jit_block` and `jit_memory` write the region as LLVM IR with a wave as a vector, EXEC as a mask
+  and registers in memory; `jit_access` finds short ways for accesses; `jit_runtime` and
+  `jit_atomics` hold helpers, `jit_driver` the loop over waves and groups, all in IR as well;
+  `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
+
+`machine` gives both the same order of groups and waves. A wave can be interrupted only where it
+jumps backwards or to an address in a register, a property of the code and not of the engine, so
+engines may be changed on the way and a recording made with one replays with the other. Compiled
+code checks every access against the ranges of memory and the size of LDS, and leaves for an address
+in a register through a table: nothing that a kernel does can reach other memory of the process.
+"""

@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from itertools import count
 from typing import Any
 
 import llvmlite
@@ -75,6 +76,7 @@ class Loader:
     def __init__(self) -> None:
         self._jit = llvm.create_lljit_compiler(_machine(1))
         self._kept: list[Any] = []
+        self._numbers = count()
 
     def load(
         self, code: bytes, names: tuple[str, ...], imports: dict[str, int]
@@ -85,6 +87,6 @@ class Loader:
             builder.import_symbol(name, address)
         for name in names:
             builder.export_symbol(name)
-        library = builder.add_current_process().link(self._jit, f"object{len(self._kept)}")
+        library = builder.add_current_process().link(self._jit, f"object{next(self._numbers)}")
         self._kept.append(library)
         return {name: library[name] for name in names}
