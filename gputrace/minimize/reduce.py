@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -345,8 +344,3 @@ class _Told(Gate[int]):
 def queues_left(reduction: Reduction) -> list[int]:
     """Return the ordinals of the queues whose packets are left."""
     return sorted({item.queue for item in reduction.kept if item.kind is Kind.PACKET})
-
-
-def file_size(path: str | os.PathLike[str]) -> int:
-    """Return the bytes of a file."""
-    return os.stat(path).st_size

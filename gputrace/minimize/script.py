@@ -281,7 +281,7 @@ class _Script:
         name, offset = found
         parts = textwrap.wrap(text, 80) or [""]
         self._add(f"{name}.write(unpack(")
-        self.lines += [f'    "{_quoted(part)}"' for part in parts]
+        self.lines += [f'    "{part}"' for part in parts]  # base 85 has no quotes
         self._add(f"), {offset:#x})  # {len(data)} bytes")
 
     def _place(self, address: int) -> tuple[str, int] | None:
@@ -332,7 +332,7 @@ class _Script:
                 data = right[made][: self.sizes[made]]
                 text = base64.b85encode(zlib.compress(data, 9)).decode()
                 self._add(f"    {name}: unpack(")
-                self.lines += [f'        "{_quoted(p)}"' for p in textwrap.wrap(text, 80)]
+                self.lines += [f'        "{part}"' for part in textwrap.wrap(text, 80)]
                 self._add("    ),")
         self.lines += textwrap.dedent('''\
             }
@@ -348,11 +348,6 @@ class _Script:
                 return 0
 
             return wrong''').splitlines()
-
-
-def _quoted(text: str) -> str:
-    # Base 85 has neither quotes nor backslashes.
-    return text
 
 
 def _owned(queue: QueueFacts) -> Iterator[Range]:
