@@ -30,12 +30,12 @@ def read_pointed(
     Null pointers and empty arrays are left out.
     """
     found = {}
-    for field in _POINTERS.get(type(record)) or _pointers(type(record)):
+    for field in pointers(type(record)):
         role = field.role
         assert role is not None
         if access not in role.access:
             continue
-        address, size = getattr(record, field.name), min(_size(record, field), MAX_BYTES)
+        address, size = getattr(record, field.name), min(pointed_size(record, field), MAX_BYTES)
         if address and size:
             found[field.name] = read(address, size)
     return found
@@ -44,10 +44,13 @@ def read_pointed(
 _POINTERS: dict[type[Record], tuple[Field, ...]] = {}
 
 
-def _pointers(kind: type[Record]) -> tuple[Field, ...]:
-    fields = tuple(one for one in kind.FIELDS if one.role is not None and one.role.points)
-    _POINTERS[kind] = fields
-    return fields
+def pointers(kind: type[Record]) -> tuple[Field, ...]:
+    """Return the fields of a record that are pointers of the client."""
+    known = _POINTERS.get(kind)
+    if known is None:
+        known = tuple(one for one in kind.FIELDS if one.role is not None and one.role.points)
+        _POINTERS[kind] = known
+    return known
 
 
 def payloads(
@@ -61,7 +64,8 @@ def payloads(
     )
 
 
-def _size(record: Record, field: Field) -> int:
+def pointed_size(record: Record, field: Field) -> int:
+    """Return how many bytes the kernel takes to be behind a pointer of a record."""
     role = field.role
     assert role is not None
     if role.length is not None:

@@ -132,14 +132,14 @@ class Reached:
     def _word(self, address: int, value: int) -> int:
         # A value below 2**32 may share its 64 bits with another: only the dword counts.
         size = 8 if value > _LOW else 4
-        at = self._live(address, size)
+        at = None if address % size else self._live(address, size)
         return value if at is None else host.load(at, 8 * size) & (_ALL if size == 8 else _LOW)
 
     def _read(self, queue: int, value: int) -> bool:
         known = self._queues.get(queue)
         if known is None:
             return True
-        at = self._live(known.read_pointer, 8)
+        at = None if known.read_pointer % 8 else self._live(known.read_pointer, 8)
         if at is None:
             return True
         if known.type != QueueType.COMPUTE:

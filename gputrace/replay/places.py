@@ -26,11 +26,12 @@ class Range:
 
 @dataclass(slots=True)
 class Mapped:
-    """A mapping that may be written: recorded address, size, address here."""
+    """A mapping: recorded address, size, address here."""
 
     recorded: int
     size: int
     live: int
+    writable: bool
     mapping: Mapping | None = None
     pages: mmap.mmap | None = None
 
@@ -77,16 +78,19 @@ class Places:
 
     # --- mappings ------------------------------------------------------------------------------
 
-    def add(self, address: int, mapping: Mapping) -> None:
+    def add(self, address: int, mapping: Mapping, *, writable: bool = True) -> None:
         """Take note of a mapping that was made for a recorded address."""
-        self._insert(Mapped(address, mapping.size, mapping.address, mapping))
+        self._insert(Mapped(address, mapping.size, mapping.address, writable, mapping))
 
     def own(self, address: int, size: int) -> int:
         """Make whole pages that stand for the recorded process's own; return where it is."""
         start = address // host.PAGE * host.PAGE
-        pages = mmap.mmap(-1, -(-(address + size - start) // host.PAGE) * host.PAGE)
+        try:
+            pages = mmap.mmap(-1, -(-(address + size - start) // host.PAGE) * host.PAGE)
+        except (OSError, OverflowError, ValueError) as error:
+            raise UsageError(f"the trace needs {size} bytes of its own: {error}") from None
         live = ctypes.addressof(ctypes.c_ubyte.from_buffer(pages))
-        self._insert(Mapped(start, len(pages), live, None, pages))
+        self._insert(Mapped(start, len(pages), live, True, None, pages))
         return live + address - start
 
     def _insert(self, mapped: Mapped) -> None:
@@ -105,12 +109,12 @@ class Places:
             self._device.unmap(known.mapping)
 
     def live(self, address: int, size: int) -> int | None:
-        """Return where recorded bytes are, or None when they are not inside one mapping."""
+        """Return where recorded bytes are; None if no one mapping that may be written has them."""
         at = bisect_right(self._starts, address) - 1
         if at < 0:
             return None
         known = self._mapped[self._starts[at]]
-        if address + size > known.recorded + known.size:
+        if address + size > known.recorded + known.size or not known.writable:
             return None
         return known.live + address - known.recorded
 

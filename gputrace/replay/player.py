@@ -4,8 +4,10 @@ import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 from gputrace.bits import Record
+from gputrace.capture.pointers import MAX_BYTES, pointed_size, pointers
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import ioctl
@@ -22,6 +24,7 @@ from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace import events
 from gputrace.trace.source import Source
 
+Space: TypeAlias = "ctypes.Array[ctypes.c_char]"
 RECORDS = {record.__name__: record for record in ioctl.BY_RECORD}
 AFTER_STEPS = 10_000_000
 """Steps that a device may take after the last event, before it counts as going on for ever."""
@@ -133,6 +136,8 @@ class Player:
                 self.places.view(event.address, len(event.data))[:] = event.data
             case events.DoorbellIntent():
                 moved = self._doorbells.get(event.queue, 0)
+                if event.bits not in (32, 64) or (event.address + moved) % (event.bits // 8):
+                    raise UsageError(f"a doorbell of {event.bits} bits at {event.address:#x}")
                 live = self.places.inside(event.address + moved, event.bits // 8)
                 self._reached.rang(event.queue, event.value)
                 self._device.doorbell(live, event.value, event.bits)
@@ -168,7 +173,7 @@ class Player:
                 self._device.open()
                 self._ending.opened = True
             case events.Open():
-                minor = int(event.target.removeprefix("render:"))
+                minor = _number(event.target, "render:")
                 self.names.bind("fd", event.handle, self._device.open_render(minor))
             case events.Reserve():
                 self.places.reserve(event.address, event.size, event.alignment)
@@ -191,7 +196,7 @@ class Player:
 
     def _map(self, event: events.Map) -> None:
         on_kfd = event.target == "kfd"
-        handle = 0 if on_kfd else self.names.live("fd", int(event.target.removeprefix("fd:")))
+        handle = 0 if on_kfd else self.names.live("fd", _number(event.target, "fd:"))
         self.places.add(
             event.address,
             self._device.map(
@@ -199,8 +204,9 @@ class Player:
                 offset=self._offsets.get((event.target, event.offset), event.offset),
                 size=event.size,
                 address=self.places.place(event.address, event.size),
-                protection=Protection(event.protection),
+                protection=Protection(event.protection & Protection.BOTH),
             ),
+            writable=bool(event.protection & Protection.WRITE),
         )
 
     def _remember(self, recorded: int, live: int) -> None:
@@ -241,16 +247,9 @@ class Player:
         if event.target != "kfd" or layout is None:
             raise UsageError(f"the trace has a call that cannot be replayed: {event.record}")
         before, after = layout.from_bytes(event.before), layout.from_bytes(event.after)
-        spaces = {
-            payload.field: ctypes.create_string_buffer(
-                payload.before or bytes(len(payload.after)),
-                max(len(payload.before), len(payload.after), 1),
-            )
-            for payload in event.payloads
-        }
-        for field, space in spaces.items():
-            self._translate_gpus(layout, field, space)
+        spaces = self._spaces(event, before)
         changes = {name: ctypes.addressof(space) for name, space in spaces.items()}
+        changes |= {one.name: 0 for one in pointers(layout) if one.name not in spaces}
         record = self.names.translate(before.replace(**changes))
         match record:
             case ioctl.DestroyQueue():
@@ -296,14 +295,25 @@ class Player:
             check_outputs(event.record, after, live)
         self.names.learn(after, live)
 
+    def _spaces(self, event: events.Ioctl, before: Record) -> dict[str, Space]:
+        # What its pointers point at: as many bytes as the call takes, no address of the trace.
+        sizes = {one.name: pointed_size(before, one) for one in pointers(type(before))}
+        spaces = {}
+        for payload in event.payloads:
+            size = max(len(payload.before), len(payload.after), sizes.get(payload.field, -1), 1)
+            if payload.field not in sizes or size > MAX_BYTES:
+                where = f"{event.record}.{payload.field}"
+                raise UsageError(f"the trace has {size} bytes behind {where}")
+            spaces[payload.field] = space = ctypes.create_string_buffer(payload.before, size)
+            self._translate_gpus(type(before), payload.field, space)
+        return spaces
+
     def _find_doorbell(self, recorded: ioctl.CreateQueue, live: ioctl.CreateQueue) -> None:
         was, now = (ioctl.doorbell_parts(one.doorbell_offset) for one in (recorded, live))
         self._offsets["kfd", was[0]] = now[0]
         self._doorbells[recorded.queue_id] = now[1] - was[1]
 
-    def _translate_gpus(
-        self, layout: type[Record], field: str, space: "ctypes.Array[ctypes.c_char]"
-    ) -> None:
+    def _translate_gpus(self, layout: type[Record], field: str, space: Space) -> None:
         # Arrays of gpu_ids; a single one is a field of its own.
         role = layout.BY_NAME[field].role
         if role is None or role.points != "gpu" or "r" not in role.access:
@@ -332,3 +342,9 @@ class Player:
         if self._pacing == "steps" and not event.errno and live.wait_result != answer.wait_result:
             raise Divergence("WaitEvents.wait_result", answer.wait_result, live.wait_result)
 
+
+def _number(target: str, prefix: str) -> int:
+    number = target.removeprefix(prefix)
+    if number == target or not (number.isascii() and number.isdecimal()):
+        raise UsageError(f"the trace names {target!r}, expected {prefix}N")
+    return int(number)
