@@ -68,15 +68,13 @@ class Geometry:
 class Arguments:
     """The explicit arguments of a kernel: converters and places.
 
-    `buffers` are those of the session by address; a buffer that is none of them is refused.
+    Where an `owner` is given, a buffer of another one is refused.
     """
 
-    def __init__(
-        self, kernel: KernelMetadata, gpu_id: int, buffers: Mapping[int, Buffer] | None = None
-    ) -> None:
+    def __init__(self, kernel: KernelMetadata, gpu_id: int, owner: object = None) -> None:
         self._kernel = kernel
         self._explicit = [
-            (one.offset, one.offset + one.size, _converter(one, gpu_id, buffers))
+            (one.offset, one.offset + one.size, _converter(one, gpu_id, owner))
             for one in kernel.explicit_args
         ]
         for one in kernel.args:
@@ -133,20 +131,20 @@ def _shown(one: Argument) -> str:
     return f"{one.value_kind}{name} of {one.size} bytes"
 
 
-def _converter(one: Argument, gpu_id: int, buffers: Mapping[int, Buffer] | None) -> Converter:
+def _converter(one: Argument, gpu_id: int, owner: object) -> Converter:
     if one.value_kind in _POINTERS:
-        return _pointer(one, gpu_id, buffers)
+        return _pointer(one, gpu_id, owner)
     return _by_value(one)
 
 
-def _pointer(one: Argument, gpu_id: int, buffers: Mapping[int, Buffer] | None) -> Converter:
+def _pointer(one: Argument, gpu_id: int, owner: object) -> Converter:
     def convert(value: Any) -> bytes:
         if isinstance(value, Buffer):
             if value.freed:
                 raise UsageError(f"{value!r} was freed")
             if gpu_id not in value.block.mapped_on:
                 raise UsageError(f"{value!r} is not mapped on this GPU: share it first")
-            if buffers is not None and buffers.get(value.address) is not value:
+            if owner is not None and value.owner is not owner:
                 raise UsageError(f"{value!r} belongs to a device that was opened apart")
             return value.address.to_bytes(8, "little")
         if isinstance(value, (int, np.integer)) and 0 <= int(value) < 1 << 64:

@@ -76,9 +76,10 @@ class Buffer:
         wrote: Callable[[bool], None] | None,
         user: UserMemory | None = None,
         name: str = "",
+        owner: object = None,
     ) -> None:
         self.address, self.size, self.kind, self.name = block.address, size, kind, name
-        self.block, self.user = block, user
+        self.block, self.user, self.owner = block, user, owner
         self._release, self._wrote = release, wrote
         self._freed = False
 

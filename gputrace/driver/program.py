@@ -32,9 +32,7 @@ class Kernel:
         self.entry_address = base + kernel.entry_address
         self.metadata = kernel.metadata
         self.descriptor = kernel.descriptor
-        self.arguments = Arguments(
-            kernel.metadata, program.device.gpu_id, program.device.session.buffers
-        )
+        self.arguments = Arguments(kernel.metadata, program.device.gpu_id, program.device.session)
 
     def __repr__(self) -> str:
         return f"<Kernel {self.name} of {self.program!r}>"

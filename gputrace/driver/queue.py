@@ -217,7 +217,7 @@ class Queue:
         if not isinstance(buffer, Buffer):
             raise UsageError(f"{what}: expected a buffer, found {buffer!r}")
         buffer.check(offset, size, what)
-        if self.device.session.buffers.get(buffer.address) is not buffer:
+        if buffer.owner is not self.device.session:
             raise UsageError(f"{what}: {buffer!r} belongs to a device that was opened apart")
 
     def _check_timeline(self, timeline: Timeline) -> None:

@@ -117,7 +117,7 @@ class Session:
             self.mechanism.map_gpu(block, [node.gpu_id])
         self._shared.append(block)
         self._page_in_use = True
-        return Buffer(block, EVENT_PAGE_BYTES, "gtt", self._release, None, None, "event page")
+        return Buffer(block, EVENT_PAGE_BYTES, "gtt", self._release, None, None, "event page", self)
 
     # --- memory -----------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Session:
             self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
             if shared:
                 self._shared.append(block)
-            buffer = Buffer(block, size, kind, self._release, wrote, user, name)
+            buffer = Buffer(block, size, kind, self._release, wrote, user, name, self)
             self.buffers[at] = buffer
             undo.pop_all()
         self.kfd.label(at, size, what, name)
