@@ -43,7 +43,7 @@ def test_its_tour_shows_what_is_in_the_shipped_report():
     tour = README[README.index("450 packets became 5:") : README.index("Certificate:")]
     for line in tour.splitlines():
         if line.strip() not in ("", "..."):
-            assert line.strip() in report
+            assert line.strip().removesuffix(" ...") in report
 
 
 def test_its_example_runs(tmp_path, monkeypatch):
