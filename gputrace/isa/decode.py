@@ -278,7 +278,7 @@ class Decoder:
             )
         dst = [self._vector(word, slot) for slot in word.row.dst]
         if encoding == "VOPC":
-            if extra >> 15 & 1:
+            if extra >> 15 & 1 and dst:  # v_cmpx writes EXEC alone from gfx10 on
                 dst[0] = self._operands.source(extra >> 8 & 127, self._mask)
             return word.instruction(encoding, "sdwa", tuple(dst), tuple(src))
         if dst:

@@ -65,7 +65,7 @@ class MemoryDecoder:
         scalar = type_of("b32", self.wave)
         if "immediate" in word.places:
             immediate, register = word.bit("immediate"), word.bit("soffset_on")
-            if register:
+            if register and "sbase" in slots:
                 soffset = self._operands.source(word.get("soffset"), scalar)
             elif not immediate and "sbase" in slots:
                 soffset = self._operands.source(word.get("offset") & 127, scalar)

@@ -110,3 +110,10 @@ def test_decode_is_fast_enough_for_kernels() -> None:
             made.decode(code, offset)
         best = min(best, (perf_counter() - start) / 500)
     assert best < 200e-6
+
+
+def test_fields_that_an_instruction_does_not_use_are_not_looked_at() -> None:
+    compare = one("gfx1030", 0x7C2D00F9, 0x0013_9EA1)  # v_cmpx with the bit for a destination set
+    assert compare.dst == () or compare.dst[0].name.startswith("exec")
+    clock = one("gfx90a", 0xC09469C4, 0xFBEC0B80)  # no address, so no offset register
+    assert (clock.name, clock.memory and clock.memory.soffset) == ("s_memrealtime", None)
