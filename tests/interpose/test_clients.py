@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,10 @@ COMPILER = shutil.which("clang-19") or shutil.which("clang") or ""
 HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "copies", "host", "fork")]
 HIP += [("gfx1030", what) for what in ("saxpy", "streams")]
 needs_hip = pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
-needs_tinygrad = pytest.mark.skipif(find_spec("tinygrad") is None, reason="tinygrad is missing")
+needs_tinygrad = pytest.mark.skipif(
+    find_spec("tinygrad") is None or find_library("LLVM-19") is None,
+    reason="tinygrad or its compiler (Debian package libllvm19) is not installed",
+)
 
 
 def gputrace(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
