@@ -61,7 +61,6 @@ def command(
     check_name(output)
     size = parse_size(max_size) if max_size else 0
     part = Part(last or 0, size, start or "", stop or "")
-    _make_room(output)
     wanted = environment(output, durable=durable, mode=mode, part=part)
     if device:
         wanted["GPUTRACE_DEVICE"] = device
@@ -69,14 +68,14 @@ def command(
         for line in _at_start(durable):
             click.echo(f"gputrace: {line}", err=True)
     before = time.monotonic()
-    with _served(device, output, as_json) as environment_of:
-        status = _run(program, environment_of({**os.environ, **wanted}))
-    seconds = time.monotonic() - before
-    traces = _traces(output)
-    if not traces:
-        raise UsageError(
-            f"{program[0]} (exit status {status}) opened no device, so there is no trace" + _hint()
-        )
+    with _room(output):
+        with _served(device, output, as_json) as environment_of:
+            status = _run(program, environment_of({**os.environ, **wanted}))
+        seconds = time.monotonic() - before
+        traces = _traces(output)
+        if not traces:
+            found = f"{program[0]} (exit status {status}) opened no device, so there is no trace"
+            raise UsageError(found + _hint())
     _mark_killed(output, status)
     for path in traces:
         data = _data(path, seconds, status)
@@ -121,16 +120,28 @@ def _hint() -> str:
     return "; one that uses /dev/kfd by itself is recorded on an emulated GPU only, with --device"
 
 
-def _make_room(output: str) -> None:
-    try:
-        for old in _traces(output):
-            old.unlink()
-        Path(f"{output}.next").unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot replace {output}: {error.strerror}") from error
+@contextmanager
+def _room(output: str) -> Iterator[None]:
+    # Older traces of this name stand aside until there is a new one; without one they come back.
     folder = Path(output).parent
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory")
+    aside = [(one, one.with_name(f"{one.name}.old")) for one in _traces(output)]
+    try:
+        for old, kept in aside:
+            old.rename(kept)
+        Path(f"{output}.next").unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot replace {output}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        made = bool(_traces(output))
+        for old, kept in aside:
+            if made:
+                kept.unlink()
+            else:
+                kept.rename(old)
 
 
 def _traces(output: str) -> list[Path]:

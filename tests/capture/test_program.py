@@ -161,3 +161,14 @@ def test_the_last_submissions_of_a_program(tmp_path: Path) -> None:
     rung = [event for event in read(trace) if isinstance(event, events.DoorbellIntent)]
     assert 6 <= len(rung) < 20
     assert run(["replay", str(trace), "--expect", "recorded"]) == 0
+
+
+@pytest.mark.parametrize("program", [["no-such-program"], [sys.executable, "-c", "pass"]])
+def test_a_record_that_makes_no_trace_leaves_the_older_one(
+    tmp_path: Path, program: list[str]
+) -> None:
+    older = tmp_path / "t.gtrace"
+    older.write_bytes(b"evidence")
+    assert run(["record", "-o", str(older), "--", *program]) == 2
+    assert older.read_bytes() == b"evidence"
+    assert [one.name for one in tmp_path.iterdir()] == ["t.gtrace"]
