@@ -7,18 +7,21 @@ from gputrace.isa.semantics_convert import CONVERT
 from gputrace.isa.semantics_divide import DIVIDE
 from gputrace.isa.semantics_float import FLOAT
 from gputrace.isa.semantics_lanes import LANES
+from gputrace.isa.semantics_lds import LDS
 from gputrace.isa.semantics_matrix import MATRIX
 from gputrace.isa.semantics_memory import MEMORY
 from gputrace.isa.semantics_packed import PACKED
+from gputrace.isa.semantics_registers import REGISTERS
 from gputrace.isa.semantics_relative import RELATIVE
 from gputrace.isa.semantics_scalar import SCALAR
 from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
+from gputrace.isa.semantics_smem import SMEM
 from gputrace.isa.semantics_vector import VECTOR
 
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT, RELATIVE,
+    CONVERT, RELATIVE, REGISTERS, LDS, SMEM,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

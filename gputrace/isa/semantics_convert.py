@@ -5,16 +5,13 @@ Witness: AMD's ISA manuals (MI300, RDNA3, RDNA4), and independent computations i
 
 from collections.abc import Callable
 
-from gputrace.isa import state
-from gputrace.isa.graph import F16, F32, F64, I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_float import HIGHEST, LOWEST
 from gputrace.isa.semantics_lanes import permuted_rows
 from gputrace.isa.semantics_matrix import FNUZ, OCP
-from gputrace.isa.semantics_memory import memory_of, vector_index
 from gputrace.isa.semantics_packed import half_of, join
-from gputrace.isa.semantics_places import Part
-from gputrace.isa.trace import NotModelled, Trace
+from gputrace.isa.trace import Trace
 
 CONVERT = Registry()
 _pure = CONVERT.pure
@@ -188,99 +185,6 @@ def _permute_variable_across(trace: Trace) -> None:
     permuted_rows(trace, trace.raw(trace.instruction.src[1], 0, 1), other=True)
 
 
-@CONVERT.meaning("ds_nop s_sleep_var s_version s_singleuse_vdst v_pipeflush v_clrexcp")
+@CONVERT.meaning("v_pipeflush v_clrexcp")
 def _nothing(trace: Trace) -> None:
     return
-
-
-def _lds_at_lane(trace: Trace) -> Part:
-    # M0's low half, the offset, and four bytes for each lane.
-    base = (trace.scalar(state.M0) & 0xFFFF) + memory_of(trace).offset
-    place = trace.splat(base) + (trace.apply("lane_id") << 2)
-    return Part("lds", trace.active(), lambda extra: place + extra)
-
-
-@CONVERT.meaning("ds_read_addtid_b32 ds_load_addtid_b32")
-def _load_at_lane(trace: Trace) -> None:
-    value = _lds_at_lane(trace).load(0, U32)
-    trace.put_vector(vector_index(trace.instruction.dst[0]), value)
-
-
-@CONVERT.meaning("ds_write_addtid_b32 ds_store_addtid_b32")
-def _store_at_lane(trace: Trace) -> None:
-    value = trace.splat(trace.raw(memory_of(trace).data[0], 0, 1))
-    _lds_at_lane(trace).store([value])
-
-
-def _count_lanes(operation: str) -> Callable[[Trace], None]:
-    # One atomic for the wave, by the number of active lanes; all of them get the old value.
-    def meaning(trace: Trace) -> None:
-        mask = trace.exec_mask()
-        base = (trace.scalar(state.M0) & 0xFFFF) + memory_of(trace).offset
-        first = trace.apply("trailing", mask).zext(U32) & (trace.mode.wave_size - 1)
-        lanes = trace.active() & trace.apply("lane_id").eq(trace.splat(first))
-        count = trace.splat(trace.apply("popcount", mask).zext(U32))
-        old = trace.apply(
-            "atomic", trace.splat(base), count, lanes, type=U32, attribute=("lds", operation)
-        )
-        value = trace.apply("read_lane", old, first)
-        trace.put_vector(vector_index(trace.instruction.dst[0]), trace.splat(value))
-
-    return meaning
-
-
-CONVERT.add("ds_append", _count_lanes("add"))
-CONVERT.add("ds_consume", _count_lanes("sub"))
-
-
-def _exchange_two(bits: int, scale: int) -> Callable[[Trace], None]:
-    type = U32 if bits == 32 else U64
-
-    def meaning(trace: Trace) -> None:
-        memory = memory_of(trace)
-        if memory.address is None:
-            raise NotModelled("no address")
-        start, index = trace.raw(memory.address, 0, 1), vector_index(trace.instruction.dst[0])
-        for k, offset in enumerate((memory.offset, memory.offset1 or 0)):
-            place = start + offset * bits // 8 * scale
-            data = trace.splat(trace.raw(memory.data[k], 0, bits // 32))
-            old = trace.apply(
-                "atomic", place, data, trace.active(), type=type, attribute=("lds", "swap")
-            )
-            trace.put_vector(index + k * bits // 32, old)
-
-    return meaning
-
-
-for _bits in (32, 64):
-    for _names, _scale in (
-        (f"ds_wrxchg2_rtn_b{_bits} ds_storexchg_2addr_rtn_b{_bits}", 1),
-        (f"ds_wrxchg2st64_rtn_b{_bits} ds_storexchg_2addr_stride64_rtn_b{_bits}", 64),
-    ):
-        CONVERT.add(_names, _exchange_two(_bits, _scale))
-
-# --- scalar loads of bytes and halves (gfx12)
-
-
-def _scalar_part(element: Type, signed: bool) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        memory = memory_of(trace)
-        if memory.base is None:
-            raise NotModelled("no base")
-        address = trace.raw(memory.base, 0, 2) + memory.offset
-        if memory.soffset is not None:
-            address = address + trace.raw(memory.soffset, 0, 1).zext(U64)
-        always = trace.const(I1, 1)
-        size = element.bits // 8
-        found = trace.apply("check", address, always, attribute=("read", size))
-        value = trace.apply("load", found, always, type=element, attribute="global")
-        wide = value.sext(U32) if signed else value.zext(U32)
-        trace.put_scalar(trace.place(trace.instruction.dst[0]), wide)
-
-    return meaning
-
-
-for _name, _element, _signed in (
-    ("u8", U8, False), ("i8", U8, True), ("u16", U16, False), ("i16", U16, True),
-):  # fmt: skip
-    CONVERT.add(f"s_load_{_name}", _scalar_part(_element, _signed))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gputrace.isa import state
-from gputrace.isa.graph import F32, F64, I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import F32, F64, U8, U16, U32, U64, Node, Type, where
 from gputrace.isa.instruction import Memory, Operand, OperandKind
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_places import Part, dwords_part
@@ -284,32 +284,6 @@ for _bits, _words in ((32, 1), (64, 2)):
     MEMORY.add(f"ds_read2st64_b{_bits} ds_load_2addr_stride64_b{_bits}", _load_two(_words, 64))
     MEMORY.add(f"ds_write2_b{_bits} ds_store_2addr_b{_bits}", _store_two(_words, 1))
     MEMORY.add(f"ds_write2st64_b{_bits} ds_store_2addr_stride64_b{_bits}", _store_two(_words, 64))
-
-
-# --- scalar loads
-
-
-def _scalar_load(count: int) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        memory = memory_of(trace)
-        if memory.base is None:
-            raise NotModelled("no base")
-        address = trace.raw(memory.base, 0, 2) + memory.offset
-        if memory.soffset is not None:
-            address = address + trace.raw(memory.soffset, 0, 1).zext(U64)
-        address = address & ((1 << 64) - 4)
-        always = trace.const(I1, 1)
-        found = trace.apply("check", address, always, attribute=("read", 4 * count))
-        first = trace.place(trace.instruction.dst[0])
-        for k in range(count):
-            word = trace.apply("load", found + 4 * k, always, type=U32, attribute="global")
-            trace.put_scalar(first + k, word)
-
-    return meaning
-
-
-for _name, _count in DWORDS.items():
-    MEMORY.add(f"s_load_{_name}", _scalar_load(_count))
 
 
 # --- atomics: lanes take place one after another, from lane 0 up

@@ -433,6 +433,7 @@ def _message(trace: Trace) -> None:
     " s_setprio s_icache_inv s_dcache_inv s_dcache_wb s_dcache_inv_vol s_dcache_wb_vol"
     " s_wait_loadcnt s_wait_storecnt s_wait_samplecnt s_wait_bvhcnt s_wait_expcnt s_wait_dscnt"
     " s_wait_kmcnt s_wait_loadcnt_dscnt s_wait_storecnt_dscnt s_wait_alu s_wait_event"
+    " ds_nop s_sleep_var s_version s_singleuse_vdst"
     " global_inv global_wb global_wbinv s_wakeup s_ttracedata s_ttracedata_imm s_prefetch_inst"
     " s_prefetch_inst_pc_rel s_prefetch_data s_prefetch_data_pc_rel s_buffer_prefetch_data"
     " s_incperflevel s_decperflevel s_dcache_discard s_dcache_discard_x2"
