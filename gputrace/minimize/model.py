@@ -15,6 +15,7 @@ from gputrace.families import Family, family
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, QueueType
 from gputrace.minimize.dependencies import Range
+from gputrace.replay.needs import QUESTIONS
 from gputrace.replay.stream import Placed, Stream
 from gputrace.trace import events
 from gputrace.trace.source import Source
@@ -223,6 +224,8 @@ class _Builder:
         self.model.items.append(Item(kind, number))
 
     def _call(self, number: int, event: events.Ioctl) -> None:
+        if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+            return
         if event.target != "kfd" or event.record not in RECORDS:
             self.model.problems.append(f"it has a call that is not known: {event.record or 'DRM'}")
             return
