@@ -9,6 +9,8 @@ in the little-endian integer of the instruction's words.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gputrace.isa.behaviour import Behaviour
+
 Fields = Mapping[str, tuple[int, int]]
 
 
@@ -55,10 +57,7 @@ class Generation:
     dpp8: bool
     """Whether there is the 8-lane DPP, and the bit to read inactive lanes with either DPP."""
 
-    bounds_select: bool
-    """Whether buffer descriptors say which accesses are out of range (gfx10 and later)."""
-    swizzle_bit: int
-    """From this bit of a buffer descriptor's second word on: whether the buffer is swizzled."""
+    behaviour: Behaviour
 
     def format_of(self, word: int) -> Format | None:
         """Find the encoding of an instruction's first word, the longest prefix first."""
@@ -229,8 +228,7 @@ GFX940 = Generation(
     halves=False,
     sdwa=True,
     dpp8=False,
-    bounds_select=False,
-    swizzle_bit=31,
+    behaviour=Behaviour(),
 )
 
 GFX11 = Generation(
@@ -274,8 +272,7 @@ GFX11 = Generation(
     halves=True,
     sdwa=False,
     dpp8=True,
-    bounds_select=True,
-    swizzle_bit=30,
+    behaviour=Behaviour(True, 30, "gfx11", atomic_denormals=False, crossbar=32),
 )
 
 GFX90A = replace(
@@ -300,6 +297,7 @@ GFX90A = replace(
             _BUFFER | _BUFFER_90A | {"format": (19, 7), "scc": (53, 1), "slc": (54, 1)},
         ),
     ),
+    behaviour=Behaviour(atomic_denormals=False),
 )
 
 GFX10 = Generation(
@@ -332,8 +330,7 @@ GFX10 = Generation(
     halves=False,
     sdwa=True,
     dpp8=True,
-    bounds_select=True,
-    swizzle_bit=31,
+    behaviour=Behaviour(True, 31, "gfx10", atomic_denormals=False, crossbar=32),
 )
 
 GFX12 = replace(
@@ -361,4 +358,5 @@ GFX12 = replace(
     ),
     flat_offset=(24, True),
     resource_step=1,
+    behaviour=Behaviour(True, 30, "gfx11"),
 )

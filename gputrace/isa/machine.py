@@ -197,8 +197,7 @@ class Execution:
             zero_high=machine.family.has_agprs,
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
-            bounds_select=TARGETS[launch.target][0].bounds_select,
-            swizzle_bit=TARGETS[launch.target][0].swizzle_bit,
+            behaviour=TARGETS[launch.target][0].behaviour,
         )
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)

@@ -55,7 +55,7 @@ class Resource:
         return cls(
             low,
             (words[1] >> 16) & _STRIDE_BITS,
-            (words[1] >> trace.mode.swizzle_bit).ne(0),
+            (words[1] >> trace.mode.behaviour.swizzle_bit).ne(0),
             words[2],
             ((words[3] >> _INDEX_STRIDE) & 3) + 3,
             ((words[3] >> _ADD_LANE) & 1).ne(0),

@@ -6,10 +6,11 @@ trace appends all writes at the end, so that an instruction reads all, computes,
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gputrace.errors import GputraceError
 from gputrace.isa import state
+from gputrace.isa.behaviour import Behaviour
 from gputrace.isa.dpp import Crossing, crossing
 from gputrace.isa.graph import (
     F16,
@@ -69,10 +70,12 @@ class Mode:
     """16-bit results clear the upper half of their register."""
     lds_aperture: int
     scratch_aperture: int
-    bounds_select: bool = False
-    """Buffer descriptors say which accesses are out of range."""
-    swizzle_bit: int = 31
-    """From this bit of a descriptor's second word on: whether the buffer is swizzled."""
+    behaviour: Behaviour = field(default_factory=Behaviour)
+
+    @property
+    def bounds_select(self) -> bool:
+        """Whether buffer descriptors say which accesses are out of range."""
+        return self.behaviour.bounds_select
 
 
 def float_bits(type: Type, value: float) -> int:

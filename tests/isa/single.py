@@ -80,8 +80,7 @@ class Bench:
             lanes == 64,
             1 << 48,
             2 << 48,
-            generation.bounds_select,
-            generation.swizzle_bit,
+            generation.behaviour,
         )
         self.memory = Arrays()
         self.lds = np.zeros(1024, np.uint8)

@@ -1,0 +1,26 @@
+"""How instructions of one name differ between generations: facts to ask for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FormatNumbers = Literal["gfx9", "gfx10", "gfx11"]
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a generation does where others do something else.
+
+    Sources: AMD's ISA manuals (MI200, MI300, RDNA2, RDNA3, RDNA4), LLVM's AMDGPU.td, SIDefines.h.
+    """
+
+    bounds_select: bool = False
+    """Buffer descriptors say which accesses are out of range."""
+    swizzle_bit: int = 31
+    """From this bit of a buffer descriptor's second word on: whether the buffer is swizzled."""
+    formats: FormatNumbers = "gfx9"
+    """How typed buffers number their formats (SIDefines.h: MTBUFFormat, UfmtGFX10, UfmtGFX11)."""
+    atomic_denormals: bool = True
+    """Additions of f32 in memory keep denormals (AMDGPU.td:
+    FeatureMemoryAtomicFAddF32DenormalSupport)."""
+    crossbar: int = 64
+    """Lanes among which ds_permute and ds_bpermute move values (RDNA3 manual: modulo 32)."""
