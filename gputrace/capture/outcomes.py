@@ -1,6 +1,8 @@
 """How a run ended, in the words of the device."""
 
-from gputrace.kfd.port import Fault, Stall
+from typing import Any
+
+from gputrace.kfd.port import Fault, Registers, Stall
 from gputrace.trace.events import Outcome
 
 
@@ -14,8 +16,20 @@ def of_stall(stall: Stall, text: str) -> Outcome:
     return _outcome("hang", stall, text, "")
 
 
+def details(
+    place: int, pc: int | None, workgroup: tuple[int, int, int] | None, registers: Registers
+) -> dict[str, Any]:
+    """Return what an outcome keeps of where a packet and a wave stand; nothing that is unknown."""
+    found = {
+        "place": place,
+        "pc": pc,
+        "workgroup": workgroup,
+        "registers": {name: list(words) for name, words in registers.items()} or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _outcome(result: str, found: Fault | Stall, text: str, access: str) -> Outcome:
-    place = {"place": found.place, "pc": found.pc, "workgroup": found.workgroup}
     return Outcome(
         result,
         text,
@@ -25,5 +39,5 @@ def _outcome(result: str, found: Fault | Stall, text: str, access: str) -> Outco
         access=access,
         kernel=found.kernel or "",
         wave=-1 if found.wave is None else found.wave,
-        details={name: value for name, value in place.items() if value is not None},
+        details=details(found.place, found.pc, found.workgroup, found.registers),
     )

@@ -139,6 +139,7 @@ def _failure(failure: Failure) -> Iterator[str]:
     ]
     if any(wave):
         yield f"    {', '.join(part for part in wave if part)}"
+    yield from (f"    {line}" for line in failure.standing)
 
 
 def _difference(found: Difference) -> Iterator[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gputrace.isa import state
+from gputrace.isa.instruction import Instruction, OperandKind
 
 Words = NDArray[np.uint32]
 Dimensions = tuple[int, int, int]
@@ -111,6 +112,32 @@ class RegisterImage:
             if value and state.scalar_name(i)
         }
 
+    def shown(self, instruction: Instruction | None) -> dict[str, tuple[int, ...]]:
+        """Return what tells why a wave stands at an instruction, by name.
+
+        These are the scalar registers that are not zero, one word each, and the vector registers
+        that the instruction names, one word a lane.
+        """
+        found: dict[str, tuple[int, ...]] = {name: (value,) for name, value in self.named().items()}
+        for index in () if instruction is None else sorted(_vectors(instruction)):
+            accumulator = index - state.FIRST_ACCUMULATOR
+            name = f"v{index}" if accumulator < 0 else f"a{accumulator}"
+            found[name] = tuple(self.vectors[index].tolist())
+        return found
+
+
+def _vectors(instruction: Instruction) -> set[int]:
+    # The rows of a register image that an instruction names.
+    first = {OperandKind.VGPR: 0, OperandKind.ACC: state.FIRST_ACCUMULATOR}
+    rows = {
+        first[one.kind] + one.index + n
+        for part in (instruction, *instruction.components)
+        for one in (*part.dst, *part.src)
+        if one.kind in first
+        for n in range(one.count)
+    }
+    return {row for row in rows if row < state.VECTORS}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -170,6 +197,7 @@ class Unsupported:
     name: str
     words: tuple[int, ...]
     reason: str
+    registers: RegisterImage = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +209,8 @@ class Trapped:
     registers: RegisterImage = field(repr=False)
 
 
-Outcome = Done | Paused | Fault | Endless | Unsupported | Trapped
+Stopped = Fault | Unsupported | Trapped
+Outcome = Done | Paused | Endless | Stopped
 
 
 class View:

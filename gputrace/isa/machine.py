@@ -16,6 +16,7 @@ from gputrace.isa.decode import TARGETS, Decoder, decoder
 from gputrace.isa.endless import Watch
 from gputrace.isa.graph import Graph
 from gputrace.isa.initial import Initial
+from gputrace.isa.instruction import Instruction
 from gputrace.isa.launch import (
     Checks,
     Done,
@@ -256,6 +257,14 @@ class Execution:
                 return outcome
             self._in_round = False
 
+    def instruction(self, pc: int) -> Instruction | None:
+        """Return the instruction at an address; None where none can be read or decoded."""
+        code = self._view.fetch(pc, _LONGEST) or b""
+        try:
+            return self.machine.decoder(self._mode.wave_size).decode(code, 0)
+        except DecodeError:
+            return None
+
     def _refresh(self) -> None:
         if self._view.version is not None and self._view.version != self._view.memory.version:
             self._numpy.forget()
@@ -324,7 +333,7 @@ class Execution:
             return self._fault(group, wave, error)
         except NoMeaning as error:
             place = Place(group.place, wave.number, wave.pc)
-            return Unsupported(place, error.name, error.words, error.reason)
+            return Unsupported(place, error.name, error.words, error.reason, _image(wave))
         finally:
             group.executed += self.instructions - before
         if stop is Stop.COMPILED:
@@ -408,8 +417,7 @@ class Execution:
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:
         place = Place(group.place, wave.number, wave.pc)
-        image = RegisterImage(wave.scalars.copy(), wave.vectors.copy())
-        return Fault(error.address, error.access, error.size, error.lanes, place, image)
+        return Fault(error.address, error.access, error.size, error.lanes, place, _image(wave))
 
     # --- groups side by side have scratch of their own
 
@@ -443,3 +451,7 @@ class Execution:
             if self._jit is not None:
                 self._jit.touch(self._written)
         return program
+
+
+def _image(wave: Wave) -> RegisterImage:
+    return RegisterImage(wave.scalars.copy(), wave.vectors.copy())

@@ -6,8 +6,9 @@ client's convention. Waiting is part of the port because an emulated device has 
 advances inside calls of the port and in `idle`, never beside them.
 """
 
+from collections.abc import Mapping as ReadMapping
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntFlag
 from typing import Literal, Protocol, TypeVar
 
@@ -18,6 +19,11 @@ R = TypeVar("R", bound=Record)
 
 Labelled = Literal["buffer", "kernel", "symbol", "ring", "code"]
 """What a named range of GPU addresses is."""
+Registers = ReadMapping[str, tuple[int, ...]]
+"""Registers of a wave by name: s4 and exec_lo with one word, v4 and a4 with one for each lane.
+
+Scalar registers that are zero are left out, and vector registers that the instruction at the
+program counter does not name."""
 
 
 class Protection(IntFlag):
@@ -71,7 +77,8 @@ class Stall:
 
     Queues of the first kinds above that explain others come first. `cycle` goes round a circle from
     this queue on, as (device, queue, packet). `writer` is the packet that would free it, or that
-    wrote `address` last, as the text says. `kernel` to `pc` place a wave of a kernel.
+    wrote `address` last, as the text says. `kernel` to `pc` place a wave of a kernel,
+    `registers` are its own.
     """
 
     device: int
@@ -87,6 +94,7 @@ class Stall:
     workgroup: tuple[int, int, int] | None = None
     wave: int | None = None
     pc: int | None = None
+    registers: Registers = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,8 @@ class Fault:
     `kind` is "memory" for an access that the page tables refuse, "packet" for a packet that the
     engine cannot take, "kernel" for one that a wave cannot go on from. `access` is one of "r",
     "w", "x". `lanes` is a mask of the lanes of the wave that made the bad access, `size` the bytes
-    that each of them touched, `near` tells which allocation is nearest to the address.
+    that each of them touched, `near` tells which allocation is nearest to the address. `registers`
+    are the wave's.
     """
 
     kind: str
@@ -115,6 +124,7 @@ class Fault:
     lanes: int | None = None
     size: int | None = None
     near: str = ""
+    registers: Registers = field(default_factory=dict, compare=False, repr=False)
 
 
 class Kfd(Protocol):

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgpack
 
 from gputrace import __version__
+from gputrace.capture.outcomes import details
 from gputrace.capture.recorder import Recorder
 from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
@@ -166,6 +167,7 @@ def outcome_of(verdict: Verdict, text: str) -> Outcome:
         kernel=first.kernel or "",
         wave=-1 if first.wave is None else first.wave,
         proven=verdict.proven,
+        details=details(first.place, first.pc, first.workgroup, first.registers),
     )
 
 

@@ -94,6 +94,7 @@ class Ending:
             workgroup=one.workgroup,
             wave=one.wave,
             pc=one.pc,
+            registers=one.registers,
         )
 
     def _recorded(self, queue: int) -> int:

@@ -7,8 +7,9 @@ from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import UsageError
 from gputrace.replay.describe import Describer
 from gputrace.replay.player import Player
+from gputrace.replay.standing import standing
 from gputrace.replay.stream import Stream
-from gputrace.replay.verdict import Verdict
+from gputrace.replay.verdict import Failure, Verdict
 from gputrace.trace.source import Source
 
 Where = tuple[int, int]
@@ -23,7 +24,8 @@ def explain(source: Source, verdict: Verdict) -> Verdict:
         return verdict
     lines, names = packet_lines(source, wanted)
     failures = tuple(
-        replace(one, line=lines.get((one.ordinal, one.packet), "")) for one in verdict.failures
+        replace(one, line=lines.get((one.ordinal, one.packet), ""), standing=_standing(one, names))
+        for one in verdict.failures
     )
     if difference is not None:
         label = names.labels.at(difference.address)
@@ -32,6 +34,12 @@ def explain(source: Source, verdict: Verdict) -> Verdict:
                 difference, buffer=label.name, offset=difference.address - label.address
             )
     return replace(verdict, failures=failures, difference=difference)
+
+
+def _standing(failure: Failure, names: Describer) -> tuple[str, ...]:
+    if failure.pc is None:
+        return ()
+    return tuple(standing(names, failure.pc, failure.registers))
 
 
 def packet_lines(source: Source, wanted: Iterable[Where]) -> tuple[dict[Where, str], Describer]:

@@ -98,7 +98,7 @@ class Launches:
     """Follows the registers of each queue and reads dispatches out of them."""
 
     def __init__(self, image: Image, labels: Labels) -> None:
-        self._image, self._labels = image, labels
+        self.image, self._labels = image, labels
         self._registers: dict[int, dict[int, int]] = {}
         self._loaded: dict[int, Loaded] = {}
         self.family: Family | None = None
@@ -124,7 +124,7 @@ class Launches:
             size = record.dim_x, record.dim_y, record.dim_z
             return self._from_registers(state, size, record.initiator)
         if isinstance(record, pm4.DispatchIndirect):
-            raw = self._image.read(record.address, 12)
+            raw = self.image.read(record.address, 12)
             if raw is not None:
                 return self._from_registers(state, struct.unpack("<3I", raw), record.initiator)
         return None
@@ -166,7 +166,7 @@ class Launches:
         block = (packet.workgroup_size_x, packet.workgroup_size_y, packet.workgroup_size_z)
         items = (packet.grid_size_x, packet.grid_size_y, packet.grid_size_z)
         entry = packet.kernel_object
-        raw = self._image.read(entry, DESCRIPTOR_BYTES)
+        raw = self.image.read(entry, DESCRIPTOR_BYTES)
         if raw is not None:
             entry += KernelDescriptor.from_bytes(raw).kernel_code_entry_byte_offset
         found = self._kernel(entry)
@@ -180,11 +180,11 @@ class Launches:
         return loaded.kernel(entry) if loaded is not None else None
 
     def _load(self, address: int) -> Loaded | None:
-        extent = self._image.extent(address)
+        extent = self.image.extent(address)
         if extent is None or extent[1] - extent[0] > MAX_CODE:
             return None
         base, end = extent
-        first = self._image.read(base, min(PAGE, end - base))
+        first = self.image.read(base, min(PAGE, end - base))
         if first is None or not first.startswith(_ELF):
             return None
         known = self._loaded.get(base)
@@ -196,7 +196,7 @@ class Launches:
         return known
 
     def _parse(self, base: int, size: int) -> CodeObject | None:
-        memory = self._image.read(base, size)
+        memory = self.image.read(base, size)
         try:
             return None if memory is None else parse_loaded(memory)
         except (DecodeError, UsageError):
@@ -208,7 +208,7 @@ class Launches:
         if kernel is None or kernarg is None:
             return () if kernel is not None and not kernel.metadata.explicit_args else None
         size = kernel.metadata.kernarg_size
-        raw = self._image.read(kernarg, size) if size <= MAX_ARGUMENTS else None
+        raw = self.image.read(kernarg, size) if size <= MAX_ARGUMENTS else None
         if raw is None:
             return None
         explicit = enumerate(kernel.metadata.explicit_args)

@@ -1,9 +1,11 @@
 """What a replay says at the end, and the exit code that says it to a shell."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, Self
+
+from gputrace.kfd.port import Registers
 
 
 class Result(Enum):
@@ -74,7 +76,8 @@ class Signature:
 class Failure:
     """One queue that hangs or faulted: as `kfd.port.Stall` and `Fault` say, by recorded names.
 
-    `line` is the packet in words, where the trace was decoded.
+    `line` is the packet in words and `standing` where the wave stands: the code around its program
+    counter and its `registers`, where the trace was decoded.
     """
 
     queue: int
@@ -90,6 +93,8 @@ class Failure:
     wave: int | None = None
     pc: int | None = None
     line: str = ""
+    standing: tuple[str, ...] = ()
+    registers: Registers = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +169,9 @@ def _difference(plain: Mapping[str, Any]) -> Difference:
 
 def _failure(plain: Mapping[str, Any]) -> Failure:
     group = plain["workgroup"]
-    return Failure(**{**plain, "workgroup": None if group is None else tuple(group)})
+    tuples = {
+        "workgroup": None if group is None else tuple(group),
+        "registers": {name: tuple(words) for name, words in plain["registers"].items()},
+        "standing": tuple(plain["standing"]),
+    }
+    return Failure(**{**plain, **tuples})

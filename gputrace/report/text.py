@@ -4,18 +4,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from gputrace.errors import DecodeError, UsageError
 from gputrace.formats import ioctl
-from gputrace.isa.decode import decoder
 from gputrace.kfd.labels import Label
 from gputrace.replay.describe import LONGEST, Describer, memory_kind
+from gputrace.replay.standing import standing, stored_registers
 from gputrace.report.walk import Decoded, Item, Rung, Seen, Walk, Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
 from gputrace.trace.text import event_line
 
-AROUND = 8
-"""Instructions shown before and after the one that a wave stopped at."""
 _SMALL = 16
 
 
@@ -247,7 +244,7 @@ class TextView:
     def _stopped_wave(self, outcome: ev.Outcome) -> Iterator[str]:
         pc = outcome.details.get("pc")
         if isinstance(pc, int):
-            yield from code_lines(self._describer, pc)
+            yield from standing(self._describer, pc, stored_registers(outcome.details))
 
 
 def header_lines(header: ev.Header) -> Iterator[str]:
@@ -274,45 +271,3 @@ def outcome_lines(outcome: ev.Outcome) -> Iterator[str]:
         yield f"  {shown}"
     for line in outcome.text.splitlines():
         yield f"  {line}"
-
-
-def code_lines(describer: Describer, pc: int) -> Iterator[str]:
-    """Disassemble around the instruction at `pc`, from the start of its kernel."""
-    loaded = describer.launches.code_around(pc)
-    family = describer.launches.family
-    if loaded is None or loaded.code is None or family is None:
-        yield f"  no code in the trace at {pc:#x}"
-        return
-    starts = {loaded.base + one.entry_address: one for one in loaded.code.kernels.values()}
-    start = max((entry for entry in starts if entry <= pc), default=None)
-    if start is None:
-        yield f"  no kernel of the trace begins before {pc:#x}"
-        return
-    kernel = starts[start]
-    wave = 32 if kernel.descriptor.enable_wavefront_size32 else max(family.waves)
-    image = loaded.code.image(0)
-    lines = list(_disassemble(family.name, wave, image, start - loaded.base, loaded.base, pc))
-    at = next((n for n, (address, _) in enumerate(lines) if address >= pc), len(lines))
-    yield f"code of {kernel.name} at {start:#x}:"
-    for address, text in lines[max(0, at - AROUND) : at + AROUND + 1]:
-        yield f"  {'=>' if address == pc else '  '} {address:#x} +{address - start:#06x}  {text}"
-
-
-def _disassemble(
-    target: str, wave: int, image: bytes, start: int, base: int, pc: int
-) -> Iterator[tuple[int, str]]:
-    try:
-        reader = decoder(target, wave)
-    except UsageError as error:
-        yield pc, str(error)
-        return
-    at, after = start, 0
-    while at < len(image) and after <= AROUND:
-        try:
-            instruction = reader.decode(image, at)
-        except DecodeError as error:
-            yield base + at, f"?? {error.reason}"
-            return
-        yield base + at, instruction.text()
-        after += base + at >= pc
-        at += instruction.size

@@ -25,12 +25,16 @@ Expired = Callable[[], bool]
 
 
 def test_a_verdict_comes_back_as_it_was() -> None:
+    failure = Failure(
+        1, 0, 2, 3, "t", "memory", 4, "r", "saxpy", (1, 2, 3), 4, 5, "line",
+        standing=("code", "s0=0x1"), registers={"s0": (1,), "v2": (3, 4)},
+    )  # fmt: skip
     verdict = Verdict(
         Result.FAULT, "text", 1, 2,
         difference=Difference(3, 4, 1, b"\x01", b"\x02", "x", 5, "packet 7"),
         signature=Signature(Result.FAULT, 1, 2, "memory", "saxpy", 0), proven=True,
         reasons=("a", "b"),
-        failures=(Failure(1, 0, 2, 3, "t", "memory", 4, "r", "saxpy", (1, 2, 3), 4, 5, "line"),),
+        failures=(failure,),
         digest="00", steps=9, seconds=0.5,
     )  # fmt: skip
     assert run(lambda expired: verdict) == verdict

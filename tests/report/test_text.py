@@ -16,9 +16,10 @@ from gputrace.errors import DeviceFault
 from gputrace.formats import pm4
 from gputrace.formats.ioctl import FreeMemoryOfGpu
 from gputrace.replay.describe import Describer
+from gputrace.replay.standing import code_lines, stored_registers
 from gputrace.replay.stream import Stream, submissions
 from gputrace.report.jsonl import json_lines
-from gputrace.report.text import TextView, code_lines
+from gputrace.report.text import TextView
 from gputrace.report.walk import Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.reader import TraceReader
@@ -168,8 +169,12 @@ def test_a_fault_is_shown_with_the_code_around_it(path: Path, target: str) -> No
     assert "code of saxpy at 0x" in ending
     (stopped,) = [line for line in lines[start:] if line.startswith("  => 0x")]
     assert "global_load" in stopped or "flat_load" in stopped
+    assert "=0x50000000" in ending  # a pointer of ours, in a register
     with TraceReader(path) as reader:
         outcome = next(event for event in reader if isinstance(event, ev.Outcome))
+    bad = [words for words in stored_registers(outcome.details).values() if len(words) > 1]
+    lanes = 64 if target == "gfx942" else 32
+    assert tuple(range(0x5000_0000, 0x5000_0000 + 4 * lanes, 4)) in bad
     wanted = Wanted(outcome.queue, outcome.packet)
     whole = text(path, wanted=wanted, outcome=outcome, whole=True)
     assert "the run ended here" in whole

@@ -83,7 +83,9 @@ def _endless(process: Process, queue: HardwareQueue, tail: Tail, loop: Loop) -> 
         return stall
     if process.labels.at(place.pc) is not None:
         stall = replace(stall, text=f"{text}; the wave is in {process.labels.short(place.pc)}")
-    return replace(stall, workgroup=place.group, wave=place.wave, pc=place.pc)
+    return replace(
+        stall, workgroup=place.group, wave=place.wave, pc=place.pc, registers=loop.registers
+    )
 
 
 def _waiting(process: Process, queue: HardwareQueue, wait: Wait, stall: Stall) -> _Standing:

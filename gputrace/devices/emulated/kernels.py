@@ -7,6 +7,7 @@ from gputrace.devices.emulated.queue import Loop
 from gputrace.errors import DecodeError, GputraceError
 from gputrace.isa import launch as isa
 from gputrace.isa.machine import Execution, Machine
+from gputrace.kfd.port import Registers
 
 LEAST, MOST, SHARE = 1 << 12, 1 << 16, 16
 """Wave-instructions of one step: a share of what the dispatch has taken, within these bounds."""
@@ -36,6 +37,7 @@ class KernelStop(GputraceError):
         self.address, self.access, self.refused = address, access, refused
         self.lanes: int | None = None
         self.size: int | None = None
+        self.registers: Registers = {}
         super().__init__(reason)
 
 
@@ -95,7 +97,7 @@ class KernelRun:
         if isinstance(outcome, isa.Endless):
             self.loop = self._endless(outcome)
         elif not isinstance(outcome, isa.Paused):
-            raise self._stop(outcome)
+            raise self._stopped(outcome)
         elif self._execution.instructions >= self._limit:
             text = f"has taken {self._execution.instructions} wave-instructions and still runs"
             self.loop = Loop((), self.launch.kernel, None, text, proven=False)
@@ -107,9 +109,17 @@ class KernelRun:
             f"loops for ever: {_where(place)} comes back to the same state after"
             f" {outcome.period} instructions, and no wave of the others ends"
         )
-        return Loop(outcome.seen, self.launch.kernel, place, text)
+        return Loop(outcome.seen, self.launch.kernel, place, text, registers=self._shown(outcome))
 
-    def _stop(self, outcome: isa.Fault | isa.Unsupported | isa.Trapped) -> KernelStop:
+    def _shown(self, outcome: isa.Stopped | isa.Endless) -> Registers:
+        return outcome.registers.shown(self._execution.instruction(outcome.place.pc))
+
+    def _stopped(self, outcome: isa.Stopped) -> KernelStop:
+        stop = self._stop(outcome)
+        stop.registers = self._shown(outcome)
+        return stop
+
+    def _stop(self, outcome: isa.Stopped) -> KernelStop:
         kernel, place = self.launch.kernel, outcome.place
         at = _where(place)
         if isinstance(outcome, isa.Fault):

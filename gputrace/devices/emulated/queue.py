@@ -7,7 +7,7 @@ end of pipe. Everything that decides when a step happens is in the scheduler.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
 from gputrace.devices.emulated import operations
@@ -37,6 +37,7 @@ from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.memory import AccessFault, Space
 from gputrace.formats.ioctl import QueueType
 from gputrace.isa.launch import Place
+from gputrace.kfd.port import Registers
 
 PACKET_NS = 100
 """Virtual time of one packet, in nanoseconds."""
@@ -68,8 +69,9 @@ class Host(Protocol):
 class Loop:
     """Waves that can never leave the states they go through, unless memory that they read changes.
 
-    `seen` is that memory, as addresses and bytes; `place` is where one of the waves stands. With
-    `proven` unset the waves only used up what they were allowed to take.
+    `seen` is that memory, as addresses and bytes; `place` is where one of the waves stands, and
+    `registers` are its own. With `proven` unset the waves only used up what they were allowed to
+    take.
     """
 
     seen: tuple[tuple[int, bytes], ...]
@@ -77,6 +79,7 @@ class Loop:
     place: Place | None
     text: str
     proven: bool = True
+    registers: Registers = field(default_factory=dict)
 
 
 class Work(Protocol):

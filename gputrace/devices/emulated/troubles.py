@@ -52,6 +52,7 @@ def _fault(
         (stop.kernel or None) if stop else None,
         wave.group if wave else None, wave.wave if wave else None, wave.pc if wave else None,
         step, stop.lanes if stop else None, stop.size if stop else None, near,
+        stop.registers if stop else {},
     )  # fmt: skip
 
 
