@@ -154,6 +154,9 @@ def _memory_fault(
         )
     elif state == "unmapped":
         yield f"  '{name}' was unmapped from the GPU (event {buffer.unmapped}) before."
+    elif state == "beyond":
+        size = buffer.where.end - buffer.where.start
+        yield f"  The last buffer before that address is '{name}', {size:#x} bytes: overrun."
     else:
         yield f"  That is in the pages of '{name}', which are mapped."
 

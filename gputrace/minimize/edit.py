@@ -100,11 +100,11 @@ class Edited:
         self._ordinals: list[int] = []  # original ordinal of each queue made here
         self.rings: dict[int, Ring] = {}
         self._told: dict[tuple[str, int], int] = {}
-        self._fences: dict[int, Observed] = {}
+        self._stores: dict[int, Observed] = {}
         self._ranges = {i.event: i.ranges for i in model.items if i.kind is Kind.MEMORY}
         self.become(kept_events, kept_packets)
-        self._fence_events = sorted(history.fences)
-        self._next_fence = 0
+        self._store_events = sorted(history.stores)
+        self._next_store = 0
         self.pause_at = -1
         self.pause: Callable[[], None] = lambda: None
         """Called once, before the first event from `pause_at` on."""
@@ -255,16 +255,16 @@ class Edited:
             if ring is not None and wanted > self._told.get(("read", queue), 0):
                 self._told["read", queue] = wanted
                 values.append(Observed("read", ring.queue.mapped.queue, wanted))
-        while self._next_fence < len(self._fence_events):
-            if self._fence_events[self._next_fence] > number:
+        while self._next_store < len(self._store_events):
+            if self._store_events[self._next_store] > number:
                 break
-            seen = self.history.fences[self._fence_events[self._next_fence]]
-            self._next_fence += 1
-            for queue, packet, address, value in seen:
-                if (queue, packet) in self._packets:
-                    self._fences[address] = Observed("fence", address, value)
-        values += self._fences.values()
-        self._fences = {}
+            seen = self.history.stores[self._store_events[self._next_store]]
+            self._next_store += 1
+            for one in seen:
+                if (one.queue, one.packet) in self._packets:
+                    self._stores[one.address] = one.observed
+        values += self._stores.values()
+        self._stores = {}
         if values:
             yield number, events.Progress(tuple(values))
 

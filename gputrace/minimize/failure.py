@@ -151,16 +151,32 @@ def _fault(verdict: Verdict, edited: Edited) -> Root:
 
 
 def lies_in(edited: Edited, address: int) -> str:
-    """Say in which allocation of the trace, and in which state of it, an address lies."""
-    happened = {number for number in edited.kept_events if number <= edited.reached}
-    for buffer in reversed(edited.model.buffers):
-        if not buffer.where.start <= address < buffer.where.end or buffer.made not in happened:
+    """Say in which allocation of the trace, and in which state of it, an address lies.
+
+    An address in none is told by the one that ends before it: just past the end of a buffer is
+    another place than where the candidate left a buffer out, or a null pointer.
+    """
+    reached, model = edited.reached, edited.model
+    happened = {number for number in edited.kept_events if number <= reached}
+    for buffer in reversed(model.buffers):
+        if not buffer.where.start <= address < buffer.where.end or buffer.made > reached:
             continue
         if buffer.freed in happened:
             return f"freed#{buffer.made}"
-        there = buffer.mapped in happened and buffer.unmapped not in happened
-        return f"in#{buffer.made}" if there else f"unmapped#{buffer.made}"
-    return "nowhere"
+        if buffer.made in happened:
+            there = buffer.mapped in happened and buffer.unmapped not in happened
+            return f"in#{buffer.made}" if there else f"unmapped#{buffer.made}"
+        if not 0 <= buffer.freed <= reached:
+            return f"missing#{buffer.made}"
+    below = [
+        buffer
+        for buffer in model.buffers
+        if buffer.where.end <= address
+        and buffer.made <= reached
+        and not 0 <= buffer.freed <= reached
+    ]
+    last = max(below, key=lambda one: one.where.end, default=None)
+    return "nowhere" if last is None else f"beyond#{last.made}"
 
 
 def describe_queue(model: Model, ordinal: int) -> str:

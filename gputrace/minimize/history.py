@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, Self, cast
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.opening import make_device
 from gputrace.errors import Divergence, UsageError
+from gputrace.formats import aql
 from gputrace.formats.ioctl import CreateQueue
 from gputrace.kfd import host
 from gputrace.kfd.port import Kfd, Progress, R
@@ -25,9 +26,28 @@ from gputrace.replay.pacing import Pacing
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
-from gputrace.trace.events import Chunk, Digest, Event, Memory
+from gputrace.trace.events import Chunk, Digest, Event, Memory, Observed
+from gputrace.trace.events import Progress as Seen
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.source import Source
+
+
+class Late(NamedTuple):
+    """A store that a packet makes after its queue has gone on, as the CPU may see it.
+
+    `what` is "fence" for a value that memory has reached from below, "signal" for one from above.
+    """
+
+    queue: int
+    packet: int
+    what: str
+    address: int
+    value: int
+
+    @property
+    def observed(self) -> Observed:
+        """The same as an entry of a Progress event."""
+        return Observed(self.what, self.address, self.value)
 
 
 @dataclass
@@ -36,14 +56,14 @@ class History:
 
     `order` holds ("e", event number) and ("p", queue, packet) entries as they took place, packets
     when their queue went on to the next one. `counts` says for an event how many packets of each
-    queue had retired by then, `fences` which late stores (queue, packet, address, value) were first
-    seen then. `last` is the event at which the failure was found, -1 for none.
+    queue had retired by then, `stores` which late ones were first seen then. `last` is the event
+    at which the failure was found, -1 for none.
     """
 
     verdict: Verdict
     order: list[tuple[str, int, int]] = field(default_factory=list)
     counts: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    fences: dict[int, list[tuple[int, int, int, int]]] = field(default_factory=dict)
+    stores: dict[int, list[Late]] = field(default_factory=dict)
     last: int = -1
 
     def retired(self, packet: Packet) -> bool:
@@ -60,7 +80,7 @@ class History:
             "verdict": self.verdict.to_plain(),
             "order": self.order,
             "counts": [[event, *counts] for event, counts in self.counts.items()],
-            "fences": [[event, *one] for event, some in self.fences.items() for one in some],
+            "stores": [[event, *one] for event, some in self.stores.items() for one in some],
             "last": self.last,
         }
 
@@ -70,8 +90,8 @@ class History:
         made = cls(Verdict.from_plain(plain["verdict"]), last=plain["last"])
         made.order = [(kind, first, second) for kind, first, second in plain["order"]]
         made.counts = {event: tuple(counts) for event, *counts in plain["counts"]}
-        for event, queue, number, address, value in plain["fences"]:
-            made.fences.setdefault(event, []).append((queue, number, address, value))
+        for event, *one in plain["stores"]:
+            made.stores.setdefault(event, []).append(Late(*one))
         return made
 
 
@@ -175,11 +195,12 @@ class _Watched:
         self._model, self._tap = model, tap
         self.order: list[tuple[str, int, int]] = []
         self.counts: dict[int, tuple[int, ...]] = {}
-        self.fences: dict[int, list[tuple[int, int, int, int]]] = {}
+        self.stores: dict[int, list[Late]] = {}
         self.last = -1
         self.live: Callable[[int, int], int | None] = lambda address, size: None
         self._now = [0] * len(model.queues)
-        self._pending: dict[int, list[tuple[int, int, int, int]]] = {}  # queue -> late stores
+        self._pending: dict[int, list[Late]] = {}  # queue -> late stores
+        self._signals: dict[int, tuple[int, int]] = {}  # address -> who counted it down last
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield the events; what retires while one is applied comes before it."""
@@ -187,6 +208,8 @@ class _Watched:
             self.last = number
             yield number, event
             self.take(number)
+            if isinstance(event, Seen):
+                self._observed(number, event)
             self.order.append(("e", number, 0))
 
     def take(self, number: int) -> None:
@@ -199,18 +222,27 @@ class _Watched:
             self.counts[number] = tuple(self._now)
         self._tap.retired.clear()
         for waiting in self._pending.values():
-            while waiting and self._seen(*waiting[0][2:]):
-                self.fences.setdefault(number, []).append(waiting.pop(0))
+            while waiting and self._seen(waiting[0].address, waiting[0].value):
+                self.stores.setdefault(number, []).append(waiting.pop(0))
 
     def _late(self, queue: int, packet: int) -> None:
         packets = self._model.queues[queue].packets
         if packet >= len(packets):
             return
         for record in packets[packet].records:
+            if isinstance(record, aql.Packet) and record.completion_signal:
+                self._signals[record.completion_signal + aql.SIGNAL_VALUE] = queue, packet
             for one in stores(record) if late(record) else ():
                 if one.value is not None:
-                    entry = (queue, packet, one.address, one.value)
+                    entry = Late(queue, packet, "fence", one.address, one.value)
                     self._pending.setdefault(queue, []).append(entry)
+
+    def _observed(self, number: int, event: Seen) -> None:
+        # By how much a signal falls no packet says: what the CPU saw does.
+        for what, address, value in event.values:
+            if what == "signal" and address in self._signals:
+                one = Late(*self._signals[address], what, address, value)
+                self.stores.setdefault(number, []).append(one)
 
     def _seen(self, address: int, value: int) -> bool:
         at = self.live(address, 8 if value >> 32 else 4)
@@ -247,7 +279,7 @@ def learn(
         watched.live = player.places.live
         verdict = player.run()
         watched.take(watched.last + 1)
-        made = History(verdict, watched.order, watched.counts, watched.fences)
+        made = History(verdict, watched.order, watched.counts, watched.stores)
         failed = verdict.result in (Result.HANG, Result.FAULT, Result.DIFFERS)
         made.last = watched.last if failed else -1
         with open(notes, "w", closefd=False) as out:

@@ -15,6 +15,7 @@ from gputrace.families import Family, family
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, QueueType
 from gputrace.minimize.dependencies import Range
+from gputrace.minimize.naming import given_names
 from gputrace.replay.needs import QUESTIONS
 from gputrace.replay.stream import Placed, Stream
 from gputrace.trace import events
@@ -197,6 +198,8 @@ class _Builder:
             if submission is not None:
                 self._submitted(number, submission.problem, submission.packets)
             self._apply(number, event)
+        if not self.model.names:
+            self.model.names = list(given_names(self.model.source, self.model.end))
         return self.model
 
     def _apply(self, number: int, event: events.Event) -> None:

@@ -73,6 +73,13 @@ def stored(device, buffer, offset, value):
         pass
 
 
+def fallen(device, buffer, offset, value):
+    """Wait until the GPU has counted a signal down to at most `value`, or never can."""
+    size = 8 if value >> 32 else 4
+    while int.from_bytes(buffer.read(size, offset), "little") > value and step(device):
+        pass
+
+
 def unpack(text):
     """Give the bytes that a text stands for."""
     return zlib.decompress(base64.b85decode(text))
@@ -138,7 +145,7 @@ class _Script:
         for some in self.packets.values():
             some.sort(key=lambda one: one.number)
         self._packets = {(one.queue, one.number) for some in self.packets.values() for one in some}
-        self._fences = sorted(reduction.case.history.fences, reverse=True)
+        self._stores = sorted(reduction.case.history.stores, reverse=True)
         self._rings: dict[int, Ring] = {}
         self._fetched: dict[int, int] = {}
         self._owned = [one for queue in self.model.queues for one in _owned(queue)]
@@ -299,11 +306,12 @@ class _Script:
             if wanted > self._fetched.get(queue, 0):
                 self._fetched[queue] = wanted
                 self._add(f"fetched(device, {self.queues[queue]}, {wanted:#x})")
-        while self._fences and self._fences[-1] <= number:
-            for queue, packet, address, value in history.fences[self._fences.pop()]:
-                place = self._place(address)
-                if (queue, packet) in self._packets and place is not None:
-                    self._add(f"stored(device, {place[0]}, {place[1]:#x}, {value:#x})")
+        while self._stores and self._stores[-1] <= number:
+            for one in history.stores[self._stores.pop()]:
+                place = self._place(one.address)
+                if (one.queue, one.packet) in self._packets and place is not None:
+                    wait = "stored" if one.what == "fence" else "fallen"
+                    self._add(f"{wait}(device, {place[0]}, {place[1]:#x}, {one.value:#x})")
 
     def _submit(self, number: int, packets: list[Packet]) -> None:
         queue = packets[0].queue
