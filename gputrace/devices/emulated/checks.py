@@ -15,6 +15,8 @@ _UNMODELLED = frozenset(
         "pq_exe_status", "execute", "wait_sync", "pws_enable", "offload_enable", "offload_polling",
         "pipestat_mode", "range_is_pa", "vmid_shift", "vmid", "inherit_vmid", "privileged", "mode",
         "aid_id", "soc_clock",
+        # PM4 and SDMA: what the caches hold would be lost
+        "gl2_discard",
         # SDMA: encryption, byte swaps, compression, other address spaces and dies
         "tmz", "encrypt", "swap", "src_swap", "dst_swap", "dst1_swap", "dst2_swap", "priv", "gpa",
         "die", "domain", "bridge", "data_format", "read_compression", "write_compression",

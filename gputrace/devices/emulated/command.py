@@ -163,6 +163,8 @@ class CommandProcessor:
         if isinstance(packet, pm4.IndirectBuffer):
             if depth > 1:
                 raise refuse("INDIRECT_BUFFER in a nested indirect buffer")
+            if packet.chain:
+                raise refuse("INDIRECT_BUFFER with chain in the ring itself")
             self._checked(packet)
             yield from self.buffer(packet.address, packet.dwords_there, depth + 1)
             return 0
@@ -240,7 +242,9 @@ class CommandProcessor:
         if len(packet.pairs) % 2:
             raise EngineStop("SET_SH_REG_PAIRS with half a pair")
         for offset, value in zip(packet.pairs[::2], packet.pairs[1::2], strict=True):
-            self._write_registers(pm4.SH_BASE + (offset & 0xFFFF), (value,))
+            if offset >> 16:
+                raise refuse(f"SET_SH_REG_PAIRS with reserved bits in offset {offset:#x}")
+            self._write_registers(pm4.SH_BASE + offset, (value,))
 
     def _write_registers(self, first: int, values: Sequence[int]) -> None:
         for number, value in enumerate(values, first):
