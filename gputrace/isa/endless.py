@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gputrace.isa.graph import Node
 from gputrace.isa.launch import Endless, Place, RegisterImage, View
+from gputrace.isa.numpy_atomics import ATOMICS
 from gputrace.isa.numpy_engine import (
-    ATOMICS,
     BadAccess,
     Context,
     NoMeaning,

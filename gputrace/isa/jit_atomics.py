@@ -27,8 +27,93 @@ _INTEGER: Final = {
     "smax": _extreme("@T@", "sgt"),
     "inc": "%c = icmp uge @T@ %old, %value\n  %up = add @T@ %old, 1\n"
     "  %new = select i1 %c, @T@ 0, @T@ %up",
+    "rsub": "%new = sub @T@ %value, %old",
+    "mskor": "%kept = xor @T@ %value, -1\n  %rest.bits = and @T@ %old, %kept\n"
+    "  %new = or @T@ %rest.bits, %expected",
     "dec": "%z = icmp eq @T@ %old, 0\n  %o = icmp ugt @T@ %old, %value\n  %c = or i1 %z, %o\n"
     "  %down = sub @T@ %old, 1\n  %new = select i1 %c, @T@ %value, @T@ %down",
+}
+
+# Of dwords only.
+_WORD: Final = {
+    "wrap": "%c = icmp uge i32 %old, %value\n  %less = sub i32 %old, %value\n"
+    "  %more.new = add i32 %old, %expected\n  %new = select i1 %c, i32 %less, i32 %more.new",
+    "condsub": "%c = icmp uge i32 %old, %value\n  %less = sub i32 %old, %value\n"
+    "  %new = select i1 %c, i32 %less, i32 %old",
+    "subclamp": "%c = icmp uge i32 %old, %value\n  %less = sub i32 %old, %value\n"
+    "  %new = select i1 %c, i32 %less, i32 0",
+    "condxchg": "%c = icmp slt i32 %value, 0\n  %rest.bits = and i32 %value, 2147483647\n"
+    "  %new = select i1 %c, i32 %rest.bits, i32 %old",
+}
+
+
+def _flush(kind: str, value: str, result: str) -> list[str]:
+    # A denormal becomes the zero of its sign.
+    exponent, sign = {"i16": (0x7C00, -0x8000), "i32": (0x7F800000, -0x80000000)}[kind]
+    return [
+        f"{result}.size = and {kind} {value}, {exponent}",
+        f"{result}.tiny = icmp eq {kind} {result}.size, 0",
+        f"{result}.sign = and {kind} {value}, {sign}",
+        f"{result} = select i1 {result}.tiny, {kind} {result}.sign, {kind} {value}",
+    ]
+
+
+def _half_sum(at: int, flush: bool) -> list[str]:
+    # Two f16 added as f32, which holds their sum to twice their digits: rounding once or twice
+    # is the same.
+    lines = []
+    for name in ("old", "value"):
+        one = f"%{name}.{at}"
+        lines += [f"{one}.up = lshr i32 %{name}, {at}", f"{one}.raw = trunc i32 {one}.up to i16"]
+        lines += _flush("i16", f"{one}.raw", f"{one}.bits") if flush else []
+        bits = f"{one}.bits" if flush else f"{one}.raw"
+        lines += [f"{one}.half = bitcast i16 {bits} to half"]
+        lines += [f"{one}.wide = fpext half {one}.half to float"]
+    lines += [
+        f"%sum.{at} = fadd float %old.{at}.wide, %value.{at}.wide",
+        f"%nan.{at} = fcmp uno float %sum.{at}, %sum.{at}",
+        f"%narrow.{at} = fptrunc float %sum.{at} to half",
+        f"%raw.{at} = bitcast half %narrow.{at} to i16",
+    ]
+    lines += _flush("i16", f"%raw.{at}", f"%flushed.{at}") if flush else []
+    kept = f"%flushed.{at}" if flush else f"%raw.{at}"
+    lines += [f"%part.{at} = select i1 %nan.{at}, i16 {0x7E00}, i16 {kept}"]
+    return [*lines, f"%dword.{at} = zext i16 %part.{at} to i32"]
+
+
+def _brain_sum(at: int) -> list[str]:
+    # Two bf16 added as f32 and rounded to nearest even.
+    lines = []
+    for name in ("old", "value"):
+        one = f"%{name}.{at}"
+        lines += [
+            f"{one}.down = lshr i32 %{name}, {at}",
+            f"{one}.bits = shl i32 {one}.down, 16",
+            f"{one}.wide = bitcast i32 {one}.bits to float",
+        ]
+    return [
+        *lines,
+        f"%sum.{at} = fadd float %old.{at}.wide, %value.{at}.wide",
+        f"%nan.{at} = fcmp uno float %sum.{at}, %sum.{at}",
+        f"%raw.{at} = bitcast float %sum.{at} to i32",
+        f"%top.{at} = lshr i32 %raw.{at}, 16",
+        f"%odd.{at} = and i32 %top.{at}, 1",
+        f"%bias.{at} = add i32 %odd.{at}, {0x7FFF}",
+        f"%up.{at} = add i32 %raw.{at}, %bias.{at}",
+        f"%rounded.{at} = lshr i32 %up.{at}, 16",
+        f"%dword.{at} = select i1 %nan.{at}, i32 {0x7FC0}, i32 %rounded.{at}",
+    ]
+
+
+def _pair(low: list[str], high: list[str]) -> str:
+    joined = ["%raised = shl i32 %dword.16, 16", "%new = or i32 %dword.0, %raised"]
+    return "\n  ".join([*low, *high, *joined])
+
+
+_PAIRS: Final = {
+    "pkadd_f16": _pair(_half_sum(0, False), _half_sum(16, False)),
+    "pkadd_f16_flush": _pair(_half_sum(0, True), _half_sum(16, True)),
+    "pkadd_bf16": _pair(_brain_sum(0), _brain_sum(16)),
 }
 
 _FLOAT_HEAD = "%a = bitcast @T@ %old to @F@\n  %b = bitcast @T@ %value to @F@\n  "
@@ -52,7 +137,21 @@ _FLOAT: Final = {
     "  %bits = bitcast @F@ %raw to @T@\n  %new = select i1 %nan, @T@ @QUIET@, @T@ %bits",
     "fmin": _float_extreme(True),
     "fmax": _float_extreme(False),
+    "fcmpswap": _FLOAT_HEAD + "%e = bitcast @T@ %expected to @F@\n"
+    "  %c = fcmp oeq @F@ %a, %e\n  %new = select i1 %c, @T@ %value, @T@ %old",
 }
+
+
+def _flushing(body: str) -> str:
+    for name in ("old", "value"):
+        body = body.replace(f"%{name},", f"%{name}.in,").replace(f"%{name} ", f"%{name}.in ")
+        body = body.removesuffix(f"%{name}") + f"%{name}.in" * body.endswith(f"%{name}")
+    body = body.replace("%new =", "%whole =")
+    lines = [*_flush("i32", "%old", "%old.in"), *_flush("i32", "%value", "%value.in"), body]
+    return "\n  ".join([*lines, *_flush("i32", "%whole", "%new")])
+
+
+_FLUSHING: Final = {f"{name}_flush": _flushing(_FLOAT[name]) for name in ("fadd", "fmin", "fmax")}
 
 _QUIET: Final = {"float": 0x7FC00000, "double": 0x7FF8000000000000}
 
@@ -60,9 +159,15 @@ _QUIET: Final = {"float": 0x7FC00000, "double": 0x7FF8000000000000}
 def _atomic_names() -> Iterator[str]:
     for kind in ("i32", "i64"):
         yield from (f"atomic.{name}.{kind}" for name in _INTEGER)
+    yield from (f"atomic.{name}.i32" for name in (*_WORD, *_PAIRS))
     for kind in ("float", "double"):
         yield from (f"atomic.{name}.{kind}" for name in _FLOAT)
+    yield from (f"atomic.{name}.float" for name in _FLUSHING)
 
+
+_BODIES: Final = _INTEGER | _WORD | _PAIRS | _FLOAT | _FLUSHING
+TWO_VALUES: Final = ("cmpswap", "fcmpswap", "mskor", "wrap")
+"""Operations that take a second value."""
 
 HELPERS: Final = tuple(_atomic_names())
 """The helpers for atomics: operation and LLVM type."""
@@ -73,7 +178,7 @@ def helper(full: str, space: str) -> str:
     _, name, kind = full.split(".")
     raw = {"float": "i32", "double": "i64"}.get(kind, kind)
     values = {
-        "BODY": _INTEGER.get(name) or _FLOAT[name],
+        "BODY": _BODIES[name],
         "WRITE": _PLAIN if space == "lds" else _LOCKED,
         "FULL": full if space == "global" else f"lds.{full}",
         "KIND": kind,

@@ -1,6 +1,7 @@
 """The meanings of all instructions that are modelled, by mnemonic without encoding suffix."""
 
 from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_atomics import ATOMICS
 from gputrace.isa.semantics_buffer import BUFFER
 from gputrace.isa.semantics_compare import COMPARE
 from gputrace.isa.semantics_convert import CONVERT
@@ -21,7 +22,7 @@ from gputrace.isa.semantics_vector import VECTOR
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT, RELATIVE, REGISTERS, LDS, SMEM,
+    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

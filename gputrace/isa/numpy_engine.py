@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from gputrace.isa.graph import Graph, Node
 from gputrace.isa.launch import Access, Checks, View
-from gputrace.isa.primitives import PRIMS, Array, quieted
+from gputrace.isa.numpy_atomics import ATOMICS
+from gputrace.isa.primitives import PRIMS, Array
 from gputrace.isa.waves import Wave
 
 
@@ -261,52 +262,6 @@ def _refuse(bad: Array, address: Array, access: Any, size: int) -> None:
 def _index(node: Node) -> int:
     assert isinstance(node.attribute, int)
     return node.attribute
-
-
-def _compare_and_swap(old: Array, data: Array, expected: Array) -> Array:
-    return data if old[0] == expected[0] else old
-
-
-def _signed(function: Callable[..., Any]) -> Callable[[Array, Array], Array]:
-    def run(old: Array, data: Array) -> Array:
-        kind = np.dtype(f"i{old.dtype.itemsize}")
-        return np.asarray(function(old.view(kind), data.view(kind)).view(old.dtype))
-
-    return run
-
-
-def _one(old: Array) -> Any:
-    return old.dtype.type(1)
-
-
-def _float_extreme(old: Array, data: Array, least: bool) -> Array:
-    # A NaN gives the other operand; -0 is less than +0.
-    if np.isnan(old[0]) or np.isnan(data[0]):
-        return data if np.isnan(old[0]) else old
-    if old[0] == data[0]:
-        return old if bool(np.signbit(old[0])) == least else data
-    return old if bool(old[0] < data[0]) == least else data
-
-
-ATOMICS: dict[str, Callable[..., Array]] = {
-    "add": lambda old, data: old + data,
-    "sub": lambda old, data: old - data,
-    "and": lambda old, data: old & data,
-    "or": lambda old, data: old | data,
-    "xor": lambda old, data: old ^ data,
-    "swap": lambda old, data: data,
-    "cmpswap": _compare_and_swap,
-    "umin": lambda old, data: np.minimum(old, data),
-    "umax": lambda old, data: np.maximum(old, data),
-    "smin": _signed(np.minimum),
-    "smax": _signed(np.maximum),
-    "inc": lambda old, data: np.where(old >= data, 0 * old, old + _one(old)),
-    "dec": lambda old, data: np.where((old == 0) | (old > data), data, old - _one(old)),
-    "fadd": lambda old, data: quieted(old + data),
-    "fmin": lambda old, data: _float_extreme(old, data, least=True),
-    "fmax": lambda old, data: _float_extreme(old, data, least=False),
-}
-"""The new value of each atomic, from the old one, the data and, to compare, the expected value."""
 
 
 class NumpyEngine:

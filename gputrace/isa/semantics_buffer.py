@@ -12,18 +12,16 @@ Addressing", "Range checking"). Swizzled memory is taken to have elements of fou
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gputrace.isa.graph import F32, F64, U32, U64, Node, Type, where
+from gputrace.isa.graph import U32, U64, Node, where
 from gputrace.isa.instruction import Memory
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_memory import (
     DWORDS,
     LOADS,
-    OPERATIONS,
     STORES,
     Access,
     put_loaded,
     stored_values,
-    vector_index,
 )
 from gputrace.isa.semantics_places import Part, dwords_part
 from gputrace.isa.trace import NotModelled, Trace
@@ -161,36 +159,6 @@ for _name, _access in LOADS.items():
     BUFFER.add(f"buffer_load_{_name}", _load(_access))
 for _name, _access in STORES.items():
     BUFFER.add(f"buffer_store_{_name}", _store(_access))
-
-
-def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
-    words = type.bits // 32
-
-    def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
-        data = [trace.splat(trace.raw(memory.data[0], 0, words)).bits_as(type)]
-        if operation == "cmpswap":
-            data.append(trace.splat(trace.raw(memory.data[0], words, words)).bits_as(type))
-        part = buffer_part(trace, memory, "atomic", type.bits // 8)
-        old = trace.apply(
-            "atomic", part.place(0), *data, part.mask, type=type, attribute=("global", operation)
-        )
-        if trace.instruction.dst:
-            index = vector_index(trace.instruction.dst[0])
-            trace.put_vector(index, old.bits_as(Type("i", type.bits)))
-
-    return meaning
-
-
-for _operation, _suffix in OPERATIONS.items():
-    _wide = _suffix.replace("32", "64")
-    BUFFER.add(f"buffer_atomic_{_operation} buffer_atomic_{_suffix}", _atomic(_operation, U32))
-    BUFFER.add(f"buffer_atomic_{_operation}_x2 buffer_atomic_{_wide}", _atomic(_operation, U64))
-for _operation, _short in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
-    for _type in (F32, F64):
-        BUFFER.add(f"buffer_atomic_{_short}_{_type}", _atomic(_operation, _type))
-    if _short != "add":
-        BUFFER.add(f"buffer_atomic_{_short}_num_f32", _atomic(_operation, F32))
 
 
 # --- scalar loads through a descriptor

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gputrace.isa import state
-from gputrace.isa.graph import F32, F64, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import U8, U16, U32, U64, Node, Type, where
 from gputrace.isa.instruction import Memory, Operand, OperandKind
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_places import Part, dwords_part
@@ -121,8 +121,8 @@ def _dword_aligned(trace: Trace, memory: Memory, size: int) -> tuple[Node, bool]
     return where(bad, trace.const(U32, 0xFFFFFFFF), offset), True
 
 
-def _parts(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
-    # All checks come first: then either every part takes place or none.
+def parts_of(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
+    """Return where an access goes: all checks come first, so every part takes place or none."""
     active = trace.active()
     encoding = trace.instruction.name.split("_")[0]
     if encoding == "ds":
@@ -206,7 +206,7 @@ def put_loaded(trace: Trace, parts: list[Part], access: Access) -> None:
 
 def _load(access: Access) -> Callable[[Trace], None]:
     return lambda trace: put_loaded(
-        trace, _parts(trace, memory_of(trace), "read", access.size), access
+        trace, parts_of(trace, memory_of(trace), "read", access.size), access
     )
 
 
@@ -222,7 +222,7 @@ def _store(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         memory = memory_of(trace)
         values = stored_values(trace, memory.data[0], access)
-        parts = _parts(trace, memory, "write", access.size)
+        parts = parts_of(trace, memory, "write", access.size)
         for part in parts:
             part.store(values)
 
@@ -284,93 +284,3 @@ for _bits, _words in ((32, 1), (64, 2)):
     MEMORY.add(f"ds_read2st64_b{_bits} ds_load_2addr_stride64_b{_bits}", _load_two(_words, 64))
     MEMORY.add(f"ds_write2_b{_bits} ds_store_2addr_b{_bits}", _store_two(_words, 1))
     MEMORY.add(f"ds_write2st64_b{_bits} ds_store_2addr_stride64_b{_bits}", _store_two(_words, 64))
-
-
-# --- atomics: lanes take place one after another, from lane 0 up
-
-
-def _atomic(operation: str, type: Type) -> Callable[[Trace], None]:
-    words = type.bits // 32
-    kind = Type("i", type.bits)
-
-    def value(trace: Trace, operand: Operand, at: int) -> Node:
-        return trace.splat(trace.raw(operand, at, words)).bits_as(type)
-
-    def meaning(trace: Trace) -> None:
-        memory = memory_of(trace)
-        data = [value(trace, memory.data[0], 0)]
-        if operation == "cmpswap":  # the new value, then the expected one
-            data.append(value(trace, memory.data[0], words))
-        parts = _parts(trace, memory, "atomic", type.bits // 8)
-        olds = [
-            trace.apply(
-                "atomic", part.place(0), *data, part.mask, type=type,
-                attribute=(part.space, operation),
-            )
-            for part in parts
-        ]  # fmt: skip
-        old = olds[0]
-        for part, other in zip(parts[1:], olds[1:], strict=True):
-            old = where(part.mask, other, old)
-        if trace.instruction.dst:
-            trace.put_vector(vector_index(trace.instruction.dst[0]), old.bits_as(kind))
-
-    return meaning
-
-
-OPERATIONS = {
-    "add": "add_u32", "sub": "sub_u32", "smin": "min_i32", "umin": "min_u32", "smax": "max_i32",
-    "umax": "max_u32", "and": "and_b32", "or": "or_b32", "xor": "xor_b32", "swap": "swap_b32",
-    "cmpswap": "cmpswap_b32", "inc": "inc_u32", "dec": "dec_u32",
-}  # fmt: skip
-
-for _operation, _suffix in OPERATIONS.items():
-    _wide_suffix = _suffix.replace("32", "64")
-    for _space_name in ("global", "flat"):
-        _stem = f"{_space_name}_atomic"
-        MEMORY.add(f"{_stem}_{_operation} {_stem}_{_suffix}", _atomic(_operation, U32))
-        MEMORY.add(f"{_stem}_{_operation}_x2 {_stem}_{_wide_suffix}", _atomic(_operation, U64))
-for _space_name in ("global", "flat"):
-    for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
-        for _type in (F32, F64):
-            MEMORY.add(f"{_space_name}_atomic_{_names}_{_type}", _atomic(_operation, _type))
-        if _names != "add":
-            MEMORY.add(f"{_space_name}_atomic_{_names}_num_f32", _atomic(_operation, F32))
-
-_DS_NAMES = {k: v for k, v in OPERATIONS.items() if k not in ("swap", "cmpswap")}
-for _operation, _suffix in _DS_NAMES.items():
-    for _name, _type in ((_suffix, U32), (_suffix.replace("32", "64"), U64)):
-        _stem = _name.split("_")[0]
-        MEMORY.add(f"ds_{_name} ds_{_stem}_rtn_{_name.split('_')[1]}", _atomic(_operation, _type))
-for _bits, _type in ((32, U32), (64, U64)):
-    MEMORY.add(f"ds_wrxchg_rtn_b{_bits} ds_storexchg_rtn_b{_bits}", _atomic("swap", _type))
-for _operation, _names in (("fadd", "add"), ("fmin", "min"), ("fmax", "max")):
-    for _type in (F32, F64):
-        MEMORY.add(f"ds_{_names}_{_type} ds_{_names}_rtn_{_type}", _atomic(_operation, _type))
-    if _names != "add":
-        _stem = f"ds_{_names}_num"
-        MEMORY.add(f"{_stem}_f32 {_stem}_rtn_f32", _atomic(_operation, F32))
-        MEMORY.add(f"{_stem}_f64 {_stem}_rtn_f64", _atomic(_operation, F64))
-
-
-def _compare_store(first_is_new: bool, type: Type) -> Callable[[Trace], None]:
-    # gfx9 cmpst: data0 is compared, data1 is new; gfx11 cmpstore: the other way round.
-    words = type.bits // 32
-
-    def meaning(trace: Trace) -> None:
-        memory = memory_of(trace)
-        values = [trace.splat(trace.raw(o, 0, words)) for o in memory.data]
-        new, old = values if first_is_new else reversed(values)
-        part = _parts(trace, memory, "atomic", type.bits // 8)[0]
-        found = trace.apply(
-            "atomic", part.place(0), new, old, part.mask, type=type, attribute=("lds", "cmpswap")
-        )
-        if trace.instruction.dst:
-            trace.put_vector(vector_index(trace.instruction.dst[0]), found)
-
-    return meaning
-
-
-for _bits, _type in ((32, U32), (64, U64)):
-    MEMORY.add(f"ds_cmpst_b{_bits} ds_cmpst_rtn_b{_bits}", _compare_store(False, _type))
-    MEMORY.add(f"ds_cmpstore_b{_bits} ds_cmpstore_rtn_b{_bits}", _compare_store(True, _type))

@@ -100,7 +100,7 @@ def atomic(name: str, space: str) -> Access:
             place = _global(trace, address & ~(size - 1), "atomic", size, mask)
         else:
             place = address.zext(U32)
-        used = data if operation == "cmpswap" else data[:1]
+        used = data if operation in jit_atomics.TWO_VALUES else data[:1]
         old = trace.apply("atomic", place, *used, mask, type=kind, attribute=(space, operation))
         trace.put_vector(result, old.bits_as(raw))
 
@@ -218,7 +218,7 @@ def run(machine: Made, seed: int, bad: bool) -> Result:
 
 
 LDS_ATOMICS = ATOMIC[1::2]
-ROWS = {"plain": PLAIN, "atomic-1": ATOMIC[:32], "atomic-2": ATOMIC[32:]}
+ROWS = {"plain": PLAIN} | {f"atomic-{k}": ATOMIC[k::4] for k in range(4)}
 
 
 @pytest.fixture(scope="module", params=list(ROWS))
@@ -235,6 +235,7 @@ def machines(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[Mad
 @given(seed=st.integers(0, 2**32 - 1), bad=st.booleans())
 def test_accesses_of_all_shapes(machines: tuple[Made, Made], seed: int, bad: bool) -> None:
     expected, found = (run(machine, seed, bad) for machine in machines)
+    assert not machines[1].library.failures
     assert_same_outcome(found[0], expected[0])
     assert isinstance(expected[0], Done | Fault)
     for number, (one, other) in enumerate(zip(found[1], expected[1], strict=True)):
