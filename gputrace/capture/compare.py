@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import llvmlite.binding as llvm
 
+from gputrace.kfd.pagemap import SCAN_IOCTL
+
 GAP = 32
 """Unchanged bytes between two changes that are cheaper stored than split at."""
 STEP = 1 << 20
@@ -22,8 +24,6 @@ LOOKED = 1 << 18
 """Bytes in changed pages up to which `look` compares by itself."""
 REFUSED = -(1 << 40)
 PIECES = 4 * (LOOKED // GAP + 1024)
-SCAN_IOCTL = 0xC0606610
-"""PAGEMAP_SCAN of linux/fs.h."""
 
 # A run is [first byte, byte after the last). Blocks of 64 bytes that are equal are passed over.
 _SOURCE = f"""
@@ -31,6 +31,7 @@ declare i64 @llvm.cttz.i64(i64, i1)
 declare i64 @llvm.ctlz.i64(i64, i1)
 
 declare i64 @llvm.vector.reduce.or.v8i64(<8 x i64>)
+declare i1 @llvm.vector.reduce.and.v8i1(<8 x i1>)
 
 define i1 @same(ptr %live, ptr %known, i64 %i) alwaysinline {{
   %lp = getelementptr i64, ptr %live, i64 %i
@@ -53,37 +54,56 @@ loop:
   %done = icmp uge i64 %i, %words
   br i1 %done, label %exit, label %block
 block:
+  %lp = getelementptr i64, ptr %live, i64 %i
+  %kp = getelementptr i64, ptr %known, i64 %i
   %inside = and i64 %i, 7
   %begins = icmp eq i64 %inside, 0
   br i1 %begins, label %test, label %look
 test:
-  %equal = call i1 @same(ptr %live, ptr %known, i64 %i)
-  br i1 %equal, label %pass, label %look
+  %l8 = load volatile <8 x i64>, ptr %lp, align 8
+  %k8 = load <8 x i64>, ptr %kp, align 8
+  %x8 = xor <8 x i64> %l8, %k8
+  %any = call i64 @llvm.vector.reduce.or.v8i64(<8 x i64> %x8)
+  %equal = icmp eq i64 %any, 0
+  br i1 %equal, label %pass, label %some
 pass:
   %skip = add i64 %i, 8
   br label %loop
+some:
+  %other = icmp ne <8 x i64> %x8, zeroinitializer
+  %all = call i1 @llvm.vector.reduce.and.v8i1(<8 x i1> %other)
+  br i1 %all, label %whole, label %look
+whole:
+  store <8 x i64> %l8, ptr %kp, align 8
+  %x_first = extractelement <8 x i64> %x8, i64 0
+  %x_last = extractelement <8 x i64> %x8, i64 7
+  br label %changed
 look:
-  %lp = getelementptr i64, ptr %live, i64 %i
-  %kp = getelementptr i64, ptr %known, i64 %i
   %l = load volatile i64, ptr %lp, align 8
   %k = load i64, ptr %kp, align 8
   %x = xor i64 %l, %k
   %same = icmp eq i64 %x, 0
-  br i1 %same, label %more, label %changed
-changed:
+  br i1 %same, label %more, label %one
+one:
   store i64 %l, ptr %kp, align 8
+  br label %changed
+changed:
+  %xf = phi i64 [ %x_first, %whole ], [ %x, %one ]
+  %xl = phi i64 [ %x_last, %whole ], [ %x, %one ]
+  %step = phi i64 [ 8, %whole ], [ 1, %one ]
+  %after = add i64 %i, %step
   %base = shl i64 %i, 3
-  %tz = call i64 @llvm.cttz.i64(i64 %x, i1 true)
-  %lz = call i64 @llvm.ctlz.i64(i64 %x, i1 true)
+  %tz = call i64 @llvm.cttz.i64(i64 %xf, i1 true)
+  %lz = call i64 @llvm.ctlz.i64(i64 %xl, i1 true)
   %tb = lshr i64 %tz, 3
   %lb = lshr i64 %lz, 3
   %first = add i64 %base, %tb
-  %top = add i64 %base, 8
+  %top = shl i64 %after, 3
   %last = sub i64 %top, %lb
   %reach = add i64 %end, {GAP}
-  %some = icmp ne i64 %n, 0
+  %any_yet = icmp ne i64 %n, 0
   %near = icmp ule i64 %first, %reach
-  %join = and i1 %some, %near
+  %join = and i1 %any_yet, %near
   %n3 = add i64 %n, 1
   %n4 = select i1 %join, i64 %n, i64 %n3
   %slot = sub i64 %n4, 1
@@ -100,7 +120,8 @@ finish:
 more:
   %n2 = phi i64 [ %n, %look ], [ %n4, %finish ]
   %end2 = phi i64 [ %end, %look ], [ %last, %finish ]
-  %next = add i64 %i, 1
+  %width = phi i64 [ 1, %look ], [ %step, %finish ]
+  %next = add i64 %i, %width
   br label %loop
 exit:
   ret i64 %n
@@ -108,8 +129,18 @@ exit:
 
 declare i32 @ioctl(i32, i64, ...)
 
-define i64 @look(i32 %pagemap, ptr %request, ptr %rows, i64 %count, ptr %out) {{
+define i64 @look(ptr %job) {{
 entry:
+  %job1 = getelementptr i64, ptr %job, i64 1
+  %job2 = getelementptr i64, ptr %job, i64 2
+  %job3 = getelementptr i64, ptr %job, i64 3
+  %job4 = getelementptr i64, ptr %job, i64 4
+  %pagemap_w = load i64, ptr %job, align 8
+  %pagemap = trunc i64 %pagemap_w to i32
+  %request = load ptr, ptr %job1, align 8
+  %rows = load ptr, ptr %job2, align 8
+  %count = load i64, ptr %job3, align 8
+  %out = load ptr, ptr %job4, align 8
   %got = call i32 (i32, i64, ...) @ioctl(i32 %pagemap, i64 {SCAN_IOCTL}, ptr %request)
   %n = sext i32 %got to i64
   %ep = getelementptr i64, ptr %request, i64 3
@@ -290,13 +321,13 @@ exit:
 """
 
 
-Piece = tuple[int, int, int]
+Job = ctypes.Array[ctypes.c_uint64]
 
 
 class _Built(NamedTuple):
     runs: Callable[[int, int, int, int], int]
     words: Callable[[int, int, int, int, int], int]
-    look: Callable[[int, int, int, int, int], int]
+    look: Callable[[int], int]
     engine: object  # owns the code
 
 
@@ -314,8 +345,8 @@ def _built() -> _Built:
     u64 = ctypes.c_uint64
     runs = ctypes.CFUNCTYPE(u64, u64, u64, u64, u64)(engine.get_function_address("runs"))
     words = ctypes.CFUNCTYPE(u64, u64, u64, u64, u64, u64)(engine.get_function_address("words"))
-    kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int32, u64, u64, u64, u64)
-    return _Built(runs, words, kind(engine.get_function_address("look")), engine)
+    look = ctypes.CFUNCTYPE(ctypes.c_int64, u64)(engine.get_function_address("look"))
+    return _Built(runs, words, look, engine)
 
 
 class Comparer:
@@ -349,17 +380,24 @@ class Comparer:
         got = self._listed
         return [(got[at], got[at + 1], got[at + 2]) for at in range(0, 3 * count, 3)]
 
-    def look(self, pagemap: int, request: int, rows: int, count: int) -> list[Piece] | int | None:
-        """Ask which pages were written and compare them; return (row, begin, end) of each change.
+    def job(self, pagemap: int, request: int, rows: int, count: int) -> Job:
+        """Return what `look` is given: a descriptor, addresses, and how many rows there are.
 
         `request` is the address of a struct pm_scan_arg, `rows` that of `count` rows of four 64-bit
         values, sorted: address of a range, its end, where its bytes are, where the known ones are.
-        Where there is too much to compare at once, return the number of regions in the request's
-        vector, nothing compared yet; None when the call failed.
         """
-        found = self._look(pagemap, request, rows, count, self._pieces_at)
+        return (ctypes.c_uint64 * 5)(pagemap, request, rows, count, self._pieces_at)
+
+    def look(self, job: int) -> list[int] | int | None:
+        """Ask which pages were written and compare them, as the job at an address says.
+
+        Return four values for each change: row, first byte in its range, byte after the last, and
+        one that means nothing. Where there is too much to compare at once, return the number of
+        regions in the request's vector, nothing compared yet; None when the call failed.
+        """
+        found = self._look(job)
         if found < 0:
             return None if found == REFUSED else ~found
         got = self._pieces
         self.looked += got[PIECES]
-        return [(got[at], got[at + 1], got[at + 2]) for at in range(0, 4 * found, 4)]
+        return got[: 4 * found]

@@ -4,28 +4,25 @@ import mmap
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 from ctypes import Array, addressof, c_ubyte, c_uint64
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from gputrace.capture.compare import STEP, WORDS, Comparer
+from gputrace.capture.compare import STEP, WORDS, Comparer, Job
 from gputrace.kfd import host
-from gputrace.kfd.tracking import Span, Tracker, WriteTracker, scan_request
+from gputrace.kfd.pagemap import Region, Request
+from gputrace.kfd.tracking import Span, Tracker, WriteTracker
 
 SMALL_SPAN = 1 << 16
 """Where the GPU wrote more than this at once, no single dwords are looked for."""
 FEW_WORDS = 32
 """More changed dwords than these in one page are data, not fences and signals."""
-REGIONS = 512
-"""Stretches of written pages that one scan names."""
 assert FEW_WORDS <= WORDS
 
 
-class Store(NamedTuple):
-    """Bytes that the CPU stored."""
-
-    address: int
-    data: memoryview
+Store = tuple[int, memoryview]
+"""Bytes that the CPU stored, by their address."""
 
 
 class Change(NamedTuple):
@@ -52,27 +49,6 @@ class Watched:
         self.known_at = addressof(c_ubyte.from_buffer(self._pages))
 
 
-class Scan:
-    """A request of PAGEMAP_SCAN for one stretch of addresses, with room for its answer."""
-
-    def __init__(self, start: int, end: int) -> None:
-        self.start = start
-        self._vector = (c_uint64 * (3 * REGIONS))()
-        request = scan_request(start, end, addressof(self._vector), REGIONS)
-        self._request = (c_uint64 * (len(request) // 8)).from_buffer_copy(request)
-        self.at = addressof(self._request)
-
-    @property
-    def reached(self) -> int:
-        """Where the last scan came to its end."""
-        return self._request[4]
-
-    def regions(self, count: int) -> list[tuple[int, int]]:
-        """Return what the last scan found."""
-        got = self._vector
-        return [(got[at], got[at + 1]) for at in range(0, 3 * count, 3)]
-
-
 class WatchedMemory:
     """Tell the CPU's stores from the GPU's in memory that both can write.
 
@@ -84,11 +60,10 @@ class WatchedMemory:
         self._tracker, self._comparer = tracker, Comparer()
         self._ranges: dict[int, Watched] = {}
         self._starts: list[int] = []
-        self._stretches: list[tuple[int, int]] = []
-        self._scans: list[Scan] = []
+        self._stretches: list[Region] = []
+        self._requests: list[tuple[Request, Job, int]] = []  # and the job's address
         self._rows_of: list[Watched] | None = None
         self._rows: Array[c_uint64] = (c_uint64 * 0)()
-        self._rows_at = 0
         self.size = 0
         """Bytes watched."""
         self._scanned = 0
@@ -149,33 +124,32 @@ class WatchedMemory:
         # Scan and compare in one compiled loop: before a doorbell every microsecond counts.
         stretches, found = tracker.stretches(), list[Store]()
         if stretches is not self._stretches or self._rows_of is None:
-            self._prepare(stretches)
+            self._prepare(tracker, stretches)
         rows = self._rows_of
         assert rows is not None
-        for (_, end), scan in zip(stretches, self._scans, strict=True):
-            pieces = self._comparer.look(tracker.pagemap, scan.at, self._rows_at, len(rows))
+        for (_, end), (request, _, job) in zip(stretches, self._requests, strict=True):
+            pieces = self._comparer.look(job)
             if isinstance(pieces, list):
-                for row, low, high in pieces:
+                at = iter(pieces)
+                for row, low, high, _ in zip(at, at, at, at, strict=True):
                     watched = rows[row]
-                    found.append(Store(watched.address + low, watched.known[low:high]))
+                    found.append((watched.address + low, watched.known[low:high]))
                 continue
-            regions = scan.regions(pieces or 0)
-            start = scan.reached if pieces is not None else scan.start
-            for span in tracker.rest(regions, start, end):
+            start = request.start if pieces is None else request.reached
+            for span in tracker.rest(request.regions(pieces or 0), start, end):
                 self._compare_span(span, found)
         return found
 
-    def _prepare(self, stretches: list[tuple[int, int]]) -> None:
+    def _prepare(self, tracker: WriteTracker, stretches: list[Region]) -> None:
         self._stretches = stretches
-        self._scans = [Scan(start, end) for start, end in stretches]
-        self._rows_of = [self._ranges[start] for start in self._starts]
-        values = [
-            value
-            for one in self._rows_of
-            for value in (one.address, one.end, one.place, one.known_at)
-        ]
-        self._rows = (c_uint64 * len(values))(*values)
-        self._rows_at = addressof(self._rows)
+        self._rows_of = rows = [self._ranges[start] for start in self._starts]
+        values = [(one.address, one.end, one.place, one.known_at) for one in rows]
+        self._rows = (c_uint64 * (4 * len(rows)))(*chain.from_iterable(values))
+        pagemap, at = tracker.pagemap.descriptor, addressof(self._rows)
+        self._requests.clear()
+        for request in [Request(start, end) for start, end in stretches]:
+            job = self._comparer.job(pagemap, request.at, at, len(rows))
+            self._requests.append((request, job, addressof(job)))
 
     def absorb(self, spans: list[Span]) -> list[Change]:
         """Take what the GPU wrote in these spans as known; return single dwords that it changed."""
@@ -248,7 +222,7 @@ class WatchedMemory:
         address, known = watched.address + low, watched.known
         runs = self._comparer.runs(watched.place + low, watched.known_at + low, high - low)
         for begin, end in runs:
-            found.append(Store(address + begin, known[low + begin : low + end]))
+            found.append((address + begin, known[low + begin : low + end]))
 
     def _words(self, watched: Watched, low: int) -> Iterator[Change]:
         address, there = watched.address + low, watched.place + low

@@ -1,12 +1,10 @@
 """Find which pages the CPU wrote: write protection that the kernel resolves by itself.
 
-A tracked range is registered with userfaultfd for asynchronous write protection; the PAGEMAP_SCAN
-ioctl then returns the pages written since the last scan and protects them again, in one step that
-no store can slip through. Stores through another mapping of the same pages (the emulated GPU's
-own) are not seen, which is the point.
+A tracked range is registered with userfaultfd for asynchronous write protection; a scan of the
+pagemap (`gputrace.kfd.pagemap`) then returns the pages written since the last one. Stores through
+another mapping of the same pages (the emulated GPU's own) are not seen, which is the point.
 
-Sources: linux/userfaultfd.h (UFFDIO_*, UFFD_FEATURE_*), linux/fs.h (PAGEMAP_SCAN, struct
-pm_scan_arg, PAGE_IS_*). Needs Linux 6.7 or newer.
+Sources: linux/userfaultfd.h (UFFDIO_*, UFFD_FEATURE_*). Needs Linux 6.7 or newer.
 """
 
 import ctypes
@@ -16,11 +14,12 @@ import os
 import platform
 import struct
 import threading
-from bisect import bisect_left, bisect_right, insort
+from collections.abc import Set
 from typing import NamedTuple, Protocol
 
 from gputrace.errors import KfdError, UsageError
 from gputrace.kfd.host import PAGE
+from gputrace.kfd.pagemap import Pagemap, Ranges, Region, stretches
 
 _SYSCALL = {"x86_64": 323, "aarch64": 282}  # __NR_userfaultfd
 _USER_MODE_ONLY = 1
@@ -28,23 +27,6 @@ _API, _API_IOCTL = 0xAA, 0xC018AA3F
 _REGISTER_IOCTL, _UNREGISTER_IOCTL = 0xC020AA00, 0x8010AA01
 _REGISTER_MODE_WP = 2
 _FEATURES = 1 << 12 | 1 << 13 | 1 << 15  # WP_HUGETLBFS_SHMEM, WP_UNPOPULATED, WP_ASYNC
-_SCAN_IOCTL = 0xC0606610
-_SCAN_PROTECT = 1  # PM_SCAN_WP_MATCHING; memory that is not registered is passed over
-_WRITTEN = 1 << 1  # PAGE_IS_WRITTEN
-_REGIONS = 512
-_SCAN, _REGION = struct.Struct("<12Q"), struct.Struct("<3Q")  # pm_scan_arg, page_region
-_GAP = 1 << 36
-"""Ranges that are closer are scanned by one call: what lies between costs next to nothing."""
-
-
-def scan_request(start: int, end: int, vector: int, regions: int) -> bytes:
-    """Return a struct pm_scan_arg that asks for written pages and protects them again.
-
-    `vector` is the address of `regions` structs page_region, three 64-bit values each.
-    """
-    return _SCAN.pack(
-        96, _SCAN_PROTECT, start, end, 0, vector, regions, 0, 0, _WRITTEN, 0, _WRITTEN
-    )
 
 
 class Span(NamedTuple):
@@ -76,36 +58,24 @@ class _Everyone:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.changes = 0
-        self._starts: list[int] = []
-        self._owners: dict[int, int] = {}
+        self._ranges = Ranges()
 
-    def add(self, address: int, owner: int) -> None:
+    def add(self, address: int, size: int) -> None:
         """Say that a tracker watches a range."""
         with self.lock:
-            insort(self._starts, address)
-            self._owners[address] = owner
+            self._ranges.add(address, size)
             self.changes += 1
 
     def remove(self, address: int) -> None:
         """Say that a range is watched no more."""
         with self.lock:
-            del self._starts[bisect_left(self._starts, address)]
-            del self._owners[address]
+            self._ranges.remove(address)
             self.changes += 1
 
-    def clusters(self, ranges: dict[int, int]) -> list[tuple[int, int]]:
-        """Return a tracker's ranges as few stretches (start, end) with nobody else's between."""
+    def stretches(self, ranges: Ranges) -> list[Region]:
+        """Return a tracker's ranges as few regions with nobody else's between."""
         with self.lock:
-            found: list[tuple[int, int]] = []
-            for start in self._starts:
-                size = ranges.get(start)
-                if size is None:
-                    found.append((0, 0))  # another's: nothing may reach over it
-                elif found and found[-1][1] and start - found[-1][1] <= _GAP:
-                    found[-1] = (found[-1][0], start + size)
-                else:
-                    found.append((start, start + size))
-            return [one for one in found if one[1]]
+            return stretches(self._ranges.starts, ranges.sizes)
 
 
 _everyone = _Everyone()
@@ -118,15 +88,13 @@ class WriteTracker:
     """
 
     def __init__(self) -> None:
-        self._ranges: dict[int, int] = {}
-        self._starts: list[int] = []
+        self._ranges = Ranges()
         self._fresh: set[int] = set()
-        self._clusters: list[tuple[int, int]] = []
-        self._seen = -1  # of _everyone.changes, when the clusters were made
+        self._stretches: list[Region] = []
+        self._seen = -1  # of _everyone.changes, when the stretches were made
         self._descriptor = _userfaultfd()
-        self._pagemap = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-        self._found = ctypes.create_string_buffer(24 * _REGIONS)
-        self._vector = ctypes.addressof(self._found)
+        self.pagemap = Pagemap()
+        """What is scanned."""
 
     def watch(self, address: int, size: int, *, written: bool = True) -> None:
         """Begin to watch; with `written` the whole range counts as written at the next scan.
@@ -141,16 +109,15 @@ class WriteTracker:
         except OSError as failure:
             fields = {"address": address, "size": size}
             raise KfdError("userfaultfd", failure.errno or 0, fields) from failure
-        self._ranges[address] = size
-        insort(self._starts, address)
-        _everyone.add(address, id(self))
-        self._scan(address, address + size)  # from here on pages are protected
+        self._ranges.add(address, size)
+        _everyone.add(address, size)
+        self.pagemap.scan(address, address + size)  # from here on pages are protected
         if written:
             self._fresh.add(address)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching a range that `watch` was given."""
-        if self._ranges.get(address) != size:
+        if self._ranges.sizes.get(address) != size:
             raise UsageError(f"{address:#x}+{size:#x} is not watched")
         self._drop(address)
         try:
@@ -160,89 +127,52 @@ class WriteTracker:
                 raise
 
     def _drop(self, address: int) -> None:
-        del self._ranges[address]
-        self._starts.remove(address)
+        self._ranges.remove(address)
         self._fresh.discard(address)
         _everyone.remove(address)
-
-    @property
-    def pagemap(self) -> int:
-        """The descriptor that PAGEMAP_SCAN is called on."""
-        return self._pagemap
 
     @property
     def fresh(self) -> bool:
         """Whether a range counts as written that nobody wrote: then only `written` will do."""
         return bool(self._fresh)
 
-    def stretches(self) -> list[tuple[int, int]]:
-        """Return what to scan, as few stretches (start, end); the same list until it changes."""
+    def stretches(self) -> list[Region]:
+        """Return what to scan, as few regions; the same list until it changes."""
         if self._seen != _everyone.changes:
             self._seen = _everyone.changes
-            self._clusters = _everyone.clusters(self._ranges)
-        return self._clusters
+            self._stretches = _everyone.stretches(self._ranges)
+        return self._stretches
 
     def written(self) -> list[Span]:
         """Scan every watched range and protect again what was written.
 
         Each span lies in one range.
         """
-        found: list[tuple[int, int]] = []
+        found: list[Region] = []
         for start, end in self.stretches():
-            self._scan(start, end, found)
-        if self._fresh:
-            return self._with_fresh(found)
-        if not found:
-            return []
-        return [Span(low, high - low) for low, high in self._split(found)]
+            found += self.pagemap.scan(start, end)
+        fresh, self._fresh = self._fresh, set()
+        return spans(self._ranges, found, fresh)
 
-    def _with_fresh(self, found: list[tuple[int, int]]) -> list[Span]:
-        spans = [
-            Span(low, high - low)
-            for low, high in self._split(found)
-            if self._starts[bisect_right(self._starts, low) - 1] not in self._fresh
-        ]
-        spans += [Span(start, self._ranges[start]) for start in self._fresh]
-        self._fresh.clear()
-        return sorted(spans)
-
-    def rest(self, found: list[tuple[int, int]], start: int, end: int) -> list[Span]:
+    def rest(self, found: list[Region], start: int, end: int) -> list[Span]:
         """Complete a scan that somebody began: what was found, and where to go on."""
-        self._scan(start, end, found)
-        return [Span(low, high - low) for low, high in self._split(found)]
-
-    def _split(self, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        # Ranges may touch one another: cut what runs over the end of one.
-        pieces: list[tuple[int, int]] = []
-        starts, ranges = self._starts, self._ranges
-        for low, high in found:
-            start = starts[bisect_right(starts, low) - 1]
-            end = start + ranges[start]
-            while high > end:
-                pieces.append((low, end))
-                low = end
-                start = starts[bisect_right(starts, low) - 1]
-                end = start + ranges[start]
-            pieces.append((low, high))
-        return pieces
-
-    def _scan(self, start: int, end: int, spans: list[tuple[int, int]] | None = None) -> None:
-        while start < end:
-            # size, flags, start, end, walk_end, vec, vec_len, max_pages, then the categories:
-            # inverted, all of, any of, returned
-            request = bytearray(scan_request(start, end, self._vector, _REGIONS))
-            count = fcntl.ioctl(self._pagemap, _SCAN_IOCTL, request, True)
-            if count and spans is not None:
-                got = ctypes.string_at(self._vector, 24 * count)
-                spans += [one[:2] for one in _REGION.iter_unpack(got)]
-            start = int.from_bytes(request[32:40], "little")
+        return spans(self._ranges, found + self.pagemap.scan(start, end))
 
     def close(self) -> None:
         """Close the descriptors; the kernel drops every registration with them."""
-        for address in list(self._ranges):
+        for address in list(self._ranges.sizes):
             self._drop(address)
         os.close(self._descriptor)
-        os.close(self._pagemap)
+        self.pagemap.close()
+
+
+def spans(ranges: Ranges, found: list[Region], whole: Set[int] = frozenset()) -> list[Span]:
+    """Return what was found, in rising order and each in one range; of `whole` ones all."""
+    pieces = ranges.cut(found)
+    if not whole:
+        return [Span(low, high - low) for low, high in pieces]
+    some = [Span(low, high - low) for low, high in pieces if ranges.start_of(low) not in whole]
+    return sorted(some + [Span(start, ranges.sizes[start]) for start in whole])
 
 
 def _userfaultfd() -> int:

@@ -66,14 +66,14 @@ def cpu_works(shared: Shared, writes: list[tuple[int, bytes]]) -> None:
 def test_stores_into_one_page_by_both_are_told_apart(shared: Shared) -> None:
     gpu_works(shared, [(100, b"gpu!")])
     cpu_works(shared, [(200, b"cpu!")])
-    assert [(s.address - shared.client, s.data) for s in shared.memory.stores()] == [(200, b"cpu!")]
+    assert [(at - shared.client, data) for at, data in shared.memory.stores()] == [(200, b"cpu!")]
     gpu_works(shared, [(200, b"GPU!")])
     assert list(shared.memory.stores()) == []
 
 
 def test_close_changes_are_one_store_and_distant_ones_are_two(shared: Shared) -> None:
     cpu_works(shared, [(0, b"a"), (20, b"b"), (4096, b"c")])
-    stores = [(s.address - shared.client, len(s.data)) for s in shared.memory.stores()]
+    stores = [(at - shared.client, len(data)) for at, data in shared.memory.stores()]
     assert stores == [(0, 21), (4096, 1)]
 
 
