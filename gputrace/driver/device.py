@@ -73,7 +73,8 @@ class Device:
     ) -> Buffer:
         """Allocate `size` bytes that this GPU, `peers` and (when `visible`) the CPU can touch.
 
-        An `address` asks for that very place in the arena; reports and traces show the `name`.
+        An `address` asks for that very GPU address, which the CPU does not share when it is not in
+        the arena; reports and traces show the `name`.
         User memory may lie in a `file`, such as one in /dev/shm, that other processes map too.
         Raises UsageError, KfdError and OSError.
         """

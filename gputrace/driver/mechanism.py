@@ -140,14 +140,21 @@ class Mechanism:
         return Block(answer.handle, gpu_id, address, size, flags, mmap_offset=answer.mmap_offset)
 
     def map_cpu(
-        self, block: Block, node: Node, protection: Protection = Protection.BOTH
+        self,
+        block: Block,
+        node: Node,
+        protection: Protection = Protection.BOTH,
+        address: int | None = None,
     ) -> Mapping:
-        """Map an allocation where the GPU sees it; the range must be reserved. Raises KfdError."""
+        """Map an allocation at `address`, by default where the GPU sees it.
+
+        The range must be reserved. Raises KfdError.
+        """
         block.mapping = self.kfd.map(
             fd="kfd" if block.flags & _ON_KFD else self.kfd.open_render(node.render_minor),
             offset=block.mmap_offset,
             size=block.size,
-            address=block.address,
+            address=block.address if address is None else address,
             protection=protection,
         )
         return block.mapping

@@ -60,6 +60,7 @@ class Session:
         self._signal_event: Event | None = None
         self._host_paths: dict[int, Block | None] = {}
         self._shared: list[Block] = []
+        self._places: dict[int, int] = {}  # what the arena gave for each buffer
         self._timelines: list[Timeline] = []
         self._cell_page: Buffer | None = None
         self._events: list[Event] = []
@@ -150,13 +151,14 @@ class Session:
         if kind == "vram" and not visible:
             flags &= ~AllocFlag.PUBLIC
         with self.lock, ExitStack() as undo:
-            at = self._take(whole, address)
-            undo.callback(self.arena.give_back, at)
+            place = self._take(whole, address)
+            undo.callback(self.arena.give_back, place)
+            at = place if address is None else address
             user = UserMemory(whole, file) if kind == "userptr" else None
             self.waiter.others = self.waiter.others or file is not None
             if user is not None:
                 undo.callback(user.close)
-            block = self._make(node, at, whole, flags, user, visible)
+            block = self._make(node, at, whole, flags, user, place if visible else None)
             undo.callback(self.mechanism.free, block)
             gpus = [*self.acquired] if shared else [node.gpu_id, *peers]
             self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
@@ -164,6 +166,7 @@ class Session:
                 self._shared.append(block)
             buffer = Buffer(block, size, kind, self._release, wrote, user, name, self)
             self.buffers[at] = buffer
+            self._places[at] = place
             undo.pop_all()
         self.kfd.label(at, size, what, name)
         return buffer
@@ -178,10 +181,13 @@ class Session:
         if file is not None and kind != "userptr":
             raise UsageError(f"memory of kind {kind!r} cannot lie in a file: expected 'userptr'")
 
+    # Where the CPU maps it. What the GPU sees outside of the arena, where this process may have
+    # memory of its own, has a place inside.
     def _take(self, size: int, address: int | None) -> int:
-        if address is None:
-            return self.arena.take(size, HUGE_PAGE if size >= HUGE_PAGE else PAGE)
-        self.arena.take_at(address, size)
+        arena = self.arena
+        if address is None or not arena.base <= address < arena.base + arena.size:
+            return arena.take(size, HUGE_PAGE if size >= HUGE_PAGE else PAGE)
+        arena.take_at(address, size)
         return address
 
     def _make(
@@ -191,13 +197,13 @@ class Session:
         size: int,
         flags: AllocFlag,
         user: UserMemory | None,
-        visible: bool,
+        place: int | None,
     ) -> Block:
         where = user.address if user is not None else 0
         block = self.mechanism.allocate(node.gpu_id, address, size, flags, user_memory=where)
-        if visible and user is None:
+        if place is not None and user is None:
             try:
-                self.mechanism.map_cpu(block, node)
+                self.mechanism.map_cpu(block, node, address=place)
             except BaseException:
                 self.mechanism.free(block)
                 raise
@@ -220,7 +226,7 @@ class Session:
         at = self.arena.take(PAGE)
         flags = AllocFlag.WRITABLE | AllocFlag.MMIO_REMAP
         try:
-            return self._make(node, at, PAGE, flags, None, True)
+            return self._make(node, at, PAGE, flags, None, at)
         except KfdError:
             self.arena.give_back(at)
             return None
@@ -243,7 +249,7 @@ class Session:
                 self._shared.remove(buffer.block)
             self.kfd.label(buffer.address, buffer.size, "buffer", "")
             del self.buffers[buffer.address]
-            self.arena.give_back(buffer.address)
+            self.arena.give_back(self._places.pop(buffer.address))
 
     def locate(self, address: int) -> str:
         """Say which buffer an address is in, or which lie nearest."""

@@ -5,6 +5,7 @@ import textwrap
 import zlib
 from collections.abc import Iterator
 
+from gputrace.driver.arena import ARENA_BASE, ARENA_COUNT, ARENA_SIZE
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, QueueType
 from gputrace.minimize.cause import explain
@@ -188,6 +189,10 @@ class _Script:
                 continue
             taken.append(buffer.where)
             self._buffer(buffer)
+        for _, name in self.model.names:
+            if name.what == "kernel" and name.name and self._place(name.address) is not None:
+                self._add(f"device.session.kfd.label({name.address:#x}, {name.size:#x}, "
+                          f'"kernel", {name.name!r})')  # fmt: skip
 
     def _is_owned(self, where: Range) -> bool:
         return any(one.start < where.end and where.start < one.end for one in self._owned)
@@ -216,8 +221,11 @@ class _Script:
                 return f", name={name.name!r}", min(name.size, size)
         return "", size
 
-    # The driver makes its event page when a device is opened: at the same place as when recorded.
+    # The driver makes its event page when a device is opened: at the same place as when recorded,
+    # unless that was another driver's.
     def _event_page(self, buffer: BufferFacts) -> bool:
+        if not ARENA_BASE <= buffer.where.start < ARENA_BASE + ARENA_COUNT * ARENA_SIZE:
+            return False
         for event in self.model.by_number.values():
             if isinstance(event, events.Ioctl) and event.record == "CreateEvent":
                 page = ioctl.CreateEvent.from_bytes(event.before).event_page_offset

@@ -62,6 +62,20 @@ def test_a_full_ring_blocks_until_the_engine_made_room(device, kind):
     assert np.array_equal(buffer.view(np.uint32)[:1000], np.arange(1000))
 
 
+def test_a_buffer_may_have_a_gpu_address_where_the_process_has_memory_of_its_own():
+    with driver.open("emu:gfx942") as device:
+        here = np.zeros(4096, np.uint8)
+        address = (here.ctypes.data + 4095) // 4096 * 4096
+        queue, buffer = device.compute_queue(), device.alloc(4096, address=address)
+        assert buffer.address == address
+        queue.write(buffer, b"abcd", 8)
+        queue.signal().wait(1.0)
+        assert buffer.read(12)[8:] == b"abcd"
+        assert not here.any()
+        buffer.free()
+        assert device.alloc(4096, "gtt", address=address).read(16) == bytes(16)
+
+
 def test_a_name_that_means_nothing_is_refused():
     with pytest.raises(UsageError, match="expected kfd:0"):
         driver.open("gpu")
