@@ -16,7 +16,6 @@ from gputrace.isa.graph import U32, U64, Node, where
 from gputrace.isa.instruction import Memory
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_memory import (
-    DWORDS,
     LOADS,
     STORES,
     Access,
@@ -159,32 +158,3 @@ for _name, _access in LOADS.items():
     BUFFER.add(f"buffer_load_{_name}", _load(_access))
 for _name, _access in STORES.items():
     BUFFER.add(f"buffer_store_{_name}", _store(_access))
-
-
-# --- scalar loads through a descriptor
-
-
-def _scalar_load(count: int) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
-        resource = Resource.read(trace, memory)
-        offset = _scalar_offset(trace, memory).zext(U64) + memory.offset
-        offset = offset & ((1 << 64) - 4)
-        each = where(resource.stride.eq(0), trace.const(U32, 1), resource.stride)
-        limit = each.zext(U64) * resource.records.zext(U64)
-        first = trace.place(trace.instruction.dst[0])
-        base = resource.base & ((1 << 64) - 4)
-        places = []
-        for k in range(count):
-            inside = trace.apply("ule", offset + (4 * k + 4), limit)
-            place = base + offset + 4 * k
-            places.append((trace.apply("check", place, inside, attribute=("read", 4)), inside))
-        for k, (found, inside) in enumerate(places):
-            word = trace.apply("load", found, inside, type=U32, attribute="global")
-            trace.put_scalar(first + k, where(inside, word, 0))
-
-    return meaning
-
-
-for _name, _count in DWORDS.items():
-    BUFFER.add(f"s_buffer_load_{_name}", _scalar_load(_count))

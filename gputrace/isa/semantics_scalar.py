@@ -430,15 +430,15 @@ def _message(trace: Trace) -> None:
 @SCALAR.meaning(
     "s_nop s_waitcnt s_waitcnt_depctr s_waitcnt_vscnt s_waitcnt_vmcnt s_waitcnt_expcnt"
     " s_waitcnt_lgkmcnt s_delay_alu s_clause s_sleep s_set_inst_prefetch_distance s_inst_prefetch"
-    " s_setprio s_icache_inv s_dcache_inv s_dcache_wb s_dcache_inv_vol s_dcache_wb_vol"
+    " s_setprio s_icache_inv"
     " s_wait_loadcnt s_wait_storecnt s_wait_samplecnt s_wait_bvhcnt s_wait_expcnt s_wait_dscnt"
     " s_wait_kmcnt s_wait_loadcnt_dscnt s_wait_storecnt_dscnt s_wait_alu s_wait_event"
     " ds_nop s_sleep_var s_version s_singleuse_vdst"
-    " global_inv global_wb global_wbinv s_wakeup s_ttracedata s_ttracedata_imm s_prefetch_inst"
-    " s_prefetch_inst_pc_rel s_prefetch_data s_prefetch_data_pc_rel s_buffer_prefetch_data"
-    " s_incperflevel s_decperflevel s_dcache_discard s_dcache_discard_x2"
+    " global_inv global_wb global_wbinv s_wakeup s_ttracedata s_ttracedata_imm"
+
+    " s_incperflevel s_decperflevel"
     " s_wait_idle buffer_gl0_inv buffer_gl1_inv buffer_wbl2 buffer_inv buffer_invl2"
-    " buffer_wbinvl1 buffer_wbinvl1_vol s_gl1_inv"
+    " buffer_wbinvl1 buffer_wbinvl1_vol"
 )
 def _nothing(trace: Trace) -> None:
     # Waits and caches: memory here is coherent and in order.
