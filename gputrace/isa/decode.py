@@ -20,6 +20,7 @@ from gputrace.isa.decode_memory import MemoryDecoder
 from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Fields, Format, Generation
 from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
 from gputrace.isa.operands import OperandReader, type_of
+from gputrace.isa.spelled import hardware_register, spell
 from gputrace.isa.word import Code, Row, Slot, Word, signed
 
 TARGETS: dict[str, tuple[Generation, int]] = {
@@ -146,7 +147,8 @@ class Decoder:
         simm = signed(word.get("simm"), 16)
         if encoding == "SOPP" and made.name.startswith(_BRANCHES):
             src = (self._label(word),)
-        return replace(made, simm=simm, src=src)
+        words = spell(self.generation.spelling, made.name, simm & 0xFFFF)
+        return replace(made, simm=simm, src=src, spelled=words)
 
     def _label(self, word: Word) -> Operand:
         simm = word.get("simm")
@@ -163,9 +165,11 @@ class Decoder:
         if slot.field == "simm":
             extends = name == "i16" and not word.row.name.endswith("_u32")
             shown = signed(value, 16) & 0xFFFFFFFF if extends else value
-            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, shown)
+            said = hardware_register(self.generation.spelling, value) if name == "hwreg" else ""
+            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, shown, said)
         if name.startswith("imm"):
-            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, value)
+            said = spell(self.generation.spelling, word.row.name, value)
+            return Operand(OperandKind.IMMEDIATE, value, 0, name, 32, value, said)
         if value == _LITERAL:
             return self._operands.literal(word.more(), slot.type)
         return self._operands.source(value, slot.type)

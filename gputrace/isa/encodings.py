@@ -9,7 +9,9 @@ in the little-endian integer of the instruction's words.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from gputrace.isa import spelled
 from gputrace.isa.behaviour import Behaviour
+from gputrace.isa.spelled import Spelling
 
 Fields = Mapping[str, tuple[int, int]]
 
@@ -58,6 +60,7 @@ class Generation:
     """Whether there is the 8-lane DPP, and the bit to read inactive lanes with either DPP."""
 
     behaviour: Behaviour
+    spelling: Spelling
 
     def format_of(self, word: int) -> Format | None:
         """Find the encoding of an instruction's first word, the longest prefix first."""
@@ -229,6 +232,7 @@ GFX940 = Generation(
     sdwa=True,
     dpp8=False,
     behaviour=Behaviour(),
+    spelling=spelled.GFX940,
 )
 
 GFX11 = Generation(
@@ -273,6 +277,7 @@ GFX11 = Generation(
     sdwa=False,
     dpp8=True,
     behaviour=Behaviour(True, 30, "gfx11", atomic_denormals=False, crossbar=32),
+    spelling=spelled.GFX11,
 )
 
 GFX90A = replace(
@@ -298,6 +303,7 @@ GFX90A = replace(
         ),
     ),
     behaviour=Behaviour(atomic_denormals=False),
+    spelling=spelled.GFX90A,
 )
 
 GFX10 = Generation(
@@ -331,6 +337,7 @@ GFX10 = Generation(
     sdwa=True,
     dpp8=True,
     behaviour=Behaviour(True, 31, "gfx10", atomic_denormals=False, crossbar=32),
+    spelling=spelled.GFX10,
 )
 
 GFX12 = replace(
@@ -359,4 +366,5 @@ GFX12 = replace(
     flat_offset=(24, True),
     resource_step=1,
     behaviour=Behaviour(True, 30, "gfx11"),
+    spelling=spelled.GFX12,
 )

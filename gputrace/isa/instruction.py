@@ -41,6 +41,8 @@ class Operand:
     For an INLINE constant `index` is the number of the operand field (128..248), for a LITERAL and
     an IMMEDIATE the raw bits, for a LABEL the raw 16-bit field.
 
+    An IMMEDIATE has a `name` where LLVM writes more than a number: hwreg(HW_REG_MODE).
+
     SPECIAL names are LLVM's: vcc, exec, flat_scratch, xnack_mask (pairs; with count 1 they have
     _lo or _hi behind), m0, null, src_scc, src_vccz, src_execz, src_shared_base, src_shared_limit,
     src_private_base, src_private_limit, src_pops_exiting_wave_id, src_lds_direct.
@@ -163,6 +165,8 @@ class Instruction:
     memory: Memory | None = None
     simm: int | None = None
     """The raw 16-bit immediate of SOPP and SOPK (signed)."""
+    spelled: str = ""
+    """What the immediate says in LLVM's words, such as vmcnt(0), where it is more than a number."""
     cbsz: int = 0
     abid: int = 0
     blgp: int = 0

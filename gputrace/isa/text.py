@@ -4,6 +4,7 @@ import struct
 from dataclasses import replace
 
 from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandKind
+from gputrace.isa.spelled import swizzle
 
 _FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
 _FLOAT_TEXTS = {
@@ -65,9 +66,8 @@ def _plain(operand: Operand) -> str:
         return str(operand.index - 128 if operand.index <= 192 else 192 - operand.index)
     if kind is OperandKind.LABEL:
         return str(operand.index)
-    if operand.type == "hwreg":
-        raw = operand.index
-        return f"hwreg({raw & 63}, {raw >> 6 & 31}, {(raw >> 11) + 1})"
+    if operand.name:
+        return operand.name
     if operand.kind is OperandKind.LITERAL and operand.bits == 32:
         # LLVM's printImmediate32: a literal that could have been inline is written as if it were.
         small = operand.index - (operand.index >> 31 << 32)
@@ -144,15 +144,17 @@ def _sdwa(instruction: Instruction) -> list[str]:
     ]
 
 
-def _memory(memory: Memory, scalar: bool) -> list[str]:
-    parts = []
+def _memory(instruction: Instruction, memory: Memory) -> list[str]:
+    parts, scalar = list[str](), instruction.encoding == "SMEM"
     if memory.offset1 is not None:
         parts += [f"offset0:{memory.offset}"] if memory.offset else []
         parts += [f"offset1:{memory.offset1}"] if memory.offset1 else []
     parts += [name for name in ("idxen", "offen") if getattr(memory, name)]
     # An SMEM offset without a register stands among the operands.
     if memory.offset and memory.offset1 is None and (not scalar or memory.soffset is not None):
-        parts.append(f"offset:{memory.offset:#x}" if scalar else f"offset:{memory.offset}")
+        swizzles = instruction.name == "ds_swizzle_b32"
+        offset = swizzle(memory.offset) if swizzles else str(memory.offset)
+        parts.append(f"offset:{memory.offset:#x}" if scalar else f"offset:{offset}")
     names = ("glc", "slc", "dlc", "scc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
     return parts + [name for name in names if getattr(memory, name)]
 
@@ -193,7 +195,7 @@ def _modifiers(instruction: Instruction) -> list[str]:
     if instruction.variant == "sdwa":
         parts += _sdwa(instruction)
     if instruction.memory is not None:
-        parts += _memory(instruction.memory, instruction.encoding == "SMEM")
+        parts += _memory(instruction, instruction.memory)
         parts += _policy(instruction.name, instruction.memory)
     for name in ("cbsz", "abid", "blgp"):
         value = getattr(instruction, name)
@@ -241,6 +243,7 @@ def instruction_text(instruction: Instruction) -> str:
             operands = [operand for operand in operands if not operand.startswith("vcc")]
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
         value = (instruction.simm or 0) & 0xFFFF
-        operands = [str(value) if instruction.name in _DECIMAL else f"{value:#x}"]
+        plain = str(value) if instruction.name in _DECIMAL else f"{value:#x}"
+        operands = [instruction.spelled or plain]
     text = ", ".join(operands)
     return " ".join(filter(None, (mnemonic, text, *_modifiers(instruction))))
