@@ -96,6 +96,7 @@ class Recorder:
         read: Read = read_here,
     ) -> None:
         self._kfd, self._writer, self._read = kfd, writer, read
+        self._part = writer if isinstance(writer, PartWriter) else None
         self._emulated = kfd if isinstance(kfd, Emulated) else None
         self._tracker = tracker or _tracker()
         self.provenance = "cpu" if self._emulated else "unknown"
@@ -317,21 +318,19 @@ class Recorder:
         self._acquire()
         try:
             start = self._enter()
-            self._begin_part()
+            if self._part:
+                self._begin_part(self._part)
             self._submissions += 1
             number, queue, writer = self._submissions, self._doorbells.queue(address), self._writer
             step, now, thread = self._step, self._kfd.clock(), threading.get_native_id()
-            writer.append(
-                events.DoorbellIntent(number, queue, address, value, bits, step, now, thread)
-            )
-            writer.flush(intent=True)
+            writer.intent(number, queue, address, value, bits, step, now, thread)
             self._observations.rang(queue, value)
             self._digests.submitted()
             self._kfd.doorbell(address, value, bits)
             after = self._step
             if after != step:
                 self._absorb()
-            writer.append(events.DoorbellDone(number, queue, after, now))
+            writer.done(number, queue, after, now)
             if self._full:
                 self._settle()
             self._nanoseconds += time.monotonic_ns() - start
@@ -413,12 +412,15 @@ class Recorder:
         self._write_stores(stores, gate)
 
     def _write_stores(self, stores: list[Store], gate: bool) -> None:
+        if not gate:
+            self._writer.stores(stores, self.provenance, self._step)
+            return
         for address, data in stores:
-            if gate and len(data) <= HOST_STORE_LIMIT:
+            if len(data) <= HOST_STORE_LIMIT:
                 now = self._kfd.clock()
                 self._writer.append(events.HostStore(address, bytes(data), self._step, now))
             else:
-                self._writer.memory(address, data, self.provenance, self._step)
+                self._writer.stores([(address, data)], self.provenance, self._step)
 
     def _write_progress(self) -> None:
         # What the GPU had done when the CPU did what is written next.
@@ -467,8 +469,7 @@ class Recorder:
                 continue
             self._exact = False
             both = [one for one in by_gpu if _overlap(one, span)]
-            for address, data in self._memory.stores(both):
-                self._writer.memory(address, data, "unknown", -1)
+            self._writer.stores(self._memory.stores(both), "unknown")
             self._write_stores(self._memory.stores([span]), gate=True)
         return by_gpu
 
@@ -487,10 +488,9 @@ class Recorder:
     def _digest_range(self, address: int, size: int) -> None:
         self._digests.take_range(address, size, self._step, unstable=self._unsettled)
 
-    def _begin_part(self) -> None:
+    def _begin_part(self, writer: PartWriter) -> None:
         # A part of a run may begin where nothing is under way and all stores are known.
-        writer = self._writer
-        if isinstance(writer, PartWriter) and writer.wants_checkpoint and not self._unsettled:
+        if writer.wants_checkpoint and not self._unsettled:
             queues = self._observations.at_end()
             if queues is not None:
                 done = self._emulated.packets_done() if self._emulated else {}

@@ -2,9 +2,8 @@
 
 from typing import Protocol
 
+from gputrace.trace.blocks import Bytes
 from gputrace.trace.events import Event
-
-Bytes = bytes | bytearray | memoryview
 
 
 class Sink(Protocol):

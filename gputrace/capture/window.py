@@ -7,7 +7,7 @@ memory. It can be taken only where every queue has done all that it was given.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,10 +15,9 @@ from types import FrameType
 from gputrace.capture.live import Live
 from gputrace.errors import UsageError
 from gputrace.trace import events
+from gputrace.trace.blocks import Bytes
 from gputrace.trace.chunks import pieces
 from gputrace.trace.writer import TraceWriter
-
-Bytes = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +113,33 @@ class PartWriter:
     # What a recorder calls.
 
     def append(self, event: events.Event) -> int:
-        """Take an event."""
+        """Take an event other than of a doorbell."""
         self._live.apply(event)
-        if isinstance(event, events.DoorbellIntent):
-            self._submissions += 1
-            self._look_for_end()
         for writer in self._writers():
             writer.append(event)
         return 0
 
-    def memory(self, address: int, data: Bytes, provenance: str, step: int = -1) -> None:
+    def intent(
+        self, submission: int, queue: int, address: int, value: int, bits: int = 64,
+        step: int = -1, time: int = 0, thread: int = 0,
+    ) -> None:  # fmt: skip
+        """Take a doorbell that is about to be rung."""
+        self._submissions += 1
+        self._look_for_end()
+        for writer in self._writers():
+            writer.intent(submission, queue, address, value, bits, step, time, thread)
+
+    def done(self, submission: int, queue: int, step: int = -1, time: int = 0) -> None:
+        """Take a doorbell that was rung."""
+        for writer in self._writers():
+            writer.done(submission, queue, step, time)
+
+    def stores(
+        self, found: Sequence[tuple[int, Bytes]], provenance: str, step: int = -1
+    ) -> None:
         """Take memory."""
         for writer in self._writers():
-            writer.memory(address, data, provenance, step)
+            writer.stores(found, provenance, step)
 
     def digest(
         self, address: int, data: Bytes, *, store: bool = False, unstable: bool = False,
@@ -189,8 +202,7 @@ class PartWriter:
             if view[offset : offset + length].tobytes().strip(b"\0")
         ]
         writer.append(events.Checkpoint(len(places), queues))
-        for address, data in places:
-            writer.memory(address, data, "cpu")
+        writer.stores(places, "cpu")
         writer.flush()
         if self._current is None:
             self._current = writer

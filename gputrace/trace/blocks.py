@@ -130,9 +130,12 @@ def _decompressor() -> zstandard.ZstdDecompressor:
     return zstandard.ZstdDecompressor(max_window_size=1 << 23)
 
 
+Bytes = bytes | bytearray | memoryview
+
+
 def pack_block(
-    kind: BlockKind, payload: bytes | memoryview, sequence: int, tag: bytes = NO_TAG, level: int = 1
-) -> tuple[bytes, bytes | memoryview]:
+    kind: BlockKind, payload: Bytes, sequence: int, tag: bytes = NO_TAG, level: int = 1
+) -> tuple[bytes, Bytes]:
     """Give the header and the stored payload of a block; `level` is zstd's, 0 stores raw."""
     length = len(payload)
     if length > MAX_LENGTH:

@@ -9,7 +9,7 @@ import msgpack
 
 from gputrace.errors import DefinitionError, TraceError
 from gputrace.trace.blocks import CHUNK_SIZE, MAX_LENGTH
-from gputrace.trace.events import ALL, Chunk, Event, Header, Memory
+from gputrace.trace.events import ALL, Chunk, Event, Header
 
 MAX_ITEMS = 1 << 12
 """Most items of an array or a map inside an event."""
@@ -137,12 +137,10 @@ def encode(event: Event) -> bytes:
     return data
 
 
-def encode_memory(
-    address: int, provenance: str, data: bytes | bytearray | memoryview, step: int
-) -> bytes:
-    """Encode a Memory event that holds its bytes itself: the kind that a doorbell writes most."""
-    encoded: bytes = _packer.pack((Memory.KIND, address, provenance, data, (), step))
-    return encoded
+def encode_fields(kind: type[Event], *values: object) -> bytes:
+    """Encode an event by its first fields in order, without making it: for what doorbells write."""
+    data: bytes = _packer.pack((kind.KIND, *values))
+    return data
 
 
 def unpack(data: bytes, where: str) -> Iterator[Any]:

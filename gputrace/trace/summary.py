@@ -98,9 +98,14 @@ class Summary:
         if len(self.queues) < MOST:
             self.queues.append(facts)
 
+    def rang(self, queue: int) -> None:
+        """Take a doorbell of a queue into account: what `apply` does with its intent."""
+        facts = self._alive.get(queue)
+        if facts is not None:
+            facts["submissions"] += 1
+
     def _doorbell(self, event: DoorbellIntent) -> None:
-        if event.queue in self._alive:
-            self._alive[event.queue]["submissions"] += 1
+        self.rang(event.queue)
 
     def _unsupported(self, event: Unsupported) -> None:
         key = event.what[:LONGEST], event.reason[:LONGEST]

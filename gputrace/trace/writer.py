@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Self
@@ -12,12 +13,13 @@ from gputrace.trace.blocks import (
     MAX_LENGTH,
     NO_TAG,
     BlockKind,
+    Bytes,
     number_tag,
     pack_block,
     pack_preamble,
 )
 from gputrace.trace.chunks import INLINE_BELOW, MAX_CHUNKS, describe, pieces
-from gputrace.trace.codec import encode, encode_memory
+from gputrace.trace.codec import encode, encode_fields
 from gputrace.trace.events import (
     Chunk,
     Digest,
@@ -43,12 +45,14 @@ KEYFRAME_EVERY = 1 << 12
 """Fewest events between two keyframes."""
 HURRIED = -1
 """Level of zstd for the block before a doorbell: half the time of 1, a little larger."""
+HURRIED_FROM = 512
+"""Such a block that is shorter than this many bytes is stored as it is."""
+LOOK_EVERY = 1 << 6
+"""Blocks between two looks at whether an index is due."""
 REMEMBERED = 1 << 18
 """Chunks that the writer remembers as stored (16 GiB); older ones may be stored again."""
 
 _STATELESS = {DoorbellIntent, Digest, HostStore, Memory, Progress, WaitBegin, WaitEnd}
-
-Bytes = bytes | bytearray | memoryview
 
 
 class BlockFile:
@@ -63,12 +67,12 @@ class BlockFile:
             self.fd = os.open(self.path, flags, 0o600)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
-        self._write([pack_preamble()])
+        self._write(pack_preamble(), b"")
 
     def append(
         self,
         kind: BlockKind,
-        payload: bytes | memoryview,
+        payload: Bytes,
         tag: bytes = NO_TAG,
         level: int | None = None,
     ) -> int:
@@ -78,10 +82,10 @@ class BlockFile:
         )
         return self.append_raw(head, stored)
 
-    def append_raw(self, head: bytes, stored: bytes | memoryview) -> int:
+    def append_raw(self, head: bytes, stored: Bytes) -> int:
         """Write a block that is packed already, under the sequence number that comes next."""
         offset = self.offset
-        self._write([head, stored])
+        self._write(head, stored)
         self.sequence += 1
         return offset
 
@@ -95,25 +99,24 @@ class BlockFile:
             os.close(self.fd)
             self.fd = -1
 
-    def _write(self, parts: list[bytes | memoryview]) -> None:
+    def _write(self, head: bytes, body: Bytes) -> None:
         if self.fd < 0:
             raise UsageError(f"{self.path} is closed")
-        left = sum(len(part) for part in parts)
         try:
-            while left:
-                done = os.writev(self.fd, parts)
-                left -= done
-                self.offset += done
-                while left and done:
-                    if done >= len(parts[0]):
-                        done -= len(parts.pop(0))
-                    else:
-                        parts[0] = memoryview(parts[0])[done:]
-                        done = 0
+            done = os.writev(self.fd, (head, body))
+            self.offset += done
+            if done < len(head) + len(body):
+                self._write_rest(memoryview(head + body)[done:])
         except OSError as error:
             # A block may be cut here: whatever came after it would be out of the reader's sight.
             self.close()
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def _write_rest(self, rest: memoryview) -> None:
+        while rest:
+            done = os.write(self.fd, rest)
+            self.offset += done
+            rest = rest[done:]
 
 
 class TraceWriter:
@@ -138,6 +141,7 @@ class TraceWriter:
         self._pending_events = 0
         self._index = Index()
         self._last_index = 0
+        self._look_at = LOOK_EVERY  # the number of a block
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._since_keyframe = self._bytes_since_keyframe = self._keyframe_size = 0
         self._file = BlockFile(path, level)
@@ -160,7 +164,7 @@ class TraceWriter:
         self._take(encode(event), kind.__name__)
         self.summary.apply(event)
         if kind is DoorbellDone:
-            self._housekeeping(1)
+            self._housekeeping()
         elif isinstance(event, Memory):
             self.unique_bytes += len(event.data)
         elif kind not in _STATELESS:
@@ -181,17 +185,44 @@ class TraceWriter:
 
     def memory(self, address: int, data: Bytes, provenance: str, step: int = -1) -> None:
         """Record what memory holds: short data inline, the rest as chunks stored once each."""
-        size = len(data)
-        if size < INLINE_BELOW:
-            if size:
-                self.unique_bytes += size
-                self.summary.memory[provenance] += size
-                self._take(encode_memory(address, provenance, data, step), "Memory")
-                if len(self._pending) >= BLOCK_TARGET:
+        self.stores(((address, data),), provenance, step)
+
+    def stores(
+        self, found: Iterable[tuple[int, Bytes]], provenance: str, step: int = -1
+    ) -> None:
+        """Record what memory holds at several addresses, each as `memory` does."""
+        pending, count, total = self._pending, 0, 0
+        for address, data in found:
+            size = len(data)
+            if size >= INLINE_BELOW:
+                for start, chunks in self._store(address, data):
+                    self.append(Memory(address + start, provenance, b"", chunks, step))
+            elif size:
+                pending += encode_fields(Memory, address, provenance, data, (), step)
+                self._pending_events += 1
+                self.events += 1
+                count += 1
+                total += size
+                if len(pending) >= BLOCK_TARGET:
                     self.flush()
-            return
-        for start, chunks in self._store(address, data):
-            self.append(Memory(address + start, provenance, b"", chunks, step))
+        self.kinds["Memory"] += count
+        self.unique_bytes += total
+        self.summary.memory[provenance] += total
+
+    def intent(
+        self, submission: int, queue: int, address: int, value: int, bits: int = 64,
+        step: int = -1, time: int = 0, thread: int = 0,
+    ) -> None:  # fmt: skip
+        """Take a DoorbellIntent by its fields; it is with the system, or on disk, on return."""
+        fields = submission, queue, address, value, bits, step, time, thread
+        self._take(encode_fields(DoorbellIntent, *fields), "DoorbellIntent")
+        self.summary.rang(queue)
+        self.flush(intent=True)
+
+    def done(self, submission: int, queue: int, step: int = -1, time: int = 0) -> None:
+        """Take a DoorbellDone by its fields."""
+        self._take(encode_fields(DoorbellDone, submission, queue, step, time), "DoorbellDone")
+        self._housekeeping()
 
     def digest(
         self,
@@ -209,14 +240,17 @@ class TraceWriter:
 
     def flush(self, *, intent: bool = False) -> None:
         """Hand all that is pending to the operating system; `intent`: to the disk if durable."""
-        if self._pending:
-            first = self.events - self._pending_events
-            tag = number_tag(first, self._pending_events)
-            level = HURRIED if intent and self._file.level else None
-            offset = self._file.append(BlockKind.EVENTS, bytes(self._pending), tag, level)
+        size = len(self._pending)
+        if size:
+            count, level = self._pending_events, self._file.level
+            if intent and level:
+                level = HURRIED if size >= HURRIED_FROM else 0
+            first = self.events - count
+            tag = number_tag(first, count)
+            offset = self._file.append(BlockKind.EVENTS, self._pending, tag, level)
             self._index.events.extend((offset, first))
-            self._since_keyframe += self._pending_events
-            self._bytes_since_keyframe += len(self._pending)
+            self._since_keyframe += count
+            self._bytes_since_keyframe += size
             self._pending.clear()
             self._pending_events = 0
         if intent and self.durable:
@@ -281,18 +315,19 @@ class TraceWriter:
         self._known[chunk.digest] = None
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        if len(self._index) >= INDEX_EVERY:
-            self._write_index()
+        self._housekeeping()
 
-    # Before a doorbell every microsecond counts, so there it is put off, once over.
-    def _housekeeping(self, patience: int) -> None:
-        if (
-            self._since_keyframe >= patience * KEYFRAME_EVERY
-            and self._bytes_since_keyframe >= 4 * self._keyframe_size
-        ):
-            self._write_keyframe()
+    # Before a doorbell every microsecond counts, so there it is put off, once over; and whether an
+    # index is due is looked at now and then only.
+    def _housekeeping(self, patience: int = 1) -> None:
+        if self._since_keyframe >= patience * KEYFRAME_EVERY:
+            if self._bytes_since_keyframe >= 4 * self._keyframe_size:
+                self._write_keyframe()
+        elif self._file.sequence < self._look_at:
+            return
         if len(self._index) >= patience * INDEX_EVERY:
             self._write_index()
+        self._look_at = self._file.sequence + LOOK_EVERY
 
     def _write_keyframe(self) -> None:
         parts: list[bytes] = [b""]
