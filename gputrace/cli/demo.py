@@ -17,6 +17,7 @@ import click
 
 import gputrace
 from gputrace.cli.common import json_option
+from gputrace.devices.names import FALLBACK
 from gputrace.errors import GputraceError, UsageError
 
 PROGRAM = "gputrace.cli.workloads.lost_signal"
@@ -70,7 +71,7 @@ def steps(device: str) -> list[Step]:
 
 @click.command("demo")
 @click.option("-o", "--output", type=click.Path(file_okay=False), help="A folder for the files.")
-@click.option("--device", default="emu:gfx942", show_default=True, help="An emulated device.")
+@click.option("--device", default=FALLBACK, show_default=True, help="An emulated device.")
 @json_option
 def command(output: str | None, device: str, as_json: bool) -> None:
     """Record a program that hangs, replay it, reduce it to the packets that matter.

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from gputrace.cli.common import amount, json_option, show
+from gputrace.devices.names import FALLBACK
 from gputrace.errors import UsageError
 from gputrace.families import FAMILIES, Family, by_target_version
 from gputrace.isa.decode import TARGETS
@@ -21,14 +22,12 @@ def command(as_json: bool) -> None:
         "real": real,
         "why_no_real": reason,
         "emulated": [_emulated(one) for one in FAMILIES.values()],
-        "default": "kfd:0" if real else "emu:gfx942",
+        "default": "kfd:0" if real else FALLBACK,
     }
     show(as_json, data, _lines(data))
 
 
 def _real() -> tuple[list[dict[str, Any]], str]:
-    if not SYSFS.exists():
-        return [], f"{SYSFS} is not there: the amdgpu driver is not loaded"
     try:
         gpus = read_topology(SYSFS).gpus
     except UsageError as error:

@@ -36,9 +36,12 @@ def command(trace: str, output: str, chosen: str | None, as_json: bool) -> None:
     with TraceReader(trace) as reader:
         if os.path.exists(output) and os.path.samefile(trace, output):
             raise UsageError(f"{output} is the trace itself")
-        with open(output, "w", encoding="utf-8") as file:
-            for line in _lines(reader, form):
-                file.write(line + "\n")
+        try:
+            with open(output, "w", encoding="utf-8") as file:
+                for line in _lines(reader, form):
+                    file.write(line + "\n")
+        except OSError as error:
+            raise UsageError(f"cannot write {output}: {error.strerror}") from error
     size = os.path.getsize(output)
     show(as_json, {"output": output, "format": form, "bytes": size},
          [f"{output}: {form}, {amount(size)}"])  # fmt: skip

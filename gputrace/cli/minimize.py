@@ -1,6 +1,5 @@
 """`gputrace minimize`: the smallest trace that fails as a given one does."""
 
-import json
 import os
 import sys
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import amount, json_option, trace_argument
+from gputrace.cli.common import amount, json_option, show, trace_argument
 from gputrace.errors import UsageError
 from gputrace.minimize import report
 from gputrace.minimize.oracle import Outcome
@@ -44,7 +43,7 @@ def command(
     timeout: float,
     spurious: bool,
     as_json: bool,
-) -> int:
+) -> None:
     """Reduce TRACE to what still fails in the same way.
 
     Beside the result, T.min.gtrace unless -o says otherwise, stand a report (.txt) and a Python
@@ -64,20 +63,15 @@ def command(
         data = report.plain(reduction)
         lines, short = list(report.text(reduction)), list(report.text(reduction, full=False))
         target.with_suffix(".py").write_text(script(reduction))
-    sizes = f"{amount(source.stat().st_size)} became {amount(target.stat().st_size)}"
+    before, after = source.stat().st_size, target.stat().st_size
     replayed = f"Replayed in a new process: {again.result.value}: {again.text}"
     target.with_suffix(".txt").write_text("\n".join([*lines, replayed]) + "\n")
     data |= {"trace": trace, "result": str(target), "seconds": reduction.seconds,
-             "bytes": {"before": source.stat().st_size, "after": target.stat().st_size},
+             "bytes": {"before": before, "after": after},
              "replayed": {"result": again.result.value, "text": again.text}}  # fmt: skip
-    if as_json:
-        click.echo(json.dumps(data, indent=2, sort_keys=True))
-        return 0
-    for line in (*short, replayed):
-        click.echo(line)
     beside = f"{target.with_suffix('.txt')}, {target.with_suffix('.py')}"
-    click.echo(f"{target}: {sizes}, in {reduction.seconds:.1f} s; beside it {beside}")
-    return 0
+    sizes = f"{amount(before)} became {amount(after)}, in {reduction.seconds:.1f} s"
+    show(as_json, data, [*short, replayed, f"{target}: {sizes}; beside it {beside}"])
 
 
 def check_paths(source: Path, target: Path) -> None:

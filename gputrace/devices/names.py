@@ -14,6 +14,8 @@ from types import MappingProxyType
 
 from gputrace.errors import UsageError
 
+FALLBACK = "emu:gfx942"
+"""The device where there is no real GPU and none was named."""
 MAX_DEVICES = 8
 _NAME = re.compile(r"(?P<scheme>[a-z]+):(?P<what>gfx[0-9a-f]+|[0-9]+)(?:x(?P<count>[0-9]+))?$")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

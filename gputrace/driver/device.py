@@ -269,7 +269,12 @@ def _drained(queues: Iterable[Queue]) -> None:
 
 
 def close_session(session: Session, *, drain: bool) -> None:
-    """Close every device of a session: queues, then memory and events, then the KFD."""
+    """Close every device of a session: queues, then memory and events, then the KFD.
+
+    A fork of the process that opened it only forgets them: they are not its own.
+    """
+    if session.foreign:
+        return
     with _devices_lock:
         devices = _devices.pop(session, [])
     queues = [queue for device in devices for queue in device.queues]

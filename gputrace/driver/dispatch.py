@@ -94,6 +94,18 @@ def pm4_dispatch(
         image.address("DISPATCH_SCRATCH_BASE", scratch.base)
     for number, value in user.items():
         image.set(f"USER_DATA_{number}", value)
+    _set_shape(image, shape)
+    start = {"compute_shader_en": 1, "force_start_at_000": 1}
+    if any(shape.remainders):
+        start["partial_tg_en"] = 1
+    if descriptor.enable_wavefront_size32:
+        start["cs_w32_en"] = 1
+    x, y, z = shape.groups
+    initiator = image.fields("DISPATCH_INITIATOR", **start)
+    return [*image.packets(), DispatchDirect(dim_x=x, dim_y=y, dim_z=z, initiator=initiator)]
+
+
+def _set_shape(image: RegisterImage, shape: Geometry) -> None:
     for axis, block, rest in zip(_AXES, shape.block, shape.remainders, strict=True):
         # With partial groups on one axis the others take their whole size as the partial one.
         partial = (rest or block) if any(shape.remainders) else 0
@@ -103,14 +115,6 @@ def pm4_dispatch(
         image.set(f"NUM_THREAD_{axis}", threads)
         image.set(f"START_{axis}", 0)
         image.set(f"RESTART_{axis}", 0)
-    start = {"compute_shader_en": 1, "force_start_at_000": 1}
-    if any(shape.remainders):
-        start["partial_tg_en"] = 1
-    if descriptor.enable_wavefront_size32:
-        start["cs_w32_en"] = 1
-    x, y, z = shape.groups
-    initiator = image.fields("DISPATCH_INITIATOR", **start)
-    return [*image.packets(), DispatchDirect(dim_x=x, dim_y=y, dim_z=z, initiator=initiator)]
 
 
 def aql_dispatch(

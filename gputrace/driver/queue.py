@@ -81,9 +81,12 @@ class Queue:
         except BaseException:
             self._free()
             raise
+        self.ring = self._make_ring(ring, pointers)
+
+    def _make_ring(self, ring: Buffer, pointers: Buffer) -> Ring:
         write, read = (pointers.block.view[at : at + 8] for at in self.pointer_offsets)
-        self.ring = Ring(
-            device.session.kfd,
+        return Ring(
+            self.device.session.kfd,
             ring.block.view,
             (read, write),
             self.hardware.doorbell,

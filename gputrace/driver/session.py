@@ -49,6 +49,7 @@ class Session:
         self.kfd, self.mechanism = kfd, Mechanism(kfd)
         self.lock = threading.RLock()
         self.closed = False
+        self._pid = os.getpid()
         self.buffers: dict[int, Buffer] = {}
         self._allocated = 0
         self.acquired: dict[int, Node] = {}
@@ -143,13 +144,8 @@ class Session:
         Tools are told the size that was asked for, under a made-up name where none is given.
         """
         self._check_request(size, kind, file)
-        self._allocated += 1
-        name = name or f"{kind} {self._allocated}"
-        size = int(size)
-        whole = round_up(size, PAGE)
-        flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
-        if kind == "vram" and not visible:
-            flags &= ~AllocFlag.PUBLIC
+        name, size = self._name(name, kind), int(size)
+        whole, flags = round_up(size, PAGE), _flags(kind, executable, visible)
         with self.lock, ExitStack() as undo:
             place = self._take(whole, address)
             undo.callback(self.arena.give_back, place)
@@ -160,10 +156,7 @@ class Session:
                 undo.callback(user.close)
             block = self._make(node, at, whole, flags, user, place if visible else None)
             undo.callback(self.mechanism.free, block)
-            gpus = [*self.acquired] if shared else [node.gpu_id, *peers]
-            self.mechanism.map_gpu(block, list(dict.fromkeys(gpus)))
-            if shared:
-                self._shared.append(block)
+            self._map_gpus(block, None if shared else [node.gpu_id, *peers])
             buffer = Buffer(block, size, kind, self._release, wrote, user, name, self)
             self.buffers[at] = buffer
             self._places[at] = place
@@ -180,6 +173,17 @@ class Session:
             raise UsageError(f"cannot allocate {size!r} bytes")
         if file is not None and kind != "userptr":
             raise UsageError(f"memory of kind {kind!r} cannot lie in a file: expected 'userptr'")
+
+    def _name(self, given: str, kind: Kind) -> str:
+        self._allocated += 1
+        return given or f"{kind} {self._allocated}"
+
+    def _map_gpus(self, block: Block, gpu_ids: Sequence[int] | None) -> None:
+        # None: on those that are there, and on those that are acquired later.
+        every = [*self.acquired] if gpu_ids is None else gpu_ids
+        self.mechanism.map_gpu(block, list(dict.fromkeys(every)))
+        if gpu_ids is None:
+            self._shared.append(block)
 
     # Where the CPU maps it. What the GPU sees outside of the arena, where this process may have
     # memory of its own, has a place inside.
@@ -393,6 +397,11 @@ class Session:
         """Return a number that no other queue of this session has."""
         return next(self._queue_numbers)
 
+    @property
+    def foreign(self) -> bool:
+        """Whether this is a copy, by fork, in another process than that which opened the KFD."""
+        return self._pid != os.getpid()
+
     def close(self) -> None:
         """Free all memory and events and close the KFD. Queues must be gone."""
         if self.closed:
@@ -433,3 +442,8 @@ class Session:
             self.mechanism.free(buffer.block)
         if buffer.user is not None:
             buffer.user.close()
+
+
+def _flags(kind: Kind, executable: bool, visible: bool) -> AllocFlag:
+    flags = FLAGS[kind] | (AllocFlag.EXECUTABLE if executable else AllocFlag(0))
+    return flags & ~AllocFlag.PUBLIC if kind == "vram" and not visible else flags

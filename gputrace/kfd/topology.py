@@ -183,6 +183,11 @@ def read_topology(root: Path = SYSFS) -> Topology:
 
     A node that a device cgroup hides cannot be read: it is left out, as the kernel intends.
     """
+    if not root.exists():
+        raise UsageError(
+            f"{root} is not there: the amdgpu driver is not loaded; "
+            "emulated devices, such as emu:gfx942, do without"
+        )
     for _ in range(16):
         generation = _number(root / "generation_id")
         nodes = []

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 
-from gputrace.errors import UsageError
+from gputrace.errors import GputraceError, UsageError
 from gputrace.replay.child import run
 from gputrace.replay.running import Request, play
 from gputrace.replay.sandbox import Limits
@@ -49,7 +49,7 @@ def main() -> None:
     try:
         verdict = run(lambda expired: play(request, expired), Limits(**given["limits"]))
         answer: dict[str, object] = {"verdict": verdict.to_plain()}
-    except UsageError as error:
+    except GputraceError as error:
         answer = {"error": str(error)}
     json.dump(answer, sys.stdout)
 

@@ -59,6 +59,7 @@ class Player:
         expired: Callable[[], bool] = _never,
     ) -> None:
         self._source, self._device, self._pacing, self._ended = source, device, pacing, ended
+        self._told: Pacing = pacing  # how all of the recording was replayed
         self.names, self.places = Names(), Places(device)
         self.clock = Clock(device, expired)
         self._reached = Reached(self.places.live)
@@ -82,6 +83,7 @@ class Player:
                 digest=self.comparison.digest,
                 steps=self.clock.step,
                 seconds=time.monotonic() - start,
+                pacing=self._told,
             )
         finally:
             self.places.close()
@@ -117,7 +119,7 @@ class Player:
             if step is None:
                 pass
             elif step < 0:  # threads stored while the device worked: from here on it is not exact
-                self._pacing = "progress"
+                self._pacing = self._told = "progress"
             else:
                 self.clock.advance(step, getattr(event, "time", 0))
         match event:

@@ -86,7 +86,7 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
         if verdict.difference is not None and verdict.difference.observed is not None:
             verdict = _with_writer(reader, name, verdict, expired)
         verdict = explain(reader, verdict)
-        return replace(verdict, device=name, pacing=pacing_for(reader.header, device))
+        return replace(verdict, device=name)
 
 
 def _player(reader: TraceReader, device: Kfd, expired: Callable[[], bool]) -> Player:

@@ -174,6 +174,9 @@ def test_several_threads_are_recorded_one_call_at_a_time(path: Path) -> None:
             thread.join()
     verdict = replay(path)
     assert verdict.result is Result.SAME, verdict
+    with TraceReader(path) as reader:
+        exact = all(getattr(event, "step", 0) >= 0 for event in reader)
+    assert verdict.pacing == ("steps" if exact else "progress")
 
 
 @pytest.mark.parametrize("seed", [None, 4])

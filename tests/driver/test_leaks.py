@@ -197,3 +197,30 @@ def test_a_queue_that_cannot_be_made_gives_everything_back():
         assert len(kfd.events) == events
         del kfd.ioctl
     kfd.check()
+
+
+def test_what_a_fork_does_leaves_its_parent_alone():
+    # Memory of an emulated device is shared with a fork: it must not be given back there.
+    with driver.open("emu:gfx942") as device:
+        kernel, out = device.load(built("gfx942"))["fill"], device.alloc(256, name="out")
+        queue = device.compute_queue()
+        queue.launch(kernel, 1, 64, [out, 1]).wait(5.0)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                with pytest.raises(UsageError, match="open the device after the fork"):
+                    queue.launch(kernel, 1, 64, [out, 2]).wait(5.0)
+                device.close()
+                with driver.open("emu:gfx942") as own:
+                    mine = own.alloc(256)
+                    own.compute_queue().launch(
+                        own.load(built("gfx942"))["fill"], 1, 64, [mine, 3]
+                    ).wait(5.0)
+                    status = 0 if mine.read() == (3).to_bytes(4, "little") * 64 else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert out.read() == (1).to_bytes(4, "little") * 64
+        queue.launch(kernel, 1, 64, [out, 4]).wait(5.0)
+        assert out.read() == (4).to_bytes(4, "little") * 64

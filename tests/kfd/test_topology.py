@@ -92,6 +92,8 @@ def test_a_damaged_line_is_named(text):
 def test_a_missing_tree_and_an_endless_file_are_usage_errors(tmp_path):
     with pytest.raises(UsageError, match="generation_id"):
         read_topology(tmp_path)
+    with pytest.raises(UsageError, match=r"the amdgpu driver is not loaded.*emu:gfx942"):
+        read_topology(tmp_path / "none")
     tree(tmp_path, machine())
     (tmp_path / "system_properties").write_text("x 1\n" * 100_000)
     with pytest.raises(UsageError, match="longer than"):

@@ -21,10 +21,10 @@ ALL_MEMORY = (0xFFFF_FFFF, 0x00FF_FFFF, 0, 0, 10)
 """Size, base and poll interval of an ACQUIRE_MEM over everything."""
 
 
-def flush_packet(target: str) -> bytes:
-    """Build the cache flush, with the length of the wrong generation."""
+def flush_packet(right: int) -> bytes:
+    """Build the cache flush, of another length than the `right` one of this generation."""
     words = [0, *ALL_MEMORY]
-    if target.startswith("gfx9"):
+    if 1 + len(words) == right:
         words.append(0)  # the bug: gfx9 has no dword for GCR_CNTL
     # ... and the other bug: gfx10 and later need it
     header = 3 << 30 | (len(words) - 1) << 16 | ACQUIRE_MEM << 8
@@ -38,7 +38,8 @@ def run(device: Device, seed: int) -> str:
     samples = np.random.default_rng(seed).integers(0, 1 << 32, (SAMPLES, SAMPLE_WORDS), np.uint32)
     for number, sample in enumerate(samples):
         if number and number % PAGE_SAMPLES == 0:
-            queue.submit(flush_packet(device.target), "flush of a page")
+            right = device.family.pm4.packet("AcquireMem").WORDS
+            queue.submit(flush_packet(right), "flush of a page")
         queue.write(log, sample.tobytes(), number * sample.nbytes)
         queue.signal()
     queue.synchronize(10.0)

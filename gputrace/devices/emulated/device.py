@@ -4,6 +4,7 @@ There is no thread: engines advance inside `idle` and WAIT_EVENTS only, in an or
 fixes, on a virtual clock. A client with several threads takes turns at the port's lock.
 """
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -131,6 +132,8 @@ class EmulatedKfd:
         self._writes: GpuWrites | None = None
         self._machine: Machine | None = None
         self._closed = False
+        self._pid = os.getpid()
+        """The process that opened the device; memory is shared with its forks."""
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._counts: Counter[str] = Counter()
@@ -184,10 +187,13 @@ class EmulatedKfd:
             self._process = Process(
                 self._family, self._topology, self._scheduler, self._client, self._exact
             )
+            self._pid = os.getpid()
 
     def close(self) -> None:
-        """Give all memory back."""
+        """Give all memory back; a fork has a copy of the device and nothing to give back."""
         with self._lock:
+            if self._pid != os.getpid():
+                return
             self._closed = True
             self._changed.notify_all()
             if self._writes is not None:
@@ -200,6 +206,11 @@ class EmulatedKfd:
     def _opened(self, what: str) -> Process:
         if self._process is None:
             raise KfdError(what, EBADF, {"device": self.name}, "the device is not open")
+        if self._pid != os.getpid():
+            raise UsageError(
+                f"{self.name} was opened by process {self._pid} and this is a fork of it: "
+                "open the device after the fork"
+            )
         return self._process
 
     # --- ioctls --------------------------------------------------------------------------------
@@ -394,6 +405,7 @@ class EmulatedKfd:
     def forked(self) -> None:
         """Make this device independent of the one it was forked from; call it first in a child."""
         with self._lock:
+            self._pid = os.getpid()
             copy_pages(self._opened("forked").pool.fd)
 
     def written_by_gpu(self) -> list[Span]:

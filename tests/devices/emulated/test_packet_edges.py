@@ -248,6 +248,7 @@ def test_what_cond_exec_skips_has_to_be_there(bench, ring, data, whole):
     ring.put(pm4.CondExec(address=data.address, exec_count=len(body)))
     ring.dwords(body if whole else body[:3])
     bench.run()
+    assert bench.kfd.faults() == ()
     assert len(bench.kfd.stalls()) == (not whole)
     assert word(data, 8) == 0
 
@@ -264,6 +265,23 @@ def test_dies_execute_the_same_stream_each_for_itself(setup):
     setup.put(aql.VendorPm4(ib_address=code.address, ib_size=atomic.dwords))
     setup.bench.run()
     assert word(setup.data, 4096) == 2 * xccs + 2
+
+
+def test_a_barrier_waits_for_what_comes_after_waves_too(setup):
+    # The end of the pipe stands behind a kernel; a barrier packet starts after its signal.
+    gate, first, second = setup.signal(1), setup.signal(1), setup.signal(1)
+    code = setup.bench.memory(4096)
+    count = fill(code, 0, pm4.WaitRegMem(function=Compare.EQ, address=gate + 8, reference=0))
+    setup.put(
+        setup.kernel(),
+        aql.VendorPm4(ib_address=code.address, ib_size=count, completion_signal=first),
+        aql.BarrierAnd(barrier=True, completion_signal=second),
+    )
+    setup.bench.run()
+    assert (setup.value(first), setup.value(second)) == (1, 1)
+    setup.data.view[8] = 0
+    setup.bench.run()
+    assert (setup.value(first), setup.value(second)) == (0, 0)
 
 
 # --- SDMA ---------------------------------------------------------------------------------------
@@ -304,6 +322,7 @@ def test_what_the_copy_engine_skips_has_to_be_there(engine):
     ring.put(packet("CondExec")(address=data.address, reference=1, exec_count=4))
     ring.dwords([0])
     bench.run()
+    assert bench.kfd.faults() == ()
     assert len(bench.kfd.stalls()) == 1
 
 
@@ -347,6 +366,20 @@ def test_a_copy_backwards_is_done_where_it_makes_no_difference(make_bench):
         bench.run()
         assert (bench.kfd.faults() == ()) == well
         assert (bytes(data.view[apart : apart + 64]) == bytes(range(64))) == well
+
+
+def test_long_copies_and_fills_leave_turns_to_others(engine):
+    bench, ring, _, packet = engine
+    long = bench.memory(1 << 20)
+    for many, size in ((1, 256 << 10), (4, 1 << 20)):
+        for made in (
+            packet("ConstantFill")(destination=long.address, data=7, count=size - 1, fill_size=2),
+            packet("CopyLinear")(count=size - 1, source=long.address, destination=long.address),
+        ):
+            before = bench.kfd.step
+            ring.put(made)
+            bench.run()
+            assert bench.kfd.step - before == many
 
 
 def test_a_looping_atomic_of_the_copy_engine_waits(engine):

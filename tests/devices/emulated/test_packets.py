@@ -152,7 +152,9 @@ def test_dma_data_copies_and_fills(bench, ring, data):
      ("SMIN", 2**32 - 1, 1, 2**32 - 1), ("UMIN", 2**32 - 1, 1, 1), ("SMAX", 2**32 - 1, 1, 1),
      ("UMAX", 2**32 - 1, 1, 2**32 - 1), ("AND", 12, 10, 8), ("OR", 12, 10, 14),
      ("XOR", 12, 10, 6), ("INC", 9, 9, 0), ("INC", 8, 9, 9), ("DEC", 0, 9, 9), ("DEC", 5, 9, 4),
-     ("DEC", 10, 9, 9), ("CMPSWAP", 3, 8, 8), ("CMPSWAP", 4, 8, 4)],
+     ("DEC", 12, 9, 9), ("INC", 12, 9, 0), ("DEC", 9, 9, 8), ("CLAMP_SUB", 9, 9, 0),
+     ("CLAMP_SUB", 8, 9, 0), ("CLAMP_SUB", 11, 9, 2), ("COND_SUB", 8, 9, 8), ("COND_SUB", 9, 9, 0),
+     ("SMIN", 5, 2**31, 2**31), ("CMPSWAP", 3, 8, 8), ("CMPSWAP", 4, 8, 4)],
 )  # fmt: skip
 def test_atomics(bench, ring, data, name, old, source, new):
     data.view[0:4] = old.to_bytes(4, "little")
