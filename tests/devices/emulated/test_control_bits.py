@@ -132,6 +132,26 @@ def ignored(kind, target, layout, rng):
 
 @pytest.mark.parametrize("target", FAMILIES)
 @pytest.mark.parametrize("kind", ["pm4", "sdma"])
+def test_bits_that_nobody_named_are_refused(kind, target):
+    rng, tried = Random(2), 0
+    for layout in getattr(family(target), kind).all:
+        stray = [bit for bit in range(32 * layout.WORDS) if layout.UNKNOWN >> bit & 1]
+        for _ in range(40):
+            packet = likely(layout, rng)
+            plain = outcome(engine_of(kind, target), packet.encode(), 0)
+            if isinstance(plain[1], str) or not stray or layout.CONCEPT == "Nop":
+                continue
+            words, bit = packet.encode(), rng.choice(stray)
+            words[bit // 32] ^= 1 << bit % 32
+            _, end = outcome(engine_of(kind, target), words, 0)
+            tried += 1
+            assert isinstance(end, str), f"{layout.__name__} bit {bit}"
+            assert "reserved bits" in end
+    assert tried > 100
+
+
+@pytest.mark.parametrize("target", FAMILIES)
+@pytest.mark.parametrize("kind", ["pm4", "sdma"])
 def test_every_field_counts_or_is_refused(kind, target):
     rng, passed, done = Random(1), set(), 0
     dialect = getattr(family(target), kind)

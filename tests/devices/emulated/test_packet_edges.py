@@ -4,6 +4,7 @@ from itertools import product
 
 import pytest
 
+from gputrace.errors import Divergence
 from gputrace.families import FAMILIES, family
 from gputrace.formats import aql, pm4
 from gputrace.formats.ioctl import CreateEvent, EventType, QueueType
@@ -41,6 +42,16 @@ def fault(bench):
     """Return the text of the one fault, and whether what it names was counted as refused."""
     (one,) = bench.kfd.faults()
     return one.text, any(name in one.text for name in bench.kfd.refused)
+
+
+def steps(bench):
+    """Take one step after another until none can be taken."""
+    while True:
+        try:
+            bench.kfd.advance(bench.kfd.step + 1, 0)
+        except Divergence:
+            return
+        yield
 
 
 # --- PM4 ----------------------------------------------------------------------------------------
@@ -267,21 +278,52 @@ def test_dies_execute_the_same_stream_each_for_itself(setup):
     assert word(setup.data, 4096) == 2 * xccs + 2
 
 
-def test_a_barrier_waits_for_what_comes_after_waves_too(setup):
-    # The end of the pipe stands behind a kernel; a barrier packet starts after its signal.
-    gate, first, second = setup.signal(1), setup.signal(1), setup.signal(1)
+@pytest.mark.parametrize("seed", range(6))
+def test_a_barrier_waits_for_earlier_signals_and_not_for_waves_alone(make_bench, seed):
+    setup = Setup(make_bench("gfx942", schedule=seed))
+    first, second = setup.signal(1), setup.signal(1)
     code = setup.bench.memory(4096)
-    count = fill(code, 0, pm4.WaitRegMem(function=Compare.EQ, address=gate + 8, reference=0))
+    count = fill(code, 0, pm4.Nop(body=(0,)))
     setup.put(
         setup.kernel(),
         aql.VendorPm4(ib_address=code.address, ib_size=count, completion_signal=first),
         aql.BarrierAnd(barrier=True, completion_signal=second),
     )
+    seen = {(setup.value(first), setup.value(second)) for _ in steps(setup.bench)}
+    assert seen == {(1, 1), (0, 1), (0, 0)}
+
+
+def test_reserved_bits_of_a_slot_are_refused(setup):
+    done = setup.signal(1)
+    setup.put(aql.BarrierAnd(completion_signal=done), ring=False)
+    setup.ring.view[3] = 1
+    setup.bench.kfd.doorbell(setup.doorbell, 0)
     setup.bench.run()
-    assert (setup.value(first), setup.value(second)) == (1, 1)
-    setup.data.view[8] = 0
+    assert "BarrierAnd with reserved bits" in fault(setup.bench)[0]
+    assert setup.value(done) == 1
+
+
+@pytest.mark.parametrize(("size", "runs"), [(1024, True), (1025, False)])
+def test_a_work_group_may_be_as_large_as_it_may(setup, size, runs):
+    done = setup.signal(1)
+    setup.put(setup.kernel(workgroup_size_x=size, grid_size_x=size, completion_signal=done))
     setup.bench.run()
-    assert (setup.value(first), setup.value(second)) == (0, 0)
+    assert (setup.value(done) == 0) == (setup.bench.kfd.faults() == ()) == runs
+
+
+def test_time_goes_on_with_work(setup):
+    setup.set_queue(queue_properties=aql.QueueProperty.ENABLE_PROFILING)
+    signals = [setup.signal(1) for _ in range(3)]
+    for signal in signals:
+        setup.put(setup.kernel(completion_signal=signal, barrier=True))
+    setup.bench.run()
+    base = setup.data.address
+    times = [
+        aql.AmdSignal.from_bytes(setup.data.view[one - base : one - base + 64]) for one in signals
+    ]
+    marks = [mark for one in times for mark in (one.start_ts, one.end_ts)]
+    assert sorted(marks) == marks
+    assert all(one.start_ts < one.end_ts for one in times)
 
 
 # --- SDMA ---------------------------------------------------------------------------------------
