@@ -52,7 +52,15 @@ _packed("v_pk_mul_f16 v_pk_mul_f32", lambda a, b: a * b)
 _packed("v_pk_fma_f16 v_pk_fma_f32", lambda a, b, c: a.trace.apply("fma", a, b, c))
 _packed("v_pk_min_f16 v_pk_min_num_f16", LEAST)
 _packed("v_pk_max_f16 v_pk_max_num_f16", MOST)
-_packed("v_pk_mov_b32", lambda a, b: a)
+
+
+@PACKED.meaning("v_pk_mov_b32")
+def _pair(trace: Trace) -> None:
+    # The low dword comes from the first source, the high one from the second; op_sel alone says
+    # which half of each. Source: the manual's pseudocode.
+    first, second = trace.instruction.src
+    low, high = half_of(trace, first, high=False), half_of(trace, second, high=False)
+    trace.write(trace.instruction.dst[0], join(low, high))
 
 
 def saturating(trace: Trace, exact: Node, signed: bool, type: Type) -> Node:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gputrace.isa.graph import U8, U32, U64, Node, Type, where
-from gputrace.isa.instruction import OperandKind
+from gputrace.isa.instruction import Operand, OperandKind
 from gputrace.isa.semantics import Registry
 from gputrace.isa.trace import NotModelled, Trace
 
@@ -322,9 +322,16 @@ _pure("v_sad_u32", lambda a, b, c: _extreme("ult", False)(a, b) - _extreme("ult"
 @VECTOR.meaning("v_cndmask_b32 v_cndmask_b16")
 def _cndmask(trace: Trace) -> None:
     a, b, mask = trace.instruction.src
-    trace.write(
-        trace.instruction.dst[0], where(trace.read_mask(mask), trace.read(b), trace.read(a))
-    )
+    chosen = where(trace.read_mask(mask), _with_sign(trace, b), _with_sign(trace, a))
+    trace.write(trace.instruction.dst[0], chosen)
+
+
+def _with_sign(trace: Trace, operand: Operand) -> Node:
+    # The bits as they are, small numbers too, but for a sign that is taken away or turned.
+    value, sign = trace.read(operand), 1 << (operand.bits - 1)
+    if operand.abs:
+        value = value & (sign - 1)
+    return value ^ sign if operand.neg else value
 
 
 @VECTOR.meaning("v_nop")
