@@ -7,7 +7,8 @@ from gputrace.minimize.failure import describe_queue
 from gputrace.minimize.model import Kind
 from gputrace.minimize.prefix import First, bisect
 from gputrace.minimize.reduce import Settings
-from gputrace.minimize.report import item_line, packet_line
+from gputrace.minimize.report import item_line
+from gputrace.replay.explain import packet_lines
 from gputrace.trace.reader import TraceReader
 
 
@@ -27,7 +28,8 @@ def command(trace: str, device: str, seeds: int, timeout: float, as_json: bool) 
         where, line = "the trace itself", "it fails before anything is done"
         if item is not None and item.kind is Kind.PACKET:
             where = f"{describe_queue(model, item.queue)}, packet {item.number}"
-            line = packet_line(model, model.packet(item))
+            wanted = item.queue, item.number
+            line = packet_lines(reader, [wanted])[0].get(wanted) or model.packet(item).line
         elif item is not None:
             where, line = f"event {item.event}", item_line(model, item)
     show(as_json, _plain(found, where, line), _text(found, where, line))

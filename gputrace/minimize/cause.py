@@ -17,23 +17,23 @@ def explain(reduction: Reduction) -> list[str]:
     words = reduction.target.signature.split()
     whole = reduction.whole
     match words:
-        case ["hang", "wait", place]:
-            return list(_unanswered(whole, reduction, _packet(whole, place)))
+        case ["hang", "wait", place, *where]:
+            return list(_unanswered(whole, _packet(whole, place), where))
         case ["hang", "deadlock", places]:
             some = [_packet(whole, place) for place in places.split("+")]
             return list(_circle(whole, some))
         case ["hang", _, *_, place] if "." in place:
             packet = _packet(whole, place)
             return [
-                f"{_place(whole, packet)} never completes: {packet.line}",
+                f"{_place(whole, packet)} never completes: {reduction.line(packet)}",
                 f"  {reduction.target.text}",
             ]
         case ["fault", "memory", place, *rest]:
             return list(_memory_fault(whole, reduction, _packet(whole, place), rest))
         case ["fault", _, place, *_]:
             packet = _packet(whole, place)
-            where = f"{_place(whole, packet)}: {packet.line}"
-            return [f"The engine stops at {where}", f"  {reduction.target.text}"]
+            what = f"{_place(whole, packet)}: {reduction.line(packet)}"
+            return [f"The engine stops at {what}", f"  {reduction.target.text}"]
     if reduction.target.contrast:
         return list(_race(whole, reduction))
     return [reduction.target.text]
@@ -71,14 +71,14 @@ def _stored(model: Model, condition: Condition) -> Iterator[tuple[Packet, int | 
                         yield packet, one.value
 
 
-def _unanswered(model: Model, reduction: Reduction, packet: Packet) -> Iterator[str]:
-    waits = _waits(packet)
+def _unanswered(model: Model, packet: Packet, where: list[str]) -> Iterator[str]:
+    waits = [one for one in _waits(packet) if not where or f"{one.address:#x}" in where]
     texts = " and ".join(shown(model, one) for one in waits)
     yield f"{_place(model, packet)} waits for {texts}, and no packet of the trace stores that."
     for condition in waits:
         known = sorted(_stored(model, condition), key=lambda one: (one[0].event, one[0].number))
         if not known:
-            yield f"  Nothing in the trace ever stores to '{model.name_of(condition.address)}'."
+            yield f"  No packet ever stores to '{model.name_of(condition.address)}'."
             continue
         for other, value in known[-SHOWN:]:
             text = "a value of the run" if value is None else str(value)
@@ -133,7 +133,7 @@ def _circle(model: Model, some: list[Packet]) -> Iterator[str]:
 def _memory_fault(
     model: Model, reduction: Reduction, packet: Packet, rest: list[str]
 ) -> Iterator[str]:
-    yield f"{_place(model, packet)} touches memory that it may not: {packet.line}"
+    yield f"{_place(model, packet)} touches memory that it may not: {reduction.line(packet)}"
     yield f"  {reduction.target.text}"
     where = rest[-1] if rest else ""
     state, _, made = where.partition("#")
@@ -183,6 +183,6 @@ def _race(model: Model, reduction: Reduction) -> Iterator[str]:
         others = sorted({describe_queue(model, p.queue) for p in packets if p.queue != each.queue})
         if others:
             yield (
-                f"  {_place(model, each)} ({each.line}) runs beside {', '.join(others)} and waits "
-                "for nothing of it: a wait is missing before it."
+                f"  {_place(model, each)} ({reduction.line(each)}) runs beside "
+                f"{', '.join(others)} and waits for nothing of it: a wait is missing before it."
             )

@@ -125,7 +125,11 @@ def _alone(one: Stuck) -> Root:
     packet = one.packet
     place = f"{packet.queue}.{packet.number}"
     kind = "wait" if one.waits else " ".join(one.failure.text.split()[:3])
-    return Root(f"hang {kind} {place}", ((packet.queue, packet.number),), one.failure.text)
+    signature = f"hang {kind} {place}"
+    every = [condition for record in packet.records for condition in conditions(record)]
+    if len(every) > len(one.waits):  # of what it waits for, the rest has come
+        signature += f" {one.failure.address:#x}"
+    return Root(signature, ((packet.queue, packet.number),), one.failure.text)
 
 
 def _circle(some: list[Stuck]) -> Root:

@@ -18,10 +18,11 @@ from gputrace.minimize.graph import members
 from gputrace.minimize.groups import DropDevices, DropQueues, DropSubmissions, TraceSearch
 from gputrace.minimize.history import History, learn
 from gputrace.minimize.journal import Journal
-from gputrace.minimize.model import Item, Kind, Model, read_model
+from gputrace.minimize.model import Item, Kind, Model, Packet, read_model
 from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
+from gputrace.replay.explain import Where, packet_lines
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
@@ -100,6 +101,8 @@ class Reduction:
     seconds: float = 0.0
     right: dict[int, bytes] = field(default_factory=dict)
     """Of a wrong result: what each buffer, by the event that made it, should hold."""
+    lines: dict[Where, str] = field(default_factory=dict)
+    """Packets that are left, by queue and number, in words: names, kernels, arguments."""
 
     @property
     def kept(self) -> list[Item]:
@@ -110,6 +113,10 @@ class Reduction:
     def packets(self) -> int:
         """How many packets are left."""
         return self.case.packets(self.best)
+
+    def line(self, packet: Packet) -> str:
+        """Return a packet on one line, in words if it is left."""
+        return self.lines.get((packet.queue, packet.number)) or packet.line
 
     @property
     def device(self) -> str:
@@ -288,9 +295,10 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
         oracle.close()
         if journal is not None:
             journal.close()
+    left = {(i.queue, i.number) for i in map(case.items.__getitem__, members(best))}
     return Reduction(
         case, target, best, certificate, gate.costs, gate.recalled, gate.asides, rate, whole,
-        resumed=oracle.resumed,
+        resumed=oracle.resumed, lines=packet_lines(reader, left)[0],
     )  # fmt: skip
 
 

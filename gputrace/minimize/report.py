@@ -5,41 +5,11 @@ from typing import Any
 
 from gputrace.minimize.cause import explain
 from gputrace.minimize.certificate import Need
-from gputrace.minimize.effects import conditions, touched
 from gputrace.minimize.failure import describe_queue
-from gputrace.minimize.model import RECORDS, Item, Kind, Model, Packet
+from gputrace.minimize.model import RECORDS, Item, Kind, Model
 from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, queues_left
-from gputrace.replay.launches import register_writes
 from gputrace.trace import events
-
-REGISTERS = 6
-"""Registers of one packet that are shown."""
-
-
-def packet_line(model: Model, packet: Packet) -> str:
-    """Write a packet as one line, with the names of what it touches."""
-    names: list[str] = []
-    for record in packet.records:
-        polled = [one.address for one in conditions(record)]
-        for address in (*polled, *(one.where.start for one in touched(record))):
-            name = model.name_of(address)
-            if f"{address:#x}" not in name and f"{address:#x} is {name}" not in names:
-                names.append(f"{address:#x} is {name}")
-    line = _registers(model, packet) or packet.line
-    return line + (f"  [{'; '.join(names)}]" if names else "")
-
-
-def _registers(model: Model, packet: Packet) -> str:
-    # A packet that sets registers, with their names; nothing for another packet.
-    record, family = packet.record, model.family
-    writes = list(register_writes(record)) if record is not None else []
-    if record is None or not writes:
-        return ""
-    table = family.registers
-    shown = [f"{table.name(one) or hex(one)}={value:#x}" for one, value in writes[:REGISTERS]]
-    more = [f"... {len(writes)} registers"] * (len(writes) > REGISTERS)
-    return f"{record.CONCEPT}({', '.join([*shown, *more])})"
 
 
 def item_line(model: Model, item: Item) -> str:
@@ -92,7 +62,7 @@ def _left(reduction: Reduction) -> Iterator[str]:
         packets = [i for i in reduction.kept if i.kind is Kind.PACKET and i.queue == queue]
         for item in sorted(packets, key=lambda one: one.number):
             packet = reduction.case.model.packet(item)
-            yield f"    {item.number:6d}  {packet_line(model, packet)}"
+            yield f"    {item.number:6d}  {reduction.line(packet)}"
             for inner in packet.inner:
                 if inner.record is not None:
                     yield f"            {'  ' * inner.depth}{inner.record.line()}"
@@ -185,7 +155,7 @@ def plain(reduction: Reduction) -> dict[str, Any]:
             "queue": describe_queue(model, item.queue),
             "ordinal": item.queue,
             "packet": item.number,
-            "text": packet_line(model, reduction.case.model.packet(item)),
+            "text": reduction.line(reduction.case.model.packet(item)),
             "why": why(reduction, needs[at[item]]),
         }
         for item in reduction.kept

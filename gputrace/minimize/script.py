@@ -330,7 +330,7 @@ class _Script:
         self._add(f"    {self.queues[queue]},")
         for packet in packets:
             self._rings[queue].put(packet)
-            self._add(f"    # packet {packet.number}: {packet.line}")
+            self._add(f"    # packet {packet.number}: {self.reduction.line(packet)}")
             words = ", ".join(f"{word:#x}" for word in packet.words)
             self.lines += textwrap.wrap(
                 f"[{words}],", 90, initial_indent="    ", subsequent_indent="     "

@@ -170,10 +170,17 @@ class Launches:
         if raw is not None:
             entry += KernelDescriptor.from_bytes(raw).kernel_code_entry_byte_offset
         found = self._kernel(entry)
-        name = found.name if found else self._labels.kernel(entry)
+        name = found.name if found else self._named(packet.kernel_object, entry)
         kernarg = packet.kernarg_address or None
         given = self._arguments(found, kernarg)
         return Launch(name, entry, _divided(items, block), block, kernarg, given)
+
+    # The descriptor's name tells the kernel's where the trace does not hold the descriptor.
+    def _named(self, descriptor: int, entry: int) -> str:
+        label = self._labels.at(descriptor)
+        if label is not None and label.address == descriptor and label.name.endswith(".kd"):
+            return label.name.removesuffix(".kd")
+        return self._labels.kernel(entry)
 
     def _kernel(self, entry: int) -> CodeKernel | None:
         loaded = self._load(entry)
