@@ -24,3 +24,9 @@ class Behaviour:
     FeatureMemoryAtomicFAddF32DenormalSupport)."""
     crossbar: int = 64
     """Lanes among which ds_permute and ds_bpermute move values (RDNA3 manual: modulo 32)."""
+    fused_sums: bool = False
+    """Matrix products of narrow floats are summed as fixed-point numbers (MMA-Sim: CDNA3)."""
+    small_floats: Literal["", "fnuz"] = "fnuz"
+    """Which floats of eight bits there are: OCP's, or those with one zero and one NaN."""
+    ieee_bit: bool = True
+    """MODE has the bits IEEE and DX10_CLAMP; gfx12 is without, and clamps NaN to 0."""

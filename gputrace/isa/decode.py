@@ -9,6 +9,7 @@ Rules not in the tables, each from LLVM's AMDGPUDisassembler.cpp and SIInstrInfo
 and DPP words, AGPR bits, addresses of flat and buffer instructions.
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -37,6 +38,7 @@ _UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
 _SEGMENTS = {0: "FLAT", 1: "SCRATCH", 2: "GLOBAL"}
 _SHORT = ("VOP1", "VOP2", "VOPC")
 _NUMBER = {"src0": 0, "src1": 1, "src2": 2}
+_SIGNED = re.compile(r"_iu\d|_wmma_|_swmmac_")  # of matrices no field has a float type
 _BRANCHES = ("s_branch", "s_cbranch")
 _BLANK = Operand(OperandKind.VGPR)  # stands for the source that the DPP word replaces
 
@@ -341,8 +343,8 @@ class Decoder:
         for slot in word.row.src:
             number = _NUMBER[slot.field]
             bits = [bool(part >> number & 1) for part in (low, high, sel, sel_hi)]
-            if not (slot.type.is_float or "_iu" in word.row.name):
-                bits[:2] = (False, False)  # of integers only the mixed-sign dot products have signs
+            if not (slot.type.is_float or _SIGNED.search(word.row.name)):
+                bits[:2] = (False, False)  # of integers only mixed-sign products have signs
             if mix and bits[3]:
                 slot = Slot(slot.field, type_of("f16", self.wave), slot.file)
             made = _BLANK if dpp and number == 0 else self._vector(word, slot)

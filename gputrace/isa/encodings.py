@@ -231,7 +231,7 @@ GFX940 = Generation(
     halves=False,
     sdwa=True,
     dpp8=False,
-    behaviour=Behaviour(),
+    behaviour=Behaviour(fused_sums=True),
     spelling=spelled.GFX940,
 )
 
@@ -365,6 +365,6 @@ GFX12 = replace(
     ),
     flat_offset=(24, True),
     resource_step=1,
-    behaviour=Behaviour(True, 30, "gfx11"),
+    behaviour=Behaviour(True, 30, "gfx11", small_floats="", ieee_bit=False),
     spelling=spelled.GFX12,
 )

@@ -23,7 +23,7 @@ from gputrace.isa.numpy_engine import (
     NumpyEngine,
     Program,
 )
-from gputrace.isa.primitives import Array
+from gputrace.isa.numpy_floats import Array
 from gputrace.isa.waves import RUNNING, Group, Wave
 
 _CALM = 1 << 17  # wave-instructions without a change of memory after which a proof is tried

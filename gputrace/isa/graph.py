@@ -10,7 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-Attribute = None | int | str | tuple[int, ...] | tuple[int | str, ...]
+from gputrace.isa.matrix import Multiplication
+
+Attribute = None | int | str | tuple[int, ...] | tuple[int | str, ...] | Multiplication
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,14 @@ class Graph:
     """What one instruction does: its nodes in the order in which they take place."""
 
     nodes: Sequence[Node]
+
+    @property
+    def written(self) -> set[int]:
+        """Return the vector registers that it may write, accumulators counted on."""
+        found: set[int] = set()
+        for node in self.nodes:
+            if node.prim == "put_vector" and isinstance(node.attribute, int):
+                found.add(node.attribute)
+            elif isinstance(node.attribute, Multiplication):
+                found.update(node.attribute.written)
+        return found

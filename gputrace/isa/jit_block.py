@@ -14,6 +14,7 @@ from gputrace.isa.jit_exact import is_active, wants_all_lanes
 from gputrace.isa.jit_memory import MemoryWriter
 from gputrace.isa.jit_region import Item
 from gputrace.isa.jit_writer import CannotLift, Module
+from gputrace.isa.matrix import Multiplication
 from gputrace.isa.primitives import PRIMS
 
 _WINDOW = 6  # vector registers whose last values are taken from the block itself
@@ -43,6 +44,7 @@ class BlockEmitter(MemoryWriter):
             "permute": self._permute,
             "scatter": self._scatter,
             "splat": self._splat,
+            "matrix": self._matrix,
         }
 
     def effect(self, node: Node, *args: str) -> str:
@@ -131,6 +133,18 @@ class BlockEmitter(MemoryWriter):
         self.region.declare("void", name, kind, "ptr", "i32", mask_kind)
         self.line(f"call void @{name}({kind} {value}, ptr {at}, i32 64, {mask_kind} {mask})")
         self._remember(index, value, mask)
+        return ""
+
+    def _matrix(self, node: Node) -> str:
+        work = node.attribute
+        assert isinstance(work, Multiplication)
+        constant = work.constant if work.c is None else None
+        name = self.region.matrix(work.product, constant)
+        first = (work.a, work.b, work.d if work.c is None else work.c, work.d, work.index)
+        places = ", ".join(f"ptr {self._vector_at(index)}" for index in first)
+        self.line(f"call void @{name}({places})")
+        for index in work.written:
+            self._vectors.pop(index, None)
         return ""
 
     def _remember(self, index: int, value: str, mask: str) -> None:

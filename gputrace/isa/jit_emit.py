@@ -24,7 +24,8 @@ class RegionEmitter(Module):
         body: list[str] = []
         for at, block in sorted(self.region.blocks.items()):
             body += self._block(at, block)
-        return "\n".join([*self.declarations, *self._head(), *body, *self.cold, "}", _TAIL, ""])
+        whole = [*self._head(), *body, *self.cold, "}", *self.functions, _TAIL, ""]
+        return "\n".join([*self.declarations, *whole])
 
     def _head(self) -> list[str]:
         lanes = self.wave_size

@@ -1,6 +1,8 @@
 """Writing LLVM IR: one block of a region's code, and the module that it goes into."""
 
+from gputrace.isa import jit_matrix
 from gputrace.isa.graph import I1, Node
+from gputrace.isa.matrix import Product
 
 _MATHEMATICS = ("llvm.exp2", "llvm.log2", "llvm.sin", "llvm.cos")
 
@@ -21,6 +23,9 @@ class Module:
         self.cold: list[str] = []
         self._count = 0
         self._declared: dict[str, str] = {}
+        self._products: dict[tuple[Product, int | None], str] = {}
+        self.functions: list[str] = []
+        """Functions of the module beside the region's own."""
 
     def number(self) -> int:
         """Return a number that nothing else in the module has."""
@@ -34,6 +39,16 @@ class Module:
     def declare(self, result: str, name: str, *kinds: str) -> None:
         """Declare a function that is defined elsewhere."""
         self._declared[name] = f"declare {result} @{name}({', '.join(kinds)}) #0"
+
+    def matrix(self, product: Product, constant: int | None) -> str:
+        """Return the name of the function that carries out a matrix product."""
+        key = product, constant
+        if key not in self._products:
+            name = self._products[key] = f"matrix.{len(self._products)}"
+            text, declared = jit_matrix.function(name, product, constant)
+            self._declared |= declared
+            self.functions.append(text)
+        return self._products[key]
 
     @property
     def helpers(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gputrace.isa.primitives import Array, quieted
+from gputrace.isa.numpy_floats import Array, quieted
 
 
 def _chosen(compare: Callable[[Any, Any], Any]) -> Callable[[Array, Array, Array], Array]:

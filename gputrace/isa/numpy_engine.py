@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gputrace.isa.graph import Graph, Node
 from gputrace.isa.launch import Access, Checks, View
 from gputrace.isa.numpy_atomics import ATOMICS
-from gputrace.isa.primitives import PRIMS, Array
+from gputrace.isa.numpy_floats import Array
+from gputrace.isa.primitives import PRIMS
 from gputrace.isa.waves import Wave
 
 
@@ -73,8 +74,7 @@ def prepare(graph: Graph, context: "Context") -> Program:
             constants.append((node.index, run(context, node)))
         else:
             steps.append(Step(run, node, tuple(arg.index for arg in node.args)))
-    written = tuple(_index(node) for node in graph.nodes if node.prim == "put_vector")
-    return Program(tuple(constants), tuple(steps), len(graph.nodes), written)
+    return Program(tuple(constants), tuple(steps), len(graph.nodes), tuple(graph.written))
 
 
 _EFFECTS = {

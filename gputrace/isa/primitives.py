@@ -11,19 +11,18 @@ Rows under "effects" touch the state of the wave or its memory and are carried o
 own object: `NumpyState` on one side, `Emitter` on the other.
 """
 
-import ctypes
-import ctypes.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gputrace.errors import DefinitionError
 from gputrace.isa.graph import F16, F32, F64, I1, U32, U64, Node, Type
-
-Array = NDArray[Any]
+from gputrace.isa.numpy_floats import QUIET as QUIET
+from gputrace.isa.numpy_floats import Array, fused_multiply_add, libm, quieted
+from gputrace.isa.numpy_floats import library_address as library_address
+from gputrace.isa.numpy_matrix import multiply
 
 
 class Emitter(Protocol):
@@ -54,6 +53,7 @@ class NumpyState(Protocol):
     """What the numpy side of a row needs of the wave."""
 
     wave_size: int
+    vectors: Array
 
     def effect(self, node: Node, *args: Array) -> Any:
         """Carry out an effect and return its value (None when it has none)."""
@@ -203,67 +203,8 @@ def _reverse(state: NumpyState, node: Node, x: Array) -> Array:
     return x
 
 
-def _round_to_odd(x: Array, y: Array, z: Array) -> Array:
-    # x*y+z in float64, rounded to odd: the last bit says "inexact", so that a second rounding to
-    # a type of at most 24 bits gives what one rounding would have given. x*y must be exact.
-    product = x * y
-    total = product + z
-    back = total - product
-    error = (product - (total - back)) + (z - back)
-    bits = total.view(np.uint64)
-    inexact = np.isfinite(total) & (error != 0) & ((bits & np.uint64(1)) == 0)
-    away = (error > 0) == (total > 0)
-    step = np.where(away, np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF))
-    return np.where(inexact, bits + step, bits).view(np.float64)
-
-
-_LIBM = ctypes.CDLL(ctypes.util.find_library("m") or "libm.so.6")
-
-
-def _libm(name: str, arity: int) -> Callable[..., Array]:
-    # The JIT calls the same library, so both engines agree to the last bit.
-    function = getattr(_LIBM, name)
-    function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double] * arity
-
-    def run(*args: Array) -> Array:
-        lanes = zip(*(a.tolist() for a in np.broadcast_arrays(*args)), strict=True)
-        return np.array([function(*lane) for lane in lanes], np.float64)
-
-    return run
-
-
-def library_address(name: str) -> int:
-    """Return the address of a function of the C library's mathematics."""
-    return ctypes.cast(getattr(_LIBM, name), ctypes.c_void_p).value or 0
-
-
-_FMA = _libm("fma", 3)
-
-
-def _fma(state: NumpyState, node: Node, x: Array, y: Array, z: Array) -> Array:
-    if node.type == F64:
-        return _FMA(x, y, z)
-    wide = (a.astype(np.float64) for a in (x, y, z))
-    return _round_to_odd(*wide).astype(node.type.dtype)
-
-
 def _ldexp(state: NumpyState, node: Node, x: Array, n: Array) -> Array:
     return np.asarray(np.ldexp(x, np.clip(n.view(np.int32), -5000, 5000)))
-
-
-QUIET = {16: 0x7E00, 32: 0x7FC0_0000, 64: 0x7FF8_0000_0000_0000}
-"""The NaN that arithmetic gives, by the bits of its type."""
-
-
-def quieted(values: Array) -> Array:
-    """Return floats in which each NaN is the one that arithmetic gives."""
-    nan = np.isnan(values)
-    if not nan.any():
-        return values
-    size = values.dtype.itemsize
-    bits = np.array(values).view(f"u{size}")
-    bits[nan] = QUIET[8 * size]
-    return np.asarray(bits.view(values.dtype))
 
 
 def _quiet(function: NumpyRule) -> NumpyRule:
@@ -390,7 +331,7 @@ def _through_float(rule: LlvmRule) -> LlvmRule:
 def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
     if n.type != F16:
         return _quiet_llvm(_intrinsic("fma"))(b, n, x, y, z)
-    # As `_round_to_odd`, in float: the product of two halves is exact there.
+    # As `numpy_floats.round_to_odd`, in float: the product of two halves is exact there.
     half, many = b.type(n), b.type(_wide(n))
     word = many.replace("float", "i32")
     bit = many.replace("float", "i1")
@@ -486,7 +427,7 @@ def _effect(rule: TypeRule, shape: str = "args") -> Prim:
 
 
 def _libm_row(name: str) -> Prim:
-    function = _libm(name, 1)
+    function = libm(name, 1)
     return _number(same, _pure(function), _intrinsic(name))
 
 
@@ -537,7 +478,7 @@ PRIMS: dict[str, Prim] = {
     "fsub": _number(same, _pure(np.subtract), _binary("fsub")),
     "fmul": _number(same, _pure(np.multiply), _binary("fmul")),
     "fdiv": _number(same, _pure(np.divide), _binary("fdiv")),
-    "fma": Prim(same, _quiet(_fma), _fma_llvm),
+    "fma": Prim(same, _quiet(_pure(fused_multiply_add)), _fma_llvm),
     "sqrt": _number(same, _pure(np.sqrt), _intrinsic("sqrt")),
     "floor": _number(same, _pure(np.floor), _intrinsic("floor")),
     "ceil": _number(same, _pure(np.ceil), _intrinsic("ceil")),
@@ -583,6 +524,13 @@ PRIMS: dict[str, Prim] = {
     "put_scalar": _effect(fixed(U32), "uniform"),
     "get_vector": _effect(fixed(U32), "lanes"),
     "put_vector": _effect(fixed(U32), "lanes"),
+    "matrix": Prim(
+        fixed(I1),
+        lambda s, n: multiply(n.attribute, s.vectors),
+        lambda b, n: b.effect(n),
+        "uniform",
+        effect=True,
+    ),
     "here": _effect(fixed(U64), "uniform"),
     "check": _effect(fixed(U64)),
     "load": _effect(stated),

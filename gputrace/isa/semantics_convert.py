@@ -9,7 +9,6 @@ from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_float import HIGHEST, LOWEST
 from gputrace.isa.semantics_lanes import permuted_rows
-from gputrace.isa.semantics_matrix import FNUZ, OCP
 from gputrace.isa.semantics_packed import half_of, join
 from gputrace.isa.trace import Trace
 
@@ -106,41 +105,6 @@ def _replicate(a: Node) -> Node:
 
 
 _pure("s_bitreplicate_b64_b32", _replicate)
-
-# --- floats of eight bits: gfx940 names the byte by SDWA, gfx12 by op_sel
-
-
-def _selected(trace: Trace) -> int:
-    # The op_sel bits of a VOP3; the instruction has fewer operands than bits.
-    return trace.instruction.words[0] >> 11 & 3 if trace.instruction.encoding == "VOP3" else 0
-
-
-def _formats(trace: Trace) -> dict[str, Callable[[Node], Node]]:
-    return OCP if trace.mode.bounds_select else FNUZ
-
-
-def _from_byte(kind: str) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        value = trace.read(trace.instruction.src[0])
-        byte = value >> (8 * _selected(trace))
-        trace.write(trace.instruction.dst[0], _formats(trace)[kind](byte))
-
-    return meaning
-
-
-def _from_two_bytes(kind: str) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        value = trace.read(trace.instruction.src[0]) >> (16 * (_selected(trace) & 1))
-        widen = _formats(trace)[kind]
-        trace.write(trace.instruction.dst[0], join(widen(value), widen(value >> 8)))
-
-    return meaning
-
-
-for _kind in ("fp8", "bf8"):
-    CONVERT.add(f"v_cvt_f32_{_kind}", _from_byte(_kind))
-    CONVERT.add(f"v_cvt_pk_f32_{_kind}", _from_two_bytes(_kind))
-
 
 # --- packed halves that are left
 

@@ -28,6 +28,7 @@ from gputrace.isa.graph import (
     where,
 )
 from gputrace.isa.instruction import Instruction, Operand, OperandKind
+from gputrace.isa.matrix import Multiplication
 from gputrace.isa.primitives import PRIMS
 
 _UNSIGNED = {8: U8, 16: U16, 32: U32, 64: U64}
@@ -60,8 +61,9 @@ class NotModelled(GputraceError):
 class Mode:
     """What an instruction's meaning depends on beside its own bits.
 
-    `float_mode` is bits 7:0 of the MODE register: rounding of f32 (1:0) and of f16 and f64 (3:2),
-    denormals of f32 (5:4) and of f16 and f64 (7:6).
+    `float_mode` is bits 9:0 of the MODE register: rounding of f32 (1:0) and of f16 and f64 (3:2),
+    denormals of f32 (5:4) and of f16 and f64 (7:6), DX10_CLAMP (8), IEEE (9). Generations without
+    the last two (`Behaviour.ieee_bit`) do not look at them.
     """
 
     wave_size: int
@@ -71,6 +73,8 @@ class Mode:
     lds_aperture: int
     scratch_aperture: int
     behaviour: Behaviour = field(default_factory=Behaviour)
+    half_limit: bool = False
+    """MODE's FP16_OVFL: halves that are too large become the largest, not infinite."""
 
     @property
     def bounds_select(self) -> bool:
@@ -171,6 +175,10 @@ class Trace:
         active = mask if mask is not None else self.written()
         for k, word in enumerate(self.words(value)):
             self._writes.append(("put_vector", (self.splat(word), active), index + k))
+
+    def multiply(self, work: Multiplication) -> None:
+        """Carry out a matrix product, after everything has been read."""
+        self._writes.append(("matrix", (), work))
 
     def words(self, value: Node) -> list[Node]:
         """Split a value into dwords; one of fewer bits is widened with zeros."""

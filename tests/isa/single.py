@@ -30,9 +30,9 @@ def _number(field: str, mask: bool, vectors: dict[str, int]) -> int:
     return vectors[field] + (256 if field in ("src0", "src1", "src2") else 0)
 
 
-def find(machine: Decoder, name: str) -> tuple[str, int] | None:
+def find(machine: Decoder, name: str, wanted: str = "") -> tuple[str, int] | None:
     """Return encoding and opcode of a mnemonic, the longest encoding first."""
-    for encoding in ENCODINGS:
+    for encoding in (wanted,) if wanted else ENCODINGS:
         for (kind, opcode), row in machine._rows.items():
             if kind == encoding and row.name == name:
                 return encoding, opcode
@@ -44,10 +44,14 @@ def assemble(
     name: str,
     extra: dict[str, int] | None = None,
     vectors: dict[str, int] | None = None,
+    encoding: str = "",
 ) -> Instruction | None:
-    """Encode an instruction with registers of its own for each operand; None without one."""
+    """Encode an instruction with registers of its own for each operand; None without one.
+
+    Without an encoding it is the longest that there is.
+    """
     machine = decoder(target)
-    place = find(machine, name)
+    place = find(machine, name, encoding)
     if place is None:
         return None
     form = next(f for f in machine.generation.formats if f.name == place[0])
@@ -70,9 +74,11 @@ class Bench:
 
     target: str
     float_mode: int = 0xF0
+    lanes: int = 0
+    """0: as many as is usual."""
 
     def __post_init__(self) -> None:
-        lanes = decoder(self.target).wave
+        lanes = self.lanes or decoder(self.target).wave
         generation = decoder(self.target).generation
         self.mode = Mode(
             lanes,

@@ -128,7 +128,7 @@ CASES = _cases()
 LANE_CASES = _lane_cases()
 ELSEWHERE = {
     "const", "bitcast", "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load",
-    "store", "atomic", "jump", "branch", "jump_to", "barrier", "end",
+    "store", "atomic", "jump", "branch", "jump_to", "barrier", "end", "matrix",
 }  # fmt: skip
 
 
