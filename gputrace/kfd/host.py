@@ -163,13 +163,15 @@ def _mmap(address: int, size: int, protection: int, flags: int, fd: int, offset:
     return int(got or 0)
 
 
-def map_shared(fd: int, offset: int, size: int, address: int | None, protection: int) -> int:
+def map_shared(
+    fd: int, offset: int, size: int, address: int | None, protection: int, *, near: int = 0
+) -> int:
     """Map part of a file, over whatever is at `address` when one is given; return where.
 
-    Raises KfdError("mmap", errno).
+    Without one it goes to `near` if nothing is there. Raises KfdError("mmap", errno).
     """
     flags = _MAP_SHARED if address is None else _MAP_SHARED | _MAP_FIXED
-    return _mmap(address or 0, size, protection, flags, fd, offset)
+    return _mmap(near if address is None else address, size, protection, flags, fd, offset)
 
 
 def reserve(size: int, address: int | None = None, alignment: int = PAGE) -> int:

@@ -67,9 +67,9 @@ class Kernel:
         data[:] = answer.to_bytes()
         return 0
 
-    def mmap(self, fd, offset, size, address, protection):
+    def mmap(self, fd, offset, size, address, protection, *, near=0):
         if os.readlink(f"/proc/self/fd/{fd}") != str(self.node):
-            return self.map_shared(fd, offset, size, address, protection)
+            return self.map_shared(fd, offset, size, address, protection, near=near)
         place = self.emulated._kfd_offset(self.emulated._process, offset, size)
         return self.map_shared(self.emulated._process.pool.fd, place, size, address, protection)
 

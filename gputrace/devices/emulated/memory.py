@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
 
 _REMEMBERED = 4096  # buffers that a page table had and whose addresses it can still name
+_POOLS, _APART, _MANY = 0x2000_0000_0000, 1 << 40, 64  # addresses that pools would like to have
+_count = count()
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # FALLOC_FL_* of <linux/falloc.h>
 
 
@@ -84,10 +87,15 @@ class Gone:
 
 
 class Pool:
-    """A growing file of memory. Offsets are never used twice, so a stale mapping stays harmless."""
+    """A growing file of memory. Offsets are never used twice, so a stale mapping stays harmless.
+
+    Its parts are mapped side by side where little else is: whoever scans them for what was written
+    has few mappings of others to pass.
+    """
 
     def __init__(self, name: str) -> None:
         self.fd = os.memfd_create(name)
+        self._near = _POOLS + next(_count) % _MANY * _APART
         self.parts: dict[int, tuple[int, int]] = {}
         """Emulator address of each part in use: its offset in the file and its length."""
         self._end = 0
@@ -97,7 +105,7 @@ class Pool:
         offset = self._end
         os.ftruncate(self.fd, offset + length)
         self._end = offset + length
-        address = host.map_shared(self.fd, offset, length, None, 3)
+        address = host.map_shared(self.fd, offset, length, None, 3, near=self._near + offset)
         self.parts[address] = offset, length
         return offset, address
 
