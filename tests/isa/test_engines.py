@@ -22,5 +22,5 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> list[Engines]:
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_instruction_gives_the_same_bits(every: list[Engines], seed: int) -> None:
-    assert sum(len(program.labels) for program in every) > 900
+    assert sum(len(program.labels) for program in every) > 850
     assert not [problem for program in every if (problem := program.difference(seed))]
