@@ -1,4 +1,4 @@
-"""Build the library that is loaded into other programs; everything else is in pyproject.toml."""
+"""Build the libraries that are loaded into other programs; everything else is in pyproject.toml."""
 
 import shutil
 import sys
@@ -10,11 +10,11 @@ from setuptools.command.build_py import build_py
 sys.path.insert(0, str(Path(__file__).parent))
 
 from gputrace.errors import UsageError
-from gputrace.interpose.library import NAME, compile_to
+from gputrace.interpose.library import NAMES, compile_to
 
 
 class Build(build_py):
-    """Copy the package, then compile the library into the copy where there is a compiler."""
+    """Copy the package, then compile the libraries into the copy where there is a compiler."""
 
     def run(self) -> None:
         """Run the command; without a compiler the rest installs and works."""
@@ -26,7 +26,8 @@ class Build(build_py):
             print("no C compiler: `gputrace run` will ask for one", file=sys.stderr)
             return
         try:
-            compile_to(Path(self.build_lib) / "gputrace/interpose" / NAME, compiler)
+            for tap, name in NAMES.items():
+                compile_to(Path(self.build_lib) / "gputrace/interpose" / name, compiler, tap=tap)
         except UsageError as error:
             print(error, file=sys.stderr)
 

@@ -22,8 +22,8 @@ from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 from gputrace.trace.events import Outcome
 
-SERVED = "GPUTRACE_SOCKET"
-"""Set in programs whose /dev/kfd is served by another process."""
+NODES = "GPUTRACE_RECORD_NODES"
+"""Set to 1 in programs whose calls of /dev/kfd another process records."""
 PATH, DURABLE, MODE = "GPUTRACE_RECORD", "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
 PART = "GPUTRACE_RECORD_PART"
 
@@ -32,7 +32,7 @@ def environment(
     path: str, *, durable: bool, mode: str, part: Part = WHOLE
 ) -> dict[str, str]:
     """Return what a program's environment must say to be recorded."""
-    values = {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode}
+    values = {PATH: os.path.abspath(path), DURABLE: str(int(durable)), MODE: mode, NODES: "0"}
     return values if part.whole else {**values, PART: json.dumps(asdict(part))}
 
 
@@ -68,8 +68,8 @@ class _Program:
         """Put a recorder around a device."""
         if os.getpid() != self._process:  # a child by fork: what was made is its parent's
             self._process, self._made = os.getpid(), []
-        if SERVED in os.environ and kfd.name.startswith("kfd:"):
-            return kfd  # whoever serves the device nodes records them
+        if os.environ.get(NODES) == "1" and kfd.name.startswith("kfd:"):
+            return kfd  # whoever stands behind the device nodes records it
         path = claim(self._path, os.getpid())
         made = start(kfd, path, durable=self._durable, mode=self._mode, part=self._part)
         self._made.append(made)

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from gputrace.interpose.server import Notice
+from gputrace.interpose.program import Notice
 
 LIMIT = 20
 """Faults shown; a broken kernel may fault in every wave."""

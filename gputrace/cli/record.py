@@ -69,13 +69,13 @@ def command(
             click.echo(f"gputrace: {line}", err=True)
     before = time.monotonic()
     with _room(output):
-        with _served(device, output, as_json) as environment_of:
+        with _served(device, output, as_json, durable, mode) as environment_of:
             status = _run(program, environment_of({**os.environ, **wanted}))
         seconds = time.monotonic() - before
         traces = _traces(output)
         if not traces:
             found = f"{program[0]} (exit status {status}) opened no device, so there is no trace"
-            raise UsageError(found + _hint())
+            raise UsageError(found)
     _mark_killed(output, status)
     for path in traces:
         data = _data(path, seconds, status)
@@ -88,36 +88,34 @@ def command(
 
 
 @contextmanager
-def _served(device: str | None, output: str, as_json: bool) -> Iterator[Environment]:
-    # A program may open the device nodes itself: it gets emulated ones.
-    name = device or ("" if NODE.exists() else "emu:gfx942")
-    if not name.startswith("emu:"):
-        yield dict
-        return
+def _served(
+    device: str | None, output: str, as_json: bool, durable: bool, mode: str
+) -> Iterator[Environment]:
+    # A program may open the device nodes itself: they are emulated ones, or tapped.
+    from gputrace.capture.program import NODES
     from gputrace.cli.notices import Notices
     from gputrace.devices.opening import emulated, recorded
-    from gputrace.interpose.launch import serving
+    from gputrace.interpose.launch import serving, tapping
     from gputrace.interpose.library import preload_library
 
+    name = device or ("kfd:0" if NODE.exists() else "emu:gfx942")
+    tap = not name.startswith("emu:")
     try:
-        preload_library()
+        preload_library(tap=tap)
     except UsageError as problem:
         if not as_json:
             click.echo(f"gputrace: {problem}; those that use gputrace are recorded", err=True)
         yield dict
         return
-    notices, topology = Notices(as_json), emulated(name).topology
-    with serving(
-        lambda client: recorded(name, client), topology, notices.tell, Path(output)
-    ) as served:
-        yield served.environment
+    notices, trace = Notices(as_json), Path(output)
+    if tap:
+        served = tapping(notices.tell, trace, mode=mode, durable=durable)
+    else:
+        topology = emulated(name).topology
+        served = serving(lambda client: recorded(name, client), topology, notices.tell, trace)
+    with served as server:
+        yield lambda given: {**server.environment(given), NODES: "1"}
     notices.end()
-
-
-def _hint() -> str:
-    if not NODE.exists():
-        return ""
-    return "; one that uses /dev/kfd by itself is recorded on an emulated GPU only, with --device"
 
 
 @contextmanager

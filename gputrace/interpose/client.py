@@ -48,6 +48,17 @@ class RemoteClient(Client):
         finally:
             self._local.connection = None
 
+    def call(self, argument: bytes, ioctl: str) -> bytes:
+        """Have the thread that waits call its ioctl with this argument; return it afterwards.
+
+        Raises KfdError with the kernel's errno.
+        """
+        return self._ask(Message(Kind.CALL, payload=argument), ioctl).payload
+
+    def shadow(self, address: int, size: int, descriptor: int) -> int:
+        """Show the program a page of ours where it has mapped doorbells; return where they are."""
+        return self._ask(Message(Kind.SHADOW, address, size), "mmap", descriptor).a
+
     def _ask(self, message: Message, ioctl: str, descriptor: int | None = None) -> Message:
         connection = getattr(self._local, "connection", None)
         if connection is None:

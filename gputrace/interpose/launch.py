@@ -16,10 +16,13 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from gputrace.errors import UsageError
+from gputrace.interpose.emulated import MakeDevice, emulated_programs
 from gputrace.interpose.library import preload_library
-from gputrace.interpose.server import Maker, Notice, Server
+from gputrace.interpose.program import Notice
+from gputrace.interpose.server import Server
+from gputrace.interpose.tapped import tapped_programs
 from gputrace.interpose.tree import write_tree
-from gputrace.kfd.topology import Topology
+from gputrace.kfd.topology import SYSFS, Topology, read_topology
 
 # ROCr takes memory for its own use from the device instead of registering pages of the program.
 _SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
@@ -60,44 +63,66 @@ def _check_linked(path: Path) -> None:
         raise UsageError(f"{path}: a statically linked program cannot be served")
 
 
+@dataclass(frozen=True)
 class Served:
-    """What programs need in their environment to be served, and the server that does it."""
+    """The server of programs, and what they need in their environment to be served."""
 
-    def __init__(self, server: Server, folder: Path, library: Path) -> None:
-        self.server, self._folder, self._library = server, folder, library
+    server: Server
+    library: Path
+    variables: Mapping[str, str]
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return an environment with what is needed added."""
-        preload = " ".join(filter(None, (str(self._library), given.get("LD_PRELOAD"))))
-        return {
-            **_SETTINGS,
-            **given,
-            "LD_PRELOAD": preload,
-            "GPUTRACE_SOCKET": str(self._folder / "socket"),
-            "GPUTRACE_TREE": str(self._folder / "tree"),
-        }
+        preload = " ".join(filter(None, (str(self.library), given.get("LD_PRELOAD"))))
+        return {**_SETTINGS, **given, **self.variables, "LD_PRELOAD": preload}
 
 
 @contextmanager
 def serving(
-    make: Maker,
+    make: MakeDevice,
     topology: Topology,
     tell: Callable[[Notice], None],
     trace: Path | None = None,
 ) -> Iterator[Served]:
-    """Serve programs that are started inside the block. Raises UsageError without the library."""
+    """Serve programs that are started inside the block. Raises UsageError without the library.
+
+    `make` makes each program's device. With `trace` programs are recorded: the first into this
+    file, further ones into files beside it; `make` makes ServedKfds then.
+    """
     library = preload_library()
-    with tempfile.TemporaryDirectory(prefix="gputrace-") as name:
-        folder = Path(name)
-        (folder / "tree").mkdir()
-        write_tree(folder / "tree", topology)
-        with Server(make, folder / "socket", tell, trace) as server:
-            yield Served(server, folder, library)
+    with _folder() as folder:
+        tree, place = folder / "tree", folder / "socket"
+        tree.mkdir()
+        write_tree(tree, topology)
+        variables = {"GPUTRACE_SOCKET": str(place), "GPUTRACE_TREE": str(tree)}
+        with Server(emulated_programs(make, trace), place, tell) as server:
+            yield Served(server, library, variables)
+
+
+@contextmanager
+def tapping(
+    tell: Callable[[Notice], None], trace: Path, *, mode: str, durable: bool
+) -> Iterator[Served]:
+    """Record programs that are started inside the block on the machine's own GPUs.
+
+    Raises UsageError without the library and without GPUs.
+    """
+    library, topology = preload_library(tap=True), read_topology(SYSFS)
+    with _folder() as folder:
+        place = folder / "socket"
+        with Server(tapped_programs(topology, trace, mode, durable), place, tell) as server:
+            yield Served(server, library, {"GPUTRACE_TAP": str(place)})
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="gputrace-") as name:  # which is closed to others
+        yield Path(name)
 
 
 def run(
     command: Sequence[str],
-    make: Maker,
+    make: MakeDevice,
     topology: Topology,
     *,
     tell: Callable[[Notice], None],

@@ -9,6 +9,7 @@ from gputrace.devices.emulated.served import ServedKfd
 from gputrace.interpose.memory import LiveMemory
 from gputrace.interpose.tracker import RemoteTracker
 from gputrace.kfd.port import Progress
+from gputrace.kfd.tracking import Span
 from gputrace.trace.writer import TraceWriter
 
 
@@ -40,6 +41,11 @@ class LiveRecorder(Recorder):
             with self._hook(look=False):
                 self._digests.take(self._step)
         return progress
+
+    def keep(self, address: int, size: int) -> None:
+        """Take what a new mapping holds as known: it was written down by another mapping."""
+        with self._lock:
+            self._memory.absorb([Span(address, size)])
 
     def _absorb(self) -> None:
         spans = self._served.written_by_gpu()

@@ -6,7 +6,12 @@
    a connection of each thread's own. Paths below the prefixes are looked up in a generated tree.
 
    GPUTRACE_SOCKET names the server's socket, GPUTRACE_TREE the tree. Without them the library does
-   nothing. */
+   nothing.
+
+   Built with -DTAP=1 it stands before the machine's own KFD instead, in the way of a wire tap: nodes
+   and ioctls are the kernel's, but the server is asked first and has each ioctl called in its time,
+   and where the program maps doorbells it finds a page that the server watches (tap.c). That one
+   goes by GPUTRACE_TAP, so that it can stand before the other. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -34,7 +39,11 @@
 #include <unistd.h>
 
 #include "protocol.h"
+#include "tap.h"
 
+#ifndef TAP
+#define TAP 0
+#endif
 #define EXPORT __attribute__((visibility("default")))
 #define DESCRIPTORS 65536      /* descriptors above this are never ours */
 #define PRIVATE_FROM 960       /* where the library's own sockets go, out of the program's way */
@@ -100,7 +109,7 @@ static void same_file(int from, int to)
 /* ---- the functions that stand behind ours ---- */
 
 typedef void *(*lookup)(void *, const char *);
-EXPORT void *gputrace_real_dlsym;
+void *gputrace_real_dlsym;
 
 /* A sanitizer's runtime looks functions up before it can bear code that it has instrumented. */
 #define PLAIN __attribute__((no_sanitize("address", "undefined")))
@@ -147,15 +156,35 @@ static void thread_ends(void *unused)
     drop_connection();
 }
 
-static int send_message(struct head *head, const void *payload)
+/* Sends one message, with a descriptor beside it unless that is -1. */
+static int send_with(struct head *head, const void *payload, int descriptor)
 {
     struct iovec parts[2] = {{head, sizeof *head}, {(void *)payload, head->size}};
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = head->size ? 2 : 1};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    if (descriptor >= 0) {
+        memset(&control, 0, sizeof control);
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        struct cmsghdr *beside = CMSG_FIRSTHDR(&message);
+        beside->cmsg_level = SOL_SOCKET;
+        beside->cmsg_type = SCM_RIGHTS;
+        beside->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(beside), &descriptor, sizeof descriptor);
+    }
     ssize_t sent;
     do
         sent = sendmsg(connection, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? -1 : 0;
+}
+
+static int send_message(struct head *head, const void *payload)
+{
+    return send_with(head, payload, -1);
 }
 
 /* Takes one message; *descriptor is what came along with it, or -1. */
@@ -275,10 +304,54 @@ static int detach(uint64_t address, uint64_t size)
     return at == -1 ? errno : 0;
 }
 
+/* What this thread is about to do when the server has been asked. */
+static __thread struct {
+    int fd;
+    unsigned long request; /* of an ioctl */
+    uint64_t offset;       /* of a mapping */
+} pending;
+
+static int (*kernel_ioctl)(int, unsigned long, ...);
+static int dial(void);
+
+/* The mapping that the program asked for is made elsewhere, and what it finds is the descriptor's. */
+static int shadow(const struct head *asked, int descriptor, uint64_t *frame)
+{
+    long there = syscall(SYS_mmap, 0, asked->b, PROT_READ | PROT_WRITE, MAP_SHARED, pending.fd,
+                         pending.offset);
+    if (there == -1)
+        return errno;
+    long at = syscall(SYS_mmap, asked->a, asked->b, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+                      descriptor, 0);
+    if (at == -1)
+        return errno;
+    *frame = (uint64_t)there;
+    static pid_t rings; /* the process that has somebody who rings */
+    if (rings == getpid())
+        return 0;
+    int own = dial();
+    if (own < 0)
+        return ECONNREFUSED;
+    int failed = tap_ringer(own, image);
+    if (!failed)
+        rings = getpid();
+    return failed;
+}
+
 static int serve(const struct head *asked, char *payload, int descriptor)
 {
     struct head done = {.message = DONE};
     switch (asked->message) {
+    case CALL: {
+        int result = kernel_ioctl ? kernel_ioctl(pending.fd, pending.request, payload) : -1;
+        done.b = result < 0 ? (uint64_t)errno : 0;
+        done.a = result < 0 ? 0 : (uint64_t)result;
+        done.size = asked->size;
+        break;
+    }
+    case SHADOW:
+        done.b = (uint64_t)shadow(asked, descriptor, &done.a);
+        break;
     case READ:
         if (asked->b > PAYLOAD_LIMIT) {
             done.b = E2BIG;
@@ -310,11 +383,12 @@ static int serve(const struct head *asked, char *payload, int descriptor)
 }
 
 /* Sends a message and waits for its answer. The payload of the answer replaces `payload`, up to
-   `room` bytes. Returns 0, or -1 with errno when the server is not there. */
+   `room` bytes. Returns 0, or -1 with errno when the server is not there. *descriptor goes along
+   with the message unless it is -1, and is what came along with the answer then. */
 static int ask(struct head *head, void *payload, size_t room, int *descriptor)
 {
     static __thread char buffer[PAYLOAD_LIMIT];
-    if (send_message(head, payload))
+    if (send_with(head, payload, *descriptor))
         return -1;
     for (;;) {
         if (take_message(head, buffer, descriptor))
@@ -329,14 +403,12 @@ static int ask(struct head *head, void *payload, size_t room, int *descriptor)
     return 0;
 }
 
-static bool connected(void)
+/* Returns a new connection to the server, marked as the library's own, or -1. */
+static int dial(void)
 {
-    if (connection >= 0 && connected_as == (uint32_t)getpid())
-        return true;
-    drop_connection();
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return false;
+        return -1;
     int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, PRIVATE_FROM);
     if (high >= 0) {
         raw_close(fd);
@@ -346,15 +418,26 @@ static bool connected(void)
     memcpy(address.sun_path, server, sizeof server);
     if (fd >= DESCRIPTORS || connect(fd, (struct sockaddr *)&address, sizeof address)) {
         raw_close(fd);
-        return false;
+        return -1;
     }
+    atomic_store(&files[fd].node, PRIVATE);
+    return fd;
+}
+
+static bool connected(void)
+{
+    if (connection >= 0 && connected_as == (uint32_t)getpid())
+        return true;
+    drop_connection();
+    int fd = dial();
+    if (fd < 0)
+        return false;
     connection = fd;
     connected_as = (uint32_t)getpid();
-    atomic_store(&files[fd].node, PRIVATE);
     pthread_setspecific(at_thread_end, &connection);
     struct head hello = {
         .message = HELLO, .a = PROTOCOL_VERSION, .b = connected_as, .c = image};
-    int none;
+    int none = -1;
     if (ask(&hello, NULL, 0, &none) || hello.b) {
         drop_connection();
         return false;
@@ -384,10 +467,25 @@ static enum node node_of(const char *path, uint32_t *minor)
     return NODE_RENDER;
 }
 
+/* Takes `fd` for what the server knows by this handle from now on. */
+static int take_node(int fd, enum node node, uint32_t minor, uint64_t handle)
+{
+    if (fd >= DESCRIPTORS) {
+        raw_close(fd);
+        errno = EMFILE;
+        return -1;
+    }
+    files[fd].handle = (uint32_t)handle;
+    files[fd].minor = minor;
+    files[fd].owner = (uint32_t)getpid();
+    atomic_store_explicit(&files[fd].node, node, memory_order_release);
+    return fd;
+}
+
 static int open_node(enum node node, uint32_t minor, int flags)
 {
     struct head head = {.message = OPEN, .a = node, .b = minor};
-    int fd;
+    int fd = -1;
     if (!connected() || ask(&head, NULL, 0, &fd)) {
         errno = ENXIO;
         return -1;
@@ -396,18 +494,24 @@ static int open_node(enum node node, uint32_t minor, int flags)
         errno = head.b ? (int)head.b : EPROTO;
         return -1;
     }
-    if (fd >= DESCRIPTORS) {
-        raw_close(fd);
-        errno = EMFILE;
-        return -1;
-    }
     if (!(flags & O_CLOEXEC))
         syscall(SYS_fcntl, fd, F_SETFD, 0);
-    files[fd].handle = (uint32_t)head.a;
-    files[fd].minor = minor;
-    files[fd].owner = (uint32_t)getpid();
-    atomic_store_explicit(&files[fd].node, node, memory_order_release);
-    return fd;
+    return take_node(fd, node, minor, head.a);
+}
+
+/* The kernel has opened a node for the program: from here on the server is asked first. */
+static int tap_node(enum node node, uint32_t minor, int fd)
+{
+    struct head head = {.message = OPEN, .a = node, .b = minor};
+    int beside = fd;
+    if (fd < 0)
+        return fd;
+    if (!connected() || ask(&head, NULL, 0, &beside) || head.b) {
+        raw_close(fd);
+        errno = ENXIO;
+        return -1;
+    }
+    return take_node(fd, node, minor, head.a);
 }
 
 /* The server is told when the last descriptor of what it opened is closed. */
@@ -421,7 +525,7 @@ static void close_node(int fd)
         if (special(other) && files[other].handle == gone.handle)
             return;
     struct head head = {.message = CLOSE, .a = gone.handle};
-    int none;
+    int none = -1;
     int kept = errno;
     if (connected())
         ask(&head, NULL, 0, &none);
@@ -466,7 +570,7 @@ static const char *place(const char *path, char *room)
         REAL(name)                                                                                 \
         uint32_t minor;                                                                            \
         enum node node = node_of(path, &minor);                                                    \
-        if (node != NODE_NONE)                                                                     \
+        if (node != NODE_NONE && !TAP)                                                             \
             return open_node(node, minor, flags);                                                  \
         mode_t mode = 0;                                                                           \
         if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY))) {                                      \
@@ -476,7 +580,8 @@ static const char *place(const char *path, char *room)
             va_end(list);                                                                          \
         }                                                                                          \
         PLACED(path);                                                                              \
-        return behind arguments;                                                                   \
+        int fd = behind arguments;                                                                 \
+        return node == NODE_NONE ? fd : tap_node(node, minor, fd);                                 \
     }
 
 OPENER(open, (const char *path, int flags, ...), (path, flags, mode))
@@ -585,6 +690,8 @@ static dev_t device_of(enum node node, uint32_t minor)
 
 #define AS_DEVICE(status, node, minor)                                                             \
     do {                                                                                           \
+        if (TAP)                                                                                   \
+            break;                                                                                 \
         (status)->st_mode = S_IFCHR | 0666;                                                        \
         (status)->st_rdev = device_of(node, minor);                                                \
         (status)->st_size = 0;                                                                     \
@@ -664,7 +771,7 @@ EXPORT int statx(int fd, const char *restrict path, int flags, unsigned mask,
         node = file->node;
         minor = file->minor;
     }
-    if (!result && node != NODE_NONE) {
+    if (!result && node != NODE_NONE && !TAP) {
         dev_t device = device_of(node, minor);
         status->stx_mode = S_IFCHR | 0666;
         status->stx_rdev_major = major(device);
@@ -741,58 +848,76 @@ CONTROL(fcntl64)
 
 /* ---- mappings, which matter while the program is recorded ---- */
 
-#define MAPPINGS 8192
+#define MAPPINGS 65536
 
-static struct {
-    uint64_t start, end;
-} mapped[MAPPINGS];
+struct mapping {
+    uint64_t start, end, offset, handle, protection;
+};
+static struct mapping mapped[MAPPINGS];
 static int mapped_count;
 static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void tell(uint32_t message, uint64_t a, uint64_t b, uint64_t c, void *payload, uint32_t size)
 {
     struct head head = {.message = message, .size = size, .a = a, .b = b, .c = c};
-    int none, kept = errno;
+    int none = -1, kept = errno;
     if (connected())
         ask(&head, payload, 0, &none);
     errno = kept;
 }
 
-/* Must come before the range loses what it holds. */
+static void came(struct mapping one, bool kept)
+{
+    if (one.start >= one.end)
+        return;
+    uint64_t size = one.end - one.start, facts[4] = {one.handle, one.protection, 0, kept};
+    if (one.protection & PROT_WRITE && !TAP)
+        facts[2] = find_stores(one.start, size);
+    pthread_mutex_lock(&mapped_lock);
+    if (mapped_count < MAPPINGS)
+        mapped[mapped_count++] = one;
+    pthread_mutex_unlock(&mapped_lock);
+    tell(MAPPED, one.start, size, one.offset, facts, sizeof facts);
+}
+
+/* Must come before the range loses what it holds. Of a mapping that goes in part the rest stays. */
 static void gone(uint64_t start, uint64_t size)
 {
-    uint64_t end = start + size;
+    uint64_t end = start + ((size + 4095) & ~UINT64_C(4095));
     for (;;) {
-        uint64_t low = 0, high = 0;
+        struct mapping found = {0};
         pthread_mutex_lock(&mapped_lock);
-        for (int i = 0; i < mapped_count && !high; i++) {
+        for (int i = 0; i < mapped_count && !found.end; i++) {
             if (mapped[i].start < end && start < mapped[i].end) {
-                low = mapped[i].start;
-                high = mapped[i].end;
+                found = mapped[i];
                 mapped[i] = mapped[--mapped_count];
             }
         }
         pthread_mutex_unlock(&mapped_lock);
-        if (!high)
+        if (!found.end)
             return;
-        tell(UNMAPPED, low, high - low, 0, NULL, 0);
+        tell(UNMAPPED, found.start, found.end - found.start, 0, NULL, 0);
+        struct mapping low = found, high = found;
+        low.end = start;
+        high.start = end;
+        high.offset += end - found.start;
+        came(low, true);
+        came(high, true);
     }
 }
 
-static void came(uint64_t start, uint64_t size, int protection, struct file *file, uint64_t offset)
+/* Finds the mapping of the GPU's memory that begins a range which is about to move. */
+static bool moves(uint64_t start, struct mapping *found)
 {
-    size = (size + 4095) & ~UINT64_C(4095);
-    uint64_t facts[3] = {file->handle, (uint64_t)protection, 0};
-    if (protection & PROT_WRITE)
-        facts[2] = find_stores(start, size);
+    bool there = false;
     pthread_mutex_lock(&mapped_lock);
-    bool room = mapped_count < MAPPINGS;
-    if (room) {
-        mapped[mapped_count].start = start;
-        mapped[mapped_count++].end = start + size;
-    }
+    for (int i = 0; i < mapped_count && !there; i++)
+        if (mapped[i].start <= start && start < mapped[i].end) {
+            *found = mapped[i];
+            there = true;
+        }
     pthread_mutex_unlock(&mapped_lock);
-    tell(MAPPED, start, size, offset, facts, sizeof facts);
+    return there;
 }
 
 /* Allocators may call this before anything else works, so it needs nobody's help. */
@@ -803,8 +928,13 @@ EXPORT void *mmap(void *address, size_t size, int protection, int flags, int fd,
         gone((uintptr_t)address, size);
     long at = syscall(SYS_mmap, address, size, protection, flags, fd, offset);
     struct file *file = watched && at != -1 ? special(fd) : NULL;
-    if (file && (flags & MAP_TYPE) != MAP_PRIVATE)
-        came((uint64_t)at, size, protection, file, (uint64_t)offset);
+    if (file && (flags & MAP_TYPE) != MAP_PRIVATE) {
+        uint64_t start = (uint64_t)at, end = start + ((size + 4095) & ~UINT64_C(4095));
+        pending.fd = fd;
+        pending.offset = (uint64_t)offset;
+        came((struct mapping){start, end, (uint64_t)offset, file->handle, (uint64_t)protection},
+             false);
+    }
     return (void *)at;
 }
 
@@ -823,9 +953,23 @@ EXPORT void *mremap(void *address, size_t size, size_t wanted, int flags, ...)
     va_start(list, flags);
     void *target = va_arg(list, void *);
     va_end(list);
-    if (atomic_load(&recorded))
-        gone((uintptr_t)address, size);
-    return (void *)syscall(SYS_mremap, address, size, wanted, flags, target);
+    struct mapping one = {0};
+    uint64_t start = (uintptr_t)address;
+    bool ours = false;
+    if (atomic_load(&recorded)) {
+        ours = moves(start, &one);
+        gone(start, size);
+        if (flags & MREMAP_FIXED)
+            gone((uintptr_t)target, wanted);
+    }
+    long at = syscall(SYS_mremap, address, size, wanted, flags, target);
+    if (ours) { /* a move that failed leaves it where it was */
+        one.offset += start - one.start;
+        one.start = at == -1 ? start : (uint64_t)at;
+        one.end = one.start + (((at == -1 ? size : wanted) + 4095) & ~UINT64_C(4095));
+        came(one, true);
+    }
+    return (void *)at;
 }
 
 /* ---- ioctl ---- */
@@ -848,7 +992,8 @@ static int ask_ioctl(struct file *file, unsigned long request, void *argument)
                         .a = file->handle,
                         .b = request & 0xffffffff,
                         .c = (uintptr_t)argument};
-    int descriptor;
+    int descriptor = -1;
+    pending.request = request;
     if (!connected() || ask(&head, payload, sizeof payload, &descriptor)) {
         errno = ENODEV;
         return -1;
@@ -876,7 +1021,11 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
     void *argument = va_arg(list, void *);
     va_end(list);
     struct file *file = special(fd);
-    return file ? ask_ioctl(file, request, argument) : behind(fd, request, argument);
+    if (!file)
+        return behind(fd, request, argument);
+    kernel_ioctl = behind;
+    pending.fd = fd;
+    return ask_ioctl(file, request, argument);
 }
 
 /* ---- dlsym: for callers that look functions up ---- */
@@ -888,8 +1037,8 @@ struct name {
 
 #define OURS(name) {#name, (void *)name}
 
-EXPORT void *gputrace_lookup(void *handle, const char *name);
-EXPORT PLAIN void *gputrace_lookup(void *handle, const char *name)
+void *gputrace_lookup(void *handle, const char *name);
+PLAIN void *gputrace_lookup(void *handle, const char *name)
 {
     static const struct name names[] = {
         OURS(open),       OURS(open64),   OURS(openat),  OURS(openat64), OURS(fopen),
@@ -979,8 +1128,9 @@ __attribute__((constructor)) static void start(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     owner_of_files = getpid();
     image = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-    setting("GPUTRACE_SOCKET", server, sizeof server);
-    setting("GPUTRACE_TREE", tree, sizeof tree);
+    setting(TAP ? "GPUTRACE_TAP" : "GPUTRACE_SOCKET", server, sizeof server);
+    if (!TAP)
+        setting("GPUTRACE_TREE", tree, sizeof tree);
     pthread_key_create(&at_thread_end, thread_ends);
     pthread_atfork(NULL, NULL, in_child);
 }

@@ -79,9 +79,9 @@ class Recording:
 
     def mapped(
         self, node: Literal["kfd"] | int, address: int, size: int, offset: int,
-        protection: int, stores_found: bool,
+        protection: int, stores_found: bool, kept: bool = False,
     ) -> None:  # fmt: skip
-        """Take a mapping that the program has made."""
+        """Take a mapping that the program has made; `kept` says that it was part of another."""
         if not stores_found:
             self._tracker.unregistered(address)
         self._mappings[address] = self._recorder.map(
@@ -91,6 +91,8 @@ class Recording:
             address=address,
             protection=Protection(protection & 3),
         )
+        if kept:
+            self._recorder.keep(address, size)
 
     def unmapped(self, address: int) -> None:
         """Take note that a mapping is about to go."""

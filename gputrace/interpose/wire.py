@@ -8,19 +8,19 @@ import array
 import os
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from gputrace.errors import DecodeError
 
-VERSION = 1
+VERSION = 2
 PAYLOAD_LIMIT = 65536
 _HEAD = struct.Struct("<IIQQQ")
 _MASK = (1 << 64) - 1
 
 
 class Kind(IntEnum):
-    """What a message says; 1 to 6 ask the server, 16 to 20 the library, the others answer."""
+    """What a message says; 1 to 7 ask the server, 16 to 23 the library, the others answer."""
 
     HELLO = 1
     OPEN = 2
@@ -28,11 +28,15 @@ class Kind(IntEnum):
     IOCTL = 4
     MAPPED = 5
     UNMAPPED = 6
+    RINGER = 7
     READ = 16
     WRITE = 17
     SHARE = 18
     DETACH = 19
     FIND = 20
+    CALL = 21
+    SHADOW = 22
+    RING = 23
     ANSWER = 32
     DONE = 33
 
@@ -46,13 +50,17 @@ class Node(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message: three numbers, whose meaning depends on the kind, and bytes."""
+    """One message: three numbers, whose meaning depends on the kind, and bytes.
+
+    `descriptor` came along with it, -1 for none; whoever takes the message closes it.
+    """
 
     kind: Kind
     a: int = 0
     b: int = 0
     c: int = 0
     payload: bytes = b""
+    descriptor: int = -1
 
 
 class Gone(ConnectionError):
@@ -74,16 +82,36 @@ def send(connection: socket.socket, message: Message, descriptor: int | None = N
 
 def receive(connection: socket.socket) -> Message:
     """Wait for one message. Raises Gone, and DecodeError for what no library of ours sends."""
+    message = _receive(connection)
+    if message.descriptor >= 0 and message.kind is not Kind.OPEN:
+        os.close(message.descriptor)
+        raise DecodeError("message", message.kind, "a descriptor came along with it")
+    return message
+
+
+def _receive(connection: socket.socket) -> Message:
     try:
         raw, beside, flags, _ = connection.recvmsg(
             _HEAD.size + PAYLOAD_LIMIT, socket.CMSG_SPACE(64 * 4)
         )
     except ConnectionResetError as error:
         raise Gone("the program is gone") from error
-    for level, kind, data in beside:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            for descriptor in array.array("i", data[: len(data) // 4 * 4]):
-                os.close(descriptor)  # the library sends none
+    came = [
+        descriptor
+        for level, kind, data in beside
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        for descriptor in array.array("i", data[: len(data) // 4 * 4])
+    ]
+    try:
+        message = _decode(raw, flags)
+    except (Gone, DecodeError):
+        _close(came)
+        raise
+    _close(came[1:])
+    return replace(message, descriptor=came[0]) if came else message
+
+
+def _decode(raw: bytes, flags: int) -> Message:
     if not raw:
         raise Gone("the program has closed the connection")
     if len(raw) < _HEAD.size or flags & socket.MSG_TRUNC:
@@ -92,3 +120,8 @@ def receive(connection: socket.socket) -> Message:
     if kind not in Kind.__members__.values() or size != len(raw) - _HEAD.size:
         raise DecodeError("message", kind, f"{size} bytes announced, {len(raw) - _HEAD.size} came")
     return Message(Kind(kind), a, b, c, raw[_HEAD.size :])
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -15,8 +15,10 @@ from gputrace.devices.emulated.process import Client
 from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import UsageError
 from gputrace.interpose import library, wire
+from gputrace.interpose.emulated import emulated_programs
 from gputrace.interpose.launch import Ended, find_program, run
-from gputrace.interpose.server import Notice, Server
+from gputrace.interpose.program import Notice
+from gputrace.interpose.server import Server
 from gputrace.interpose.tree import write_tree
 from gputrace.replay.running import Request, replay
 from gputrace.replay.verdict import Result
@@ -92,7 +94,7 @@ def test_c_client_under_address_sanitizer(tmp_path: Path) -> None:
         "GPUTRACE_SOCKET": str(tmp_path / "socket"),
         "GPUTRACE_TREE": str(tree),
     }
-    with Server(_gfx942, tmp_path / "socket", lambda notice: None):
+    with Server(emulated_programs(_gfx942), tmp_path / "socket", lambda notice: None):
         done = subprocess.run([program], env=settings, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
 
@@ -202,7 +204,7 @@ def test_strict_stops_at_what_is_not_modelled(tmp_path: Path) -> None:
 
 
 def test_garbage_on_the_socket_hurts_nobody_else(tmp_path: Path) -> None:
-    with Server(_gfx942, tmp_path / "socket", lambda notice: None) as server:
+    with Server(emulated_programs(_gfx942), tmp_path / "socket", lambda notice: None) as server:
         for raw in (b"", b"x", b"\xff" * 32, b"\1" + bytes(31), bytes(40)):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
                 other.connect(str(tmp_path / "socket"))
