@@ -15,7 +15,10 @@ from gputrace.trace.repair import Repaired, repair
 )
 @json_option
 def command(trace: str, output: str | None, as_json: bool) -> None:
-    """Write the index of TRACE anew, leaving out what is cut off or damaged."""
+    """Write the index of TRACE anew, leaving out what is cut off or damaged.
+
+    When anything is left out, the file as it was is kept beside it, as TRACE.damaged.
+    """
     result = repair(trace, output)
     show(as_json, _data(output or trace, result), _lines(output or trace, result))
 
@@ -29,6 +32,7 @@ def _data(path: str, result: Repaired) -> dict[str, object]:
         "outcome": result.outcome,
         "torn": None if torn is None else {"offset": torn.offset, "bytes": torn.size},
         "damage": [{"where": where, "reason": reason} for where, reason in result.damage],
+        "kept": result.kept or None,
     }
 
 
@@ -38,3 +42,5 @@ def _lines(path: str, result: Repaired) -> Iterator[str]:
     if result.torn is not None:
         yield f"cut off: {amount(result.torn.size)} from byte {result.torn.offset}"
     yield f"{path}: {result.events} events saved, {result.lost} known to be lost"
+    if result.kept:
+        yield f"{result.kept}: the file as it was, with all that is left out"

@@ -2,7 +2,9 @@
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from os.path import samefile
 
 from gputrace.errors import TraceError, UsageError
 from gputrace.trace.blocks import (
@@ -24,13 +26,17 @@ from gputrace.trace.writer import BlockFile, append_index, finish
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair kept and what it could not."""
+    """What a repair saved and what it could not; `kept` is where the file as it was is now.
+
+    `kept` is empty when nothing was left out of it, and when the result has another name.
+    """
 
     events: int
     lost: int
     torn: Torn | None
     damage: tuple[Damage, ...]
     outcome: str
+    kept: str = ""
 
 
 def repair(
@@ -41,12 +47,14 @@ def repair(
     """Write what can be read of `path` to `output` (default: in its place), with a new index.
 
     `outcome` becomes its last event if the trace does not say how the run ended. Blocks are copied
-    as they are; damaged ones are left out and reported. The result appears under its name when it
-    is whole. Raises UsageError when nothing can be read or written.
+    as they are; damaged ones are left out and reported, and then a file that would be replaced is
+    kept under the name `path`.damaged. The result appears under its name when it is whole. Raises
+    UsageError when nothing can be read or written.
     """
-    target = os.fspath(path if output is None else output)
+    source = os.fspath(path)
+    target = source if output is None else os.fspath(output)
     temporary = f"{target}.repair"
-    file = BlockReader(path)
+    file = BlockReader(source)
     try:
         out = BlockFile(temporary, level=1)
         try:
@@ -57,8 +65,26 @@ def repair(
             raise
     finally:
         file.close()
+    if (result.torn or result.damage) and os.path.exists(target) and samefile(source, target):
+        result = replace(result, kept=_kept(source))
     os.replace(temporary, target)
     return result
+
+
+def _kept(path: str) -> str:
+    # A second name for the file, which then loses its first one: it has one at every moment.
+    for number in count(1):
+        name = f"{path}.damaged" if number == 1 else f"{path}.damaged-{number}"
+        try:
+            os.link(path, name)
+        except FileExistsError:
+            continue
+        except OSError:  # no links on this file system
+            if os.path.exists(name):
+                continue
+            os.rename(path, name)
+        return name
+    raise AssertionError("numbers do not end")
 
 
 class _Repair:

@@ -81,6 +81,8 @@ def test_a_cut_trace_is_told_and_repaired(small: Path, capsys: pytest.CaptureFix
     assert run(["info", str(small)]) == 0
     assert "incomplete" in capsys.readouterr().out
     assert run(["repair", str(small)]) == 0
+    assert f"{small}.damaged: the file as it was" in capsys.readouterr().out
+    assert Path(f"{small}.damaged").read_bytes() == data[:-300]
     assert run(["check", str(small)]) == 0
     assert run(["repair", "--json", "-o", str(small) + ".out", str(small)]) == 0
     assert "lost" in capsys.readouterr().out

@@ -198,7 +198,7 @@ def test_repair_makes_a_cut_trace_complete(small: Path, tmp_path: Path, cut: flo
     assert contents_events(path) == events
     report = check(path)
     assert report.sound, report.damage
-    assert list(tmp_path.iterdir()) == [path]
+    assert {path, *(Path(one) for one in [result.kept] if one)} == set(tmp_path.iterdir())
 
 
 def test_repair_leaves_damage_out_and_says_what_is_lost(small: Path, tmp_path: Path) -> None:
@@ -215,6 +215,50 @@ def test_repair_leaves_damage_out_and_says_what_is_lost(small: Path, tmp_path: P
     assert contents_events(tmp_path / "out.gtrace") == whole[:before] + whole[after:]
     assert check(tmp_path / "out.gtrace").sound
     assert path.read_bytes() == data
+
+
+def test_a_repair_in_place_keeps_a_file_of_which_it_leaves_something_out(
+    small: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.gtrace"
+    whole, (end, _) = small.read_bytes(), event_blocks(small)[2]
+    damaged = whole[: end - 1] + bytes([whole[end - 1] ^ 1]) + whole[end:]
+    cut = whole[: end + 5]
+    for number, data in enumerate((damaged, cut, whole[:end], whole)):
+        path.write_bytes(data)
+        result = repair(path, path if number == 1 else None)
+        assert check(path).sound
+        names = ["t.gtrace.damaged", "t.gtrace.damaged-2"]
+        assert result.kept == (str(tmp_path / names[number]) if number < 2 else "")
+        assert sorted(one.name for one in tmp_path.glob("t.gtrace.*")) == names[: number + 1]
+    assert (tmp_path / "t.gtrace.damaged").read_bytes() == damaged
+    assert (tmp_path / "t.gtrace.damaged-2").read_bytes() == cut
+
+
+def test_a_repair_under_another_name_leaves_the_file_where_it_is(
+    small: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.gtrace"
+    path.write_bytes(small.read_bytes()[:-100])
+    result = repair(path, tmp_path / "out.gtrace")
+    assert result.torn is not None
+    assert not result.kept
+    assert path.read_bytes() == small.read_bytes()[:-100]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out.gtrace", "t.gtrace"]
+
+
+def test_a_repair_keeps_the_file_where_no_links_can_be_made(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "no links here")
+
+    monkeypatch.setattr("os.link", refused)
+    path = tmp_path / "t.gtrace"
+    for number in (1, 2):
+        path.write_bytes(small.read_bytes()[:-100])
+        assert repair(path).kept
+        assert len(list(tmp_path.glob("t.gtrace.damaged*"))) == number
 
 
 def test_nothing_to_repair_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
