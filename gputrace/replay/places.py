@@ -69,7 +69,12 @@ class Places:
         self._device.release(known.live, size)
 
     def place(self, address: int, size: int) -> int:
-        """Return where a mapping at a recorded address goes, reserving the range if need be."""
+        """Return where a mapping at a recorded address goes, reserving the range if need be.
+
+        Raises UsageError unless it begins at a page.
+        """
+        if address % host.PAGE:
+            raise UsageError(f"the trace maps {address:#x}, where no page begins")
         for known in self._reserved.values():
             if known.recorded <= address and address + size <= known.recorded + known.size:
                 return known.live + address - known.recorded

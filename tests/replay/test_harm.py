@@ -22,6 +22,19 @@ EDITS: dict[str, Edit] = {
     "a doorbell between two": lambda e: (
         replace(e, address=e.address + 4) if isinstance(e, events.DoorbellIntent) else e
     ),
+    "a mapping in the middle of a page": lambda e: (
+        replace(e, address=e.address + 4) if isinstance(e, events.Map) else e
+    ),
+    "a mapping beyond all memory": lambda e: (
+        replace(e, offset=e.offset + (8 << 30))
+        if isinstance(e, events.Map) and e.target != "kfd"
+        else e
+    ),
+    "a mapping longer than its buffer": lambda e: (
+        replace(e, size=e.size + (1 << 20))
+        if isinstance(e, events.Map) and e.target != "kfd"
+        else e
+    ),
     "memory that may not be touched": lambda e: (
         replace(e, protection=0) if isinstance(e, events.Map) else e
     ),

@@ -266,6 +266,9 @@ class EmulatedKfd:
             if fd == "kfd":
                 place = self._kfd_offset(process, offset, size)
             elif fd in process.render.values():
+                if not process.pool.holds(offset, size):  # as drm_gem_mmap looks it up
+                    fields = {"offset": offset, "size": size}
+                    raise KfdError("mmap", EINVAL, fields, "no buffer of that size is there")
                 place = offset
             elif fd in process.exported:
                 place = _inside(process.exported[fd], offset, size)

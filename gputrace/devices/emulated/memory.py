@@ -98,6 +98,7 @@ class Pool:
         self._near = _POOLS + next(_count) % _MANY * _APART
         self.parts: dict[int, tuple[int, int]] = {}
         """Emulator address of each part in use: its offset in the file and its length."""
+        self._lengths: dict[int, int] = {}
         self._end = 0
 
     def take(self, length: int) -> tuple[int, int]:
@@ -107,11 +108,16 @@ class Pool:
         self._end = offset + length
         address = host.map_shared(self.fd, offset, length, None, 3, near=self._near + offset)
         self.parts[address] = offset, length
+        self._lengths[offset] = length
         return offset, address
+
+    def holds(self, offset: int, size: int) -> bool:
+        """Whether a part in use begins at an offset and has so many bytes."""
+        return 0 < size <= self._lengths.get(offset, 0)
 
     def drop(self, offset: int, length: int, address: int) -> None:
         """Give memory back; a client's mapping that is left over reads zeros."""
-        del self.parts[address]
+        del self.parts[address], self._lengths[offset]
         host.unmap(address, length)
         call = ctypes.CDLL(None, use_errno=True).fallocate
         call(self.fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(length))

@@ -48,6 +48,19 @@ def test_two_addresses_show_the_same_bytes(bench, shared):
     assert (info.size, info.gpu_id, info.flags) == (8192, bench.gpu_id, AllocFlag.GTT)
 
 
+@pytest.mark.parametrize(("start", "size"), [(8192, 4096), (4096, 4096), (0, 12288), (1 << 40, 1)])
+def test_only_whole_buffers_can_be_mapped_at_a_render_node(bench, start, size):
+    # A mapping beyond the file of all memory would end the process at the first touch.
+    record = bench.allocate(8192)
+    with pytest.raises(KfdError, match="no buffer of that size is there") as caught:
+        bench.kfd.map(fd=bench.fd, offset=record.mmap_offset + start, size=size)
+    assert caught.value.errno == EINVAL
+    assert bench.kfd.map(fd=bench.fd, offset=record.mmap_offset, size=4096).size == 4096
+    bench.kfd.ioctl(FreeMemoryOfGpu(handle=record.handle))
+    with pytest.raises(KfdError, match="no buffer of that size is there"):
+        bench.kfd.map(fd=bench.fd, offset=record.mmap_offset, size=4096)
+
+
 def test_memory_outlives_the_handle_that_made_it(bench, shared):
     first, descriptor = shared
     second = imported(bench, descriptor)
