@@ -39,7 +39,8 @@ def warm(target: Family) -> None:
 
     Only tables are built; nothing of a trace is run here.
     """
-    importlib.import_module("numpy.ma")
+    for module in ("numpy.ma", "gputrace.isa.jit_engine", "gputrace.isa.jit_store"):
+        importlib.import_module(module)
     try:
         for wave in target.waves:
             decoder(target.name, wave)
