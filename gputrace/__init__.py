@@ -7,6 +7,7 @@ Layers, top first; imports go down only and siblings do not import one another:
     minimize                           smaller traces that still fail
     replay | interpose                 events to a driver | a KFD for another process
     driver | capture                   memory, queues, programs | a KFD that records
+    submitted                          packets that queues were given, launches
     devices.kfd | devices.emulated     the kernel's KFD | the emulated one
     kfd | trace                        the port and its topology | event schema and file
     isa | code                         what instructions do | code objects

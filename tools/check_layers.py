@@ -14,6 +14,7 @@ LAYERS = (
     ("minimize",),
     ("replay", "interpose"),
     ("driver", "capture"),
+    ("submitted",),
     ("devices.kfd", "devices.emulated"),
     ("kfd", "trace"),
     ("isa", "code"),

@@ -17,7 +17,7 @@ from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, Queue
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.naming import given_names
 from gputrace.replay.needs import QUESTIONS
-from gputrace.replay.stream import Placed, Stream
+from gputrace.submitted.stream import Placed, Stream
 from gputrace.trace import events
 from gputrace.trace.source import Source
 

@@ -6,7 +6,7 @@ from gputrace.formats.descriptor import DESCRIPTOR_BYTES
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.kfd.labels import Label
 from gputrace.replay.describe import Describer
-from gputrace.replay.stream import Stream
+from gputrace.submitted.stream import Stream
 from gputrace.trace.events import Event, Ioctl, Name
 from gputrace.trace.source import Source
 

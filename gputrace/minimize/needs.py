@@ -17,7 +17,7 @@ from gputrace.formats.ioctl import AllocFlag
 from gputrace.minimize.dependencies import Event, Range
 from gputrace.minimize.effects import conditions, stores, touched
 from gputrace.minimize.model import RECORDS, Item, Kind, Model, Packet
-from gputrace.replay.image import Image
+from gputrace.submitted.image import Image
 from gputrace.trace import events
 
 _SPACE = 1 << 72

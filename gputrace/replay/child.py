@@ -22,12 +22,14 @@ Task = Callable[[Callable[[], bool]], Verdict]
 """What a child does: given a function that says when its time is over, it returns a verdict."""
 
 
-def run(task: Task, limits: Limits | None = None, *, keep: Iterable[int] = ()) -> Verdict:
+def run(
+    task: Task, limits: Limits | None = None, *, keep: Iterable[int] = (), confined: bool = True
+) -> Verdict:
     """Run `task` in a child process and return its verdict.
 
     A child that dies gives host-crash, one that does not end in time gives hang. `keep` names the
-    descriptors that the task uses; whatever else it needs it opens itself. Raises UsageError and
-    TraceError as the task does.
+    descriptors that the task uses; whatever else it needs it opens itself. Without `confined` it
+    keeps all rights. Raises UsageError and TraceError as the task does.
     """
     limits = limits or Limits()
     reader, writer = os.pipe()
@@ -35,7 +37,7 @@ def run(task: Task, limits: Limits | None = None, *, keep: Iterable[int] = ()) -
     sys.stderr.flush()
     child = os.fork()
     if not child:
-        _be_child(task, limits, writer, keep)
+        _be_child(task, limits, writer, keep if confined else None)
     os.close(writer)
     deadline = time.monotonic() + limits.seconds + limits.grace
     try:
@@ -52,7 +54,7 @@ def run(task: Task, limits: Limits | None = None, *, keep: Iterable[int] = ()) -
     return _verdict(data, late, status, limits)
 
 
-def _be_child(task: Task, limits: Limits, writer: int, keep: Iterable[int]) -> NoReturn:
+def _be_child(task: Task, limits: Limits, writer: int, keep: Iterable[int] | None) -> NoReturn:
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -60,7 +62,8 @@ def _be_child(task: Task, limits: Limits, writer: int, keep: Iterable[int]) -> N
         os.dup2(nothing, 0)
         os.dup2(nothing, 1)
         end = time.monotonic() + limits.seconds
-        restrict(limits, (writer, *keep))
+        if keep is not None:
+            restrict(limits, (writer, *keep))
         answer = _answer(task, lambda: time.monotonic() > end)
         _send(writer, json.dumps(answer).encode())
         status = 0

@@ -3,7 +3,7 @@
 from gputrace.bits import Record
 from gputrace.errors import UsageError
 from gputrace.formats import aql, pm4, sdma
-from gputrace.replay.stream import submissions
+from gputrace.submitted.stream import submissions
 from gputrace.trace.source import Source
 
 Place = tuple[int, int]

@@ -8,9 +8,9 @@ from gputrace.families import family
 from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.formats.packets import Packet
 from gputrace.kfd.labels import Label, Labels
-from gputrace.replay.image import Image
-from gputrace.replay.launches import Launch, Launches, register_writes
-from gputrace.replay.stream import Placed
+from gputrace.submitted.image import Image
+from gputrace.submitted.launches import Launch, Launches, register_writes
+from gputrace.submitted.stream import Placed
 from gputrace.trace.events import Event, Header, Ioctl, Name, QueueMap
 
 MOST, LONGEST = 1 << 17, 200

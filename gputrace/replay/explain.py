@@ -8,8 +8,8 @@ from gputrace.errors import UsageError
 from gputrace.replay.describe import Describer
 from gputrace.replay.player import Player
 from gputrace.replay.standing import standing
-from gputrace.replay.stream import Stream
 from gputrace.replay.verdict import Failure, Verdict
+from gputrace.submitted.stream import Stream
 from gputrace.trace.source import Source
 
 Where = tuple[int, int]

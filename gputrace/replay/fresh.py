@@ -19,6 +19,7 @@ from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Signature, Verdict
 
 _ADDR_NO_RANDOMIZE = 0x0040000  # linux/personality.h
+_SERVED = "GPUTRACE_SOCKET"  # set by the interposer in the programs that it serves
 
 
 def replay_fresh(request: Request, limits: Limits | None = None) -> Verdict:
@@ -45,9 +46,11 @@ def replay_fresh(request: Request, limits: Limits | None = None) -> Verdict:
 def main() -> None:
     """Read a request, replay it in a child of this process, write the verdict."""
     given = json.load(sys.stdin)
-    request = Request(**given["request"])
+    request, limits = Request(**given["request"]), Limits(**given["limits"])
+    # Where another process serves /dev/kfd the GPU's code runs there, and is reached over a socket.
+    confined = _SERVED not in os.environ
     try:
-        verdict = run(lambda expired: play(request, expired), Limits(**given["limits"]))
+        verdict = run(lambda expired: play(request, expired), limits, confined=confined)
         answer: dict[str, object] = {"verdict": verdict.to_plain()}
     except GputraceError as error:
         answer = {"error": str(error)}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gputrace.formats.ioctl import QueueType, queue_name
-from gputrace.replay.stream import Submission
 from gputrace.report.walk import Decoded, Rung, Seen, Walk
+from gputrace.submitted.stream import Submission
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gputrace.replay.describe import Describer
-from gputrace.replay.launches import Launch
-from gputrace.replay.stream import Placed, Stream, Submission
+from gputrace.submitted.launches import Launch
+from gputrace.submitted.stream import Placed, Stream, Submission
 from gputrace.trace.events import Event
 from gputrace.trace.source import Source
 

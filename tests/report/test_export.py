@@ -9,10 +9,10 @@ import pytest
 import gputrace
 from gputrace.cli.main import run
 from gputrace.driver import ProvenHang
-from gputrace.replay.stream import submissions
 from gputrace.report.html import html_lines
 from gputrace.report.text import TextView
 from gputrace.report.timeline import QUEUES, timeline_lines
+from gputrace.submitted.stream import submissions
 from gputrace.trace import events as ev
 from gputrace.trace.reader import TraceReader
 

@@ -17,10 +17,10 @@ from gputrace.formats import pm4
 from gputrace.formats.ioctl import FreeMemoryOfGpu
 from gputrace.replay.describe import Describer
 from gputrace.replay.standing import code_lines, stored_registers
-from gputrace.replay.stream import Stream, submissions
 from gputrace.report.jsonl import json_lines
 from gputrace.report.text import TextView
 from gputrace.report.walk import Wanted
+from gputrace.submitted.stream import Stream, submissions
 from gputrace.trace import events as ev
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter

@@ -9,8 +9,8 @@ import gputrace
 from gputrace.formats import pm4, sdma
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Dialect, Packet
-from gputrace.replay.stream import submissions
 from gputrace.report.text import TextView
+from gputrace.submitted.stream import submissions
 from gputrace.trace.reader import TraceReader
 from tools.benches import Options, Row, at_most, seconds
 

@@ -12,7 +12,7 @@ from gputrace.formats import pm4
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Packet
-from gputrace.replay.stream import Placed, submissions
+from gputrace.submitted.stream import Placed, submissions
 from gputrace.trace.reader import TraceReader
 from tests.devices.emulated.conftest import Bench, Ring
 from tests.replay.recording import poll, put, recorded

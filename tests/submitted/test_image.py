@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
-from gputrace.replay.image import PAGE, Image
+from gputrace.submitted.image import PAGE, Image
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter

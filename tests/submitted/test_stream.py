@@ -11,7 +11,7 @@ from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import DestroyQueue, QueueType, UpdateQueue
 from gputrace.formats.operations import Compare
 from gputrace.formats.packets import Packet
-from gputrace.replay.stream import Placed, Submission, submissions
+from gputrace.submitted.stream import Placed, Submission, submissions
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter

@@ -15,7 +15,7 @@ from gputrace.families import Family, family
 from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import MIN_RING_BYTES, DestroyQueue, QueueType, UpdateQueue
 from gputrace.formats.packets import Dialect
-from gputrace.replay.image import Image
+from gputrace.submitted.image import Image
 from gputrace.trace.events import (
     Checkpoint,
     DoorbellIntent,

@@ -10,10 +10,10 @@ from gputrace.code import CodeObject
 from gputrace.families import family
 from gputrace.formats import aql, pm4
 from gputrace.kfd.labels import Label, Labels
-from gputrace.replay import launches
-from gputrace.replay.image import Image
-from gputrace.replay.launches import Launch, Launches, register_writes
-from gputrace.replay.stream import Placed
+from gputrace.submitted import launches
+from gputrace.submitted.image import Image
+from gputrace.submitted.launches import Launch, Launches, register_writes
+from gputrace.submitted.stream import Placed
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter

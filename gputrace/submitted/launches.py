@@ -18,8 +18,8 @@ from gputrace.formats.descriptor import (
     KernelDescriptor,
 )
 from gputrace.kfd.labels import Labels
-from gputrace.replay.image import PAGE, Image
-from gputrace.replay.stream import Placed
+from gputrace.submitted.image import PAGE, Image
+from gputrace.submitted.stream import Placed
 
 Triple = tuple[int, int, int]
 
