@@ -33,6 +33,11 @@ class LiveRecorder(Recorder):
         self._digests = Digests(self._memory, writer, full=False)
         kfd.on_kernel_end = self._absorb
 
+    def digest(self, address: int, size: int) -> None:
+        """Write digests of what the GPU wrote in a range that is about to go."""
+        with self._hook():
+            self._digest_range(address, size)
+
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the engines work, after writing down what the program stored before."""
         with self._hook(gate=True), self._outside():

@@ -1,5 +1,6 @@
 """Record a program in another process: calls, mappings, stores and doorbells, into one trace."""
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from gputrace.capture.pointers import read_pointed
 from gputrace.capture.session import header_of
 from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import KfdError
-from gputrace.formats.ioctl import WaitEvents
+from gputrace.formats.ioctl import FreeMemoryOfGpu, WaitEvents
 from gputrace.interpose.client import RemoteClient, Shared
 from gputrace.interpose.live import LiveRecorder
 from gputrace.interpose.tracker import RemoteTracker
@@ -20,6 +21,8 @@ from gputrace.trace.writer import TraceWriter
 
 MOST_READS = 4096
 """Clock values in one event of the trace."""
+LAST_SECONDS = 5.0
+"""How long the engines may go on when the program has ended."""
 
 
 class Recording:
@@ -56,6 +59,9 @@ class Recording:
         """Answer a call. A wait lasts as long as it may: nothing is held meanwhile."""
         if isinstance(record, WaitEvents):
             return self._wait(record)
+        if isinstance(record, FreeMemoryOfGpu):  # with which pages may go back to the program
+            for one in self._own.values():
+                self._recorder.digest(one.address, one.length)
         answer = self._recorder.ioctl(record, tail)
         self._watch_own()
         return answer
@@ -130,10 +136,11 @@ class Recording:
         return worked or bool(rung)
 
     def end(self) -> None:
-        """Close device and trace; what the program rang last is in it."""
+        """Close device and trace; what the program rang last is in it, and what came of that."""
         self._ended = self._tracker.ended = True
-        for address, value in self._kfd.rung():
-            self._recorder.doorbell(address, value)
+        limit = time.monotonic() + LAST_SECONDS
+        while self.pump() and time.monotonic() < limit:
+            pass
         outcome = self._outcome()
         self._recorder.close()
         self._writer.close(outcome)
