@@ -120,3 +120,49 @@ def test_wrong_declarations_fail_when_they_are_made() -> None:
         type("Bad", (Record,), {"line": u32(0, default=0)}, words=1)
     with pytest.raises(DefinitionError, match="fixes nothing"):
         type("Bad", (Record,), {"a": u32(0, default=0)}, words=1, fixed={"nothing": 1})
+
+
+class Many(Record, words=3):
+    """Stand for a packet of many small fields: what they mean is remembered."""
+
+    a: int = bits(0, 3, 0, default=0)
+    b: int = bits(0, 7, 4, default=0)
+    c: int = bits(0, 11, 8, default=0)
+    d: int = bits(0, 15, 12, default=0)
+    e: int = bits(0, 19, 16, default=0)
+    f: bool = bits(0, 20, 20, default=False, kind=bool)
+    g: Compare = bits(0, 24, 22, default=Compare.ALWAYS, kind=Compare)
+    address: int = u64(1, default=0)
+
+
+def test_records_that_differ_in_whole_dwords_are_apart() -> None:
+    assert len([one for one in Many.FIELDS if one.width < 32]) >= 6
+    decoded = [Many.decode([0x12345, address, 0]) for address in range(5)]
+    assert [one.address for one in decoded] == [0, 1, 2, 3, 4]
+    assert len({id(one.__dict__) for one in decoded}) == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)), max_size=40))
+def test_what_is_remembered_is_what_would_be_computed(packets: list[tuple[int, int]]) -> None:
+    made = [Many.decode([word, low & 0xFFFFFFFF, low >> 32]) for word, low in packets]
+    for one, (word, low) in zip(made, packets, strict=True):
+        assert one.encode() == [word, low & 0xFFFFFFFF, low >> 32]
+        assert (one.a, one.b, one.e, one.address) == (
+            word & 15, word >> 4 & 15, word >> 16 & 15, low
+        )  # fmt: skip
+        assert one.f is bool(word >> 20 & 1)
+
+
+def test_a_changed_copy_keeps_the_bits_that_nobody_named() -> None:
+    given_words = [0x8000_0000 | 3, 0, 1 << 30, 0, 0, 0]
+    record = Sample.decode(given_words)
+    copy = record.replace(whole=5)
+    assert copy.unknown == record.unknown != 0
+    assert copy.encode() == [*given_words[:3], 5, 0, 0]
+    assert record.whole == 0
+
+
+def test_the_validator_knows_fixed_fields_and_members() -> None:
+    assert list(Special(data=(1,)).problems()) == []
+    assert any("must be 0x37" in one for one in Special(opcode=0x38).problems())
+    assert any("is no Compare: 0x2" in one for one in Sample.decode([2, 0, 0, 0, 0, 0]).problems())

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from gputrace.errors import TraceError
+from gputrace.errors import TraceError, UsageError
 from gputrace.trace import events as ev
 from gputrace.trace import writer as writing
 from gputrace.trace.blocks import (
@@ -165,6 +165,20 @@ def test_an_index_that_follows_itself(lying: Lying) -> None:
         read(lying.path)
 
 
+def test_an_index_of_more_blocks_than_the_file_could_hold(lying: Lying) -> None:
+    lying.index.events.extend((16, 1) * 100)
+    lying.end()
+    with pytest.raises(TraceError, match=r"101 index entries do not fit"):
+        read(lying.path)
+
+
+@pytest.mark.parametrize("count", [-1, (1 << 62) + 1])
+def test_a_trailer_that_counts_beyond_all_bounds(lying: Lying, count: int) -> None:
+    lying.end(events=count)
+    with pytest.raises(TraceError, match="the trailer counts up to"):
+        read(lying.path)
+
+
 def test_something_between_the_trailer_and_the_end(lying: Lying) -> None:
     last = append_index(lying.file, lying.index, 0)
     at = lying.file.append(BlockKind.TRAILER, Trailer(1, 2, last, {"Header": 1}, {}).pack())
@@ -217,6 +231,32 @@ def test_a_system_that_takes_a_part_at_a_time(
     monkeypatch.setattr(writing.os, "writev", some)
     write_small(parts)
     assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_after_a_write_that_failed_nothing_more_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What came after half a block would be out of every reader's sight.
+    path, real = tmp_path / "t.gtrace", os.writev
+    writer = TraceWriter(path, HEADER)
+
+    def full(descriptor: int, buffers: list[bytes]) -> int:
+        real(descriptor, [buffers[0][:7]])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing.os, "writev", full)
+    writer.append(OUTCOME)
+    with pytest.raises(UsageError, match="No space left on device"):
+        writer.flush()
+    monkeypatch.setattr(writing.os, "writev", real)
+    size = path.stat().st_size
+    writer.append(OUTCOME)
+    with pytest.raises(UsageError, match="is closed"):
+        writer.flush()
+    writer.close()
+    assert path.stat().st_size == size
+    with TraceReader(path) as reader:
+        assert [type(one) for one in reader] == [ev.Header]
 
 
 def test_memory_of_a_process_is_for_its_owner_only(tmp_path: Path) -> None:
