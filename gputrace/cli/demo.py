@@ -19,6 +19,7 @@ import gputrace
 from gputrace.cli.common import json_option
 from gputrace.devices.names import FALLBACK
 from gputrace.errors import GputraceError, UsageError
+from gputrace.families import by_target_version
 
 PROGRAM = "gputrace.cli.workloads.lost_signal"
 WIDTH = 100
@@ -40,8 +41,13 @@ class Step:
 
 
 def steps(device: str) -> list[Step]:
-    """Return the steps of the demo."""
+    """Return the steps of the demo.
+
+    What a real GPU did is looked into on an emulated one of its kind: dozens of hangs on purpose
+    are nothing to do to hardware, and nobody can prove them there.
+    """
     program = (sys.executable, "-m", PROGRAM, "--device", device)
+    there = ("--device", f"emu:{_target(device)}") if device.startswith("kfd:") else ()
     return [
         Step(
             "A program hangs: batches go through four queues, and at batch 37 it stops. Record it.",
@@ -54,24 +60,30 @@ def steps(device: str) -> list[Step]:
         ),
         Step(
             "Does it hang again from the file alone, without the program?",
-            ("replay", "hang.gtrace"), HANG, "hang|  queue|    waits|  compared",
+            ("replay", *there, "hang.gtrace"), HANG, "hang|  queue|    waits|  compared",
         ),
         Step(
             "Which packets does the hang need? Take away whatever it does not.",
-            ("minimize", "hang.gtrace", "-o", "small.gtrace"), 0,
+            ("minimize", *there, "hang.gtrace", "-o", "small.gtrace"), 0,
             "Cause:|  copy| *The missing|.* became | *[0-9]+  |"
             "Certificate|  what is left|  [0-9]+ runs",
         ),
         Step(
-            "Is what is left enough, in a new process?", ("replay", "small.gtrace"), HANG,
+            "Is what is left enough, in a new process?", ("replay", *there, "small.gtrace"), HANG,
             "hang|    waits",
         ),
     ]  # fmt: skip
 
 
+def _target(device: str) -> str:
+    from gputrace.devices.opening import make_device
+
+    return by_target_version(make_device(device).topology.gpus[0]["gfx_target_version"]).name
+
+
 @click.command("demo")
 @click.option("-o", "--output", type=click.Path(file_okay=False), help="A folder for the files.")
-@click.option("--device", default=FALLBACK, show_default=True, help="An emulated device.")
+@click.option("--device", default=FALLBACK, show_default=True, help="A device.")
 @json_option
 def command(output: str | None, device: str, as_json: bool) -> None:
     """Record a program that hangs, replay it, reduce it to the packets that matter.

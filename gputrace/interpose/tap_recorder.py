@@ -60,6 +60,8 @@ class TapRecorder(Recorder):
         self._awaited: list[Sign] = []
         self._gates: list[Gate] = []
         self._last_change = 0
+        self.unfinished = ""
+        """Which work had no end, once the program has given up waiting for it."""
 
     # --- submissions ------------------------------------------------------------------------------
 
@@ -185,8 +187,11 @@ class TapRecorder(Recorder):
         match answer:
             case CreateQueue():
                 self._rings[answer.queue_id] = _Queue(answer)
-            case DestroyQueue():
-                self._rings.pop(answer.queue_id, None)
+            case DestroyQueue() if answer.queue_id in self._rings:
+                if not self.at_rest and not self.unfinished:
+                    self.unfinished = f"queue {answer.queue_id} was destroyed with work under way"
+                del self._rings[answer.queue_id]
+                self._awaited = self._awaited if self._rings else []
             case UpdateQueue() if answer.queue_id in self._rings and answer.ring_base_address:
                 queue = self._rings[answer.queue_id]
                 made = queue.made.replace(

@@ -144,10 +144,11 @@ class TappedProgram(Program):
 
     def end(self) -> None:
         """Close the trace: what was not done then is how the program ended."""
-        known = self._recorder.provenance == "cpu"
-        text = "a submission was not done when the program ended"
+        text = self._recorder.unfinished
+        if not text and self._recorder.provenance != "cpu":
+            text = "a submission was not done when the program ended"
         self._recorder.close()
-        self._writer.close(Outcome("ended") if known else Outcome("hang", text))
+        self._writer.close(Outcome("hang", text) if text else Outcome("ended"))
 
     def refused(self) -> Mapping[str, int]:
         """Return nothing: the kernel models all that it offers."""

@@ -34,6 +34,15 @@ class Comparison:
         """A hash of all bytes that were compared, as they are here."""
         return self._hash.hexdigest()
 
+    def agrees(self, event: Digest) -> bool:
+        """Whether the range of a digest holds now what it held then."""
+        address = event.address
+        for chunk in event.chunks:
+            if describe(self._read(address, chunk.size)) != chunk:
+                return False
+            address += chunk.size
+        return True
+
     def take(self, number: int, event: Digest) -> None:
         """Compare the range of a digest, unless somebody may still have been writing to it."""
         self.written += event.size

@@ -14,6 +14,8 @@ Pacing = Literal["steps", "progress"]
 
 STRIDE = 4096
 """Steps taken between two looks at the time."""
+SETTLE_NS = 500_000_000
+"""How long hardware is given after it has fetched the last packet."""
 _LOW, _ALL = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -36,11 +38,14 @@ class OutOfTime(Exception):
 class Clock:
     """Lets a device work, and no longer than a replay may take.
 
-    `after_step` is called after each single step when it is there.
+    `after_step` is called after each single step when it is there. `fetched` says whether every
+    queue has fetched what it was given: all that a device without steps tells.
     """
 
-    def __init__(self, device: Kfd, expired: Callable[[], bool]) -> None:
-        self._device, self._expired = device, expired
+    def __init__(
+        self, device: Kfd, expired: Callable[[], bool], fetched: Callable[[], bool]
+    ) -> None:
+        self._device, self._expired, self._fetched = device, expired, fetched
         self._stepped = device if isinstance(device, Stepped) else None
         self.after_step: Callable[[], None] | None = None
 
@@ -83,14 +88,29 @@ class Clock:
             self.after_step()
         return True
 
-    def finish(self, steps: int) -> bool:
-        """Let the device work until nothing can go on; False when `steps` were not enough."""
+    def finish(self, steps: int, done: Callable[[], bool] = lambda: False) -> bool:
+        """Let the device work until nothing can go on; False when `steps` were not enough.
+
+        Hardware does not say when that is: there it is `done`, or a while after all is fetched.
+        """
+        if self._stepped is None:
+            self._settle(done)
+            return True
         limit = self.step + steps
         while self.once() if self.after_step else self._device.idle(None) is not Progress.BLOCKED:
             self.check()
             if self.step >= limit > 0:
                 return False
         return True
+
+
+    def _settle(self, done: Callable[[], bool]) -> None:
+        until = self._device.clock() + SETTLE_NS
+        while not done() and self._device.clock() < until:
+            if not self._fetched():
+                until = self._device.clock() + SETTLE_NS
+            self._device.idle(self._device.clock() + 1_000_000)
+            self.check()
 
 
 class Reached:
@@ -114,6 +134,14 @@ class Reached:
     def rang(self, queue: int, value: int) -> None:
         """Take note of the last write pointer that a queue was given."""
         self._rung[queue] = value
+
+    def all_fetched(self) -> bool:
+        """Whether every queue has fetched what it was given last."""
+        return all(
+            self._read(number, value + (self._queues[number].type == QueueType.COMPUTE_AQL))
+            for number, value in self._rung.items()
+            if number in self._queues
+        )
 
     def missing(self, values: Sequence[Observed]) -> list[Observed]:
         """Return those that have not happened yet; unknown kinds and places count as happened."""

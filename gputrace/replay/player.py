@@ -61,8 +61,8 @@ class Player:
         self._source, self._device, self._pacing, self._ended = source, device, pacing, ended
         self._told: Pacing = pacing  # how all of the recording was replayed
         self.names, self.places = Names(), Places(device)
-        self.clock = Clock(device, expired)
         self._reached = Reached(self.places.live)
+        self.clock = Clock(device, expired, self._reached.all_fetched)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
         self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
         self._doorbells: dict[int, int] = {}  # recorded queue -> bytes that its doorbell moved
@@ -220,7 +220,8 @@ class Player:
 
     def _compare(self, number: int, event: events.Digest) -> None:
         if self._pacing == "progress" and not event.unstable:
-            self.clock.finish(AFTER_STEPS)  # where it was taken nobody was writing any more
+            # Where it was taken nobody was writing any more.
+            self.clock.finish(AFTER_STEPS, lambda: self.comparison.agrees(event))
         self.comparison.take(number, event)
 
     def _verdict(self) -> Verdict:
