@@ -5,6 +5,7 @@
     emu:gfx1100x2               two of them, peers
     emu:gfx942,vram=8G,check=bytes,schedule=3
     emu:gfx942,budget=16M       a kernel that takes more instructions of waves counts as endless
+    emu:gfx942,cores=1          kernels run on one core of this machine, not on all: nothing differs
 """
 
 import re
@@ -17,6 +18,7 @@ from gputrace.errors import UsageError
 FALLBACK = "emu:gfx942"
 """The device where there is no real GPU and none was named."""
 MAX_DEVICES = 8
+MAX_CORES = 64
 _NAME = re.compile(r"(?P<scheme>[a-z]+):(?P<what>gfx[0-9a-f]+|[0-9]+)(?:x(?P<count>[0-9]+))?$")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -58,6 +60,12 @@ def _engine(text: str) -> str:
     return text
 
 
+def _cores(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_CORES:
+        raise UsageError(f"cores {text!r}: expected a number from 1 to {MAX_CORES}")
+    return int(text)
+
+
 OPTIONS: Mapping[str, Callable[[str], Option]] = MappingProxyType(
     {
         "vram": parse_size,
@@ -65,6 +73,7 @@ OPTIONS: Mapping[str, Callable[[str], Option]] = MappingProxyType(
         "schedule": _schedule,
         "engine": _engine,
         "budget": parse_size,
+        "cores": _cores,
     }
 )
 """What may follow the target of an emulated device, and how each value is read."""

@@ -81,6 +81,7 @@ def _emulated(kind: type[E], text: str, client: Client | None = None) -> E:
         budget=int(options.get("budget", BUDGET)),
         exact=options.get("check") == "bytes",
         engine=cast(EngineName, options.get("engine", "auto")),
+        cores=int(options.get("cores", 0)),
         name=text,
         client=client,
     )

@@ -10,6 +10,7 @@ terms of `primitives`, and `trace` writes that down as a `graph`. Two engines re
   `jit_atomics` hold helpers, `jit_driver` the loop over waves and groups, all in IR as well;
   `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
 
+`jit_cores` spreads work-groups over the cores of this machine where that changes nothing.
 `machine` gives both the same order of groups and waves. A wave can be interrupted only where it
 jumps backwards or to an address in a register, a property of the code and not of the engine, so
 engines may be changed on the way and a recording made with one replays with the other. Compiled

@@ -4,9 +4,7 @@ Source: LLVM, AMDGPUUsage.rst, "Initial Kernel Execution State"; the order of us
 is that of its tables.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +33,21 @@ class Initial:
         self._templates: dict[Dimensions, Words] = {}
         self.place_words = self._find_place_words()
 
-    def places(self) -> Iterator[Dimensions]:
-        """Yield the groups in the order in which they start: x runs fastest."""
-        first, count = self.launch.first_group, self.launch.groups
-        axes = [range(first[axis], first[axis] + count[axis]) for axis in (2, 1, 0)]
-        return ((x, y, z) for z, y, x in product(*axes))
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        x, y, z = self.launch.groups
+        return x * y * z
+
+    def place(self, number: int) -> Dimensions:
+        """Return the place of a group by its number: they start in this order, x runs fastest."""
+        (x, y, _), first = self.launch.groups, self.launch.first_group
+        return first[0] + number % x, first[1] + number // x % y, first[2] + number // (x * y)
+
+    def number(self, place: Dimensions) -> int:
+        """Return the number of the group at a place."""
+        x, y, z = (at - first for at, first in zip(place, self.launch.first_group, strict=True))
+        return x + self.launch.groups[0] * (y + self.launch.groups[1] * z)
 
     def size_of(self, place: Dimensions) -> Dimensions:
         """Return the work-items of a group on each axis."""
@@ -51,6 +59,13 @@ class Initial:
             for axis, count in enumerate(launch.groups)
         ]
         return sizes[0], sizes[1], sizes[2]
+
+    def same_size_after(self, place: Dimensions) -> int:
+        """Return how many groups that follow a place in the order have its size for certain."""
+        if self.launch.partial == (0, 0, 0):
+            return self.groups - 1 - self.number(place)
+        whole = self.launch.groups[0] - (self.launch.partial[0] != 0)
+        return max(0, whole - 1 - (place[0] - self.launch.first_group[0]))
 
     def waves_of(self, size: Dimensions) -> int:
         """Return the number of waves of a group of this size."""

@@ -263,7 +263,9 @@ entry:
   %more.less = sub i64 %more, 1
   call void @put(ptr %context, i64 $MORE, i64 %more.less)
   call void @put(ptr %context, i64 $GROUP_EXECUTED, i64 0)
-  call void @put(ptr %context, i64 $PATIENCE, i64 $FIRST_PATIENCE)
+  %waves = call i64 @get(ptr %context, i64 $WAVE_COUNT)
+  %patience = mul i64 %waves, $FIRST_PATIENCE
+  call void @put(ptr %context, i64 $PATIENCE, i64 %patience)
   %lds.raw = call i64 @get(ptr %context, i64 $LDS)
   %lds = inttoptr i64 %lds.raw to ptr
   %lds.size = call i64 @get(ptr %context, i64 $LDS_SIZE)

@@ -1,6 +1,6 @@
 """Runs compiled code for one dispatch: the context, the tables, and the calls of `drive`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,7 @@ from gputrace.isa import jit_layout as at
 from gputrace.isa import state
 from gputrace.isa.initial import Initial
 from gputrace.isa.jit_library import Library, Loaded
-from gputrace.isa.launch import Dimensions, View
+from gputrace.isa.launch import View
 from gputrace.isa.numpy_engine import BadAccess
 from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode
@@ -24,14 +24,22 @@ _REASONS: Final = {
     at.ROUND: Why.ROUND,
     at.FAULT: Why.FAULT,
 }
+_WORD: Final = (1 << 64) - 1
+
+Ranges = NDArray[np.uint64]
+"""Rows of what compiled code may touch: first address, end, host address - first, writable."""
 
 
 class Table:
-    """Compiled code by program counter: a hash table that compiled code searches."""
+    """Compiled code by program counter: a hash table that compiled code searches.
+
+    It owns the sites of that code: what its accesses remember of the ranges.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int, int, int]] = {}
         self.slots = self._empty(_FEWEST)
+        self._sites: list[NDArray[np.uint64]] = []
 
     def _empty(self, count: int) -> NDArray[np.uint64]:
         made: NDArray[np.uint64] = aligned(count * at.ENTRY_SLOTS, np.uint64)
@@ -39,6 +47,19 @@ class Table:
 
     def __contains__(self, pc: object) -> bool:
         return pc in self.entries
+
+    def load(self, pc: int, found: Loaded) -> None:
+        """Enter a region that lies at an address, at all its entries."""
+        about = found.about
+        sites: NDArray[np.uint64] = aligned(max(1, at.SITE_SLOTS * about.sites), np.uint64)
+        self._sites.append(sites)
+        for number, place in enumerate(about.entries):
+            self.add(pc + place, found.address, sites.ctypes.data, pc, number)
+
+    def forget_ranges(self) -> None:
+        """Let every access look up its range anew."""
+        for sites in self._sites:
+            sites[:] = 0
 
     def add(self, pc: int, function: int, sites: int, base: int, number: int) -> None:
         """Enter the code for an address; an address that is there already is left alone."""
@@ -59,20 +80,15 @@ class Table:
         self.slots[place, :5] = pc, *entry
 
 
-class JitEngine:
-    """The compiled side of one dispatch."""
+class Runner:
+    """One context and what compiled code finds through it: a thread runs one at a time."""
 
-    def __init__(self, library: Library, view: View, mode: Mode, initial: Initial) -> None:
-        self._library, self._view, self._mode, self._initial = library, view, mode, initial
-        self._drive = library.drive(mode.wave_size)
+    def __init__(self, drive: Callable[[int], int], initial: Initial) -> None:
+        self._drive, self._initial = drive, initial
         self.context = at.new_context()
         self.table = Table()
-        self._kept: list[NDArray[np.uint64]] = []
-        self._ranges: NDArray[np.uint64] = np.zeros((0, 4), np.uint64)
+        self._ranges: Ranges = np.zeros((0, 4), np.uint64)
         self._template: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
-        self._vectors, self._accumulators = INITIAL_VECTORS, 0
-        self.refused: set[int] = set()
-        """Addresses from which on nothing can be compiled."""
         self._describe()
 
     def _describe(self) -> None:
@@ -82,7 +98,7 @@ class JitEngine:
         first, count = launch.first_group, launch.groups
         context[at.ENTRY] = launch.entry
         for slot, word in ((at.X_AT, words.x), (at.Y_AT, words.y), (at.Z_AT, words.z)):
-            context[slot] = word & 0xFFFF_FFFF_FFFF_FFFF
+            context[slot] = word & _WORD
         context[at.FIRST_X], context[at.END_X] = first[0], first[0] + count[0]
         context[at.FIRST_Y], context[at.END_Y] = first[1], first[1] + count[1]
         context[at.LDS_SIZE] = launch.lds_bytes
@@ -91,59 +107,26 @@ class JitEngine:
             state.SCALARS + state.FIRST_ACCUMULATOR * launch.wave_size
         )
 
-    def refresh(self) -> None:
-        """Take in the ranges of memory, and forget what was found in the old ones."""
-        view = self._view
-        rows = [
-            (one.gpu_address, one.gpu_address + one.size,
-             (one.host_address - one.gpu_address) & 0xFFFF_FFFF_FFFF_FFFF, one.writable)
-            for one in view.ranges
-        ]  # fmt: skip
-        self._ranges = np.array(rows, np.uint64).reshape(len(rows), 4)
+    def see(self, ranges: Ranges) -> None:
+        """Let code touch these ranges, sorted by address, and no others."""
+        self._ranges = np.ascontiguousarray(ranges)
         self.context[at.RANGES] = self._ranges.ctypes.data
-        self.context[at.RANGE_COUNT] = len(rows)
-        self.table, self._kept = Table(), []
-        self.refused.clear()
+        self.context[at.RANGE_COUNT] = len(ranges)
+        self.table.forget_ranges()
 
-    # --- code
+    def attach(
+        self,
+        group: Group,
+        now: int,
+        changes: int,
+        stop_at: int,
+        alone: bool,
+        used: tuple[int, int],
+    ) -> None:
+        """Make ready to run a group from where it stands; if not alone, for one round.
 
-    def enter(self, pc: int, make: bool) -> bool:
-        """Find or make compiled code for an address; return whether there is some now."""
-        if pc in self.table:
-            return True
-        if pc in self.refused:
-            return False
-        found = self._library.find(self._mode, self._view.fetch, pc, make)
-        if found is None:
-            if make:
-                self.refused.add(pc)
-            return False
-        self._add(pc, found)
-        return True
-
-    def _add(self, pc: int, found: Loaded) -> None:
-        about = found.about
-        sites: NDArray[np.uint64] = aligned(max(1, at.SITE_SLOTS * about.sites), np.uint64)
-        self._kept.append(sites)
-        for number, place in enumerate(about.entries):
-            self.table.add(pc + place, found.address, sites.ctypes.data, pc, number)
-        self.touch(about.written)
-
-    def touch(self, written: Iterable[int]) -> None:
-        """Count on code that writes these vector registers, accumulators counted on."""
-        vectors, accumulators = touched(written)
-        self._vectors = max(self._vectors, vectors)
-        self._accumulators = max(self._accumulators, accumulators)
-
-    @property
-    def touched(self) -> tuple[int, int]:
-        """How many vector and accumulation registers, from the first on, may not be zero."""
-        return self._vectors, self._accumulators
-
-    # --- running
-
-    def attach(self, group: Group, now: int, changes: int, stop_at: int, alone: bool) -> None:
-        """Make ready to run a group from where it stands; if not alone, for one round."""
+        `used` are the vector and accumulation registers, from the first on, that code may write.
+        """
         context, lanes = self.context, self._initial.launch.wave_size
         context[at.EXECUTED], context[at.CHANGES] = now, changes
         context[at.STOP_AT] = min(stop_at, (1 << 63) - 1)
@@ -156,20 +139,20 @@ class JitEngine:
         context[at.CURRENT], context[at.IN_TURN] = group.turn, group.turn_end is not None
         context[at.TURN_END] = group.turn_end or 0
         context[at.X : at.Z + 1] = group.place
-        context[at.USED] = 4 * (self._vectors - INITIAL_VECTORS) * lanes
-        context[at.USED_AGAIN] = 4 * self._accumulators * lanes
+        context[at.USED] = 4 * (used[0] - INITIAL_VECTORS) * lanes
+        context[at.USED_AGAIN] = 4 * used[1] * lanes
         context[at.MORE] = 0
 
-    def allow(self, group: Group) -> int:
-        """Let `drive` start the groups of the same size after this one, and return how many."""
-        more = same_size_after(self._initial, group.place)
+    def allow(self, group: Group, most: int) -> int:
+        """Let `drive` start groups of the same size after this one, and return how many."""
+        more = min(most, self._initial.same_size_after(group.place))
         self._template = self._initial.template(self._initial.size_of(group.place))
         self.context[at.TEMPLATES] = self._template.ctypes.data
         self.context[at.MORE] = more
         return more
 
     def drive(self) -> Why:
-        """Run; return why it stopped."""
+        """Run; return why it stopped. Other threads of Python go on meanwhile."""
         return _REASONS[self._drive(self.context.ctypes.data)]
 
     def counts(self) -> tuple[int, int]:
@@ -198,12 +181,61 @@ class JitEngine:
         return BadAccess(address, at.ACCESSES[word & 0xFF], word >> 8, lanes)
 
 
-def same_size_after(initial: Initial, place: Dimensions) -> int:
-    """Return how many groups that follow a place in the order have its size for certain."""
-    launch = initial.launch
-    first, count = launch.first_group, launch.groups
-    x, y, z = (place[axis] - first[axis] for axis in range(3))
-    if launch.partial == (0, 0, 0):
-        return count[0] * count[1] * count[2] - 1 - (x + count[0] * (y + count[1] * z))
-    whole = count[0] - (launch.partial[0] != 0)
-    return max(0, whole - 1 - x)
+class JitEngine(Runner):
+    """The compiled side of one dispatch: finds or makes the code that is missing."""
+
+    def __init__(self, library: Library, view: View, mode: Mode, initial: Initial) -> None:
+        super().__init__(library.drive(mode.wave_size), initial)
+        self._library, self._view, self._mode = library, view, mode
+        self._vectors, self._accumulators = INITIAL_VECTORS, 0
+        self.refused: set[int] = set()
+        """Addresses from which on nothing can be compiled."""
+        self.loaded: list[tuple[int, Loaded]] = []
+        """The regions in the table and where they lie."""
+
+    def runner(self) -> Runner:
+        """Return another one for the same dispatch, which has no code and no ranges."""
+        return Runner(self._drive, self._initial)
+
+    def refresh(self) -> None:
+        """Take in the ranges of memory, and forget what was found in the old ones."""
+        self.table = Table()
+        self.loaded = []
+        self.refused.clear()
+        self.see(self.ranges())
+
+    def ranges(self) -> Ranges:
+        """Return all that waves may touch."""
+        rows = [
+            (one.gpu_address, one.gpu_address + one.size,
+             (one.host_address - one.gpu_address) & _WORD, one.writable)
+            for one in self._view.ranges
+        ]  # fmt: skip
+        return np.array(rows, np.uint64).reshape(len(rows), 4)
+
+    def enter(self, pc: int, make: bool) -> bool:
+        """Find or make compiled code for an address; return whether there is some now."""
+        if pc in self.table:
+            return True
+        if pc in self.refused:
+            return False
+        found = self._library.find(self._mode, self._view.fetch, pc, make)
+        if found is None:
+            if make:
+                self.refused.add(pc)
+            return False
+        self.loaded.append((pc, found))
+        self.table.load(pc, found)
+        self.touch(found.about.written)
+        return True
+
+    def touch(self, written: Iterable[int]) -> None:
+        """Count on code that writes these vector registers, accumulators counted on."""
+        vectors, accumulators = touched(written)
+        self._vectors = max(self._vectors, vectors)
+        self._accumulators = max(self._accumulators, accumulators)
+
+    @property
+    def touched(self) -> tuple[int, int]:
+        """How many vector and accumulation registers, from the first on, may not be zero."""
+        return self._vectors, self._accumulators

@@ -52,6 +52,7 @@ Z_AT: Final = 38  # the word of y: z goes into its upper half
 QUIET_16: Final = 39  # the NaN that arithmetic gives
 QUIET_32: Final = 40
 QUIET_64: Final = 41
+HULLS: Final = 42  # address of what is touched of each range, for `find` to note; 0: it does not
 SLOTS: Final = 48
 
 RECORD_BYTES: Final = 32  # address of the words, pc, status, executed: see gputrace.isa.waves
@@ -63,6 +64,8 @@ ENTRY_SLOTS: Final = 8  # pc, function, sites, base, number of the entry
 LEFT, END, BARRIER, TURN, FAULT = 0, 1, 2, 3, 4
 # Why `drive` returns, beside FAULT.
 DONE, PAUSED, MISSING, ROUND = 8, 9, 10, 11
+
+HULL_SLOTS: Final = 4  # lowest address read, end of it, lowest written, end of it
 
 ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "atomic")
 

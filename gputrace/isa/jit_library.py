@@ -2,12 +2,12 @@
 
 import ctypes
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from gputrace.isa import jit_compile, jit_driver, jit_runtime
-from gputrace.isa.graph import Graph
+from gputrace.isa.graph import Graph, Node
 from gputrace.isa.jit_emit import RegionEmitter
 from gputrace.isa.jit_region import Item, Region, find_region
 from gputrace.isa.jit_store import Compiled, Store, sources
@@ -127,18 +127,29 @@ class Library:
             imports=tuple(emitter.helpers),
             written=tuple(sorted(_written(region))),
             instructions=region.instructions,
+            ordered=any(map(_is_ordered, _nodes(region))),
             code=code,
         )
 
 
-def _written(region: Region) -> set[int]:
-    found = set()
+def _nodes(region: Region) -> Iterator[Node]:
     for block in region.blocks.values():
         for item in block:
-            for node in item.graph.nodes:
-                if node.prim == "put_vector" and isinstance(node.attribute, int):
-                    found.add(node.attribute)
+            yield from item.graph.nodes
+
+
+def _written(region: Region) -> set[int]:
+    found = set()
+    for node in _nodes(region):
+        if node.prim == "put_vector" and isinstance(node.attribute, int):
+            found.add(node.attribute)
     return found
+
+
+def _is_ordered(node: Node) -> bool:
+    if node.prim != "atomic":
+        return node.prim == "clock"
+    return not (isinstance(node.attribute, tuple) and node.attribute[0] == "lds")
 
 
 def _digest(spans: list[tuple[int, int]], fetch: Fetch, pc: int) -> str:
@@ -189,6 +200,6 @@ def _stored(
     kept = store.get(key)
     if kept is None:
         code = jit_compile.compile_module(text(), 2, optimise="drive" in names)
-        kept = Compiled((), "", (), 0, (), (), 0, code)
+        kept = Compiled((), "", (), 0, (), (), 0, False, code)
         store.put(key, kept)
     return _loader().load(kept.code, names, imports)

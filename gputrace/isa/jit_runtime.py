@@ -66,7 +66,7 @@ declare {kind} @llvm.masked.gather.v@W@i{bits}.v@W@p0(<@W@ x ptr>, i32, <@W@ x i
 _SEARCH = """
 ; Host address of the range that holds [address, address + size), 0 for none. Bit 0 of `need` asks
 ; for a writable range, the bits above are those that an aligned address has clear. The range is
-; left in the site for the next time.
+; left in the site for the next time, unless all that is touched shall be noted.
 define i64 @find(ptr %context, ptr %site, i64 %address, i64 %size, i64 %need) #0 {
 entry:
   %ranges.at = getelementptr i64, ptr %context, i64 $RANGES
@@ -120,12 +120,33 @@ look:
 keep:
   %delta.at = getelementptr i64, ptr %range, i64 2
   %delta = load i64, ptr %delta.at
+  %host = add i64 %address, %delta
+  %hulls.at = getelementptr i64, ptr %context, i64 $HULLS
+  %hulls = load ptr, ptr %hulls.at
+  %noted = icmp ne ptr %hulls, null
+  br i1 %noted, label %note, label %remember
+note:
+  %hull.number = mul i64 %at, $HULL_SLOTS
+  %side = shl i64 %write, 1
+  %hull.slot = add i64 %hull.number, %side
+  %low.at = getelementptr i64, ptr %hulls, i64 %hull.slot
+  %top.at = getelementptr i64, ptr %low.at, i64 1
+  %lowest = load i64, ptr %low.at
+  %lower = icmp ult i64 %address, %lowest
+  %lowest.new = select i1 %lower, i64 %address, i64 %lowest
+  store i64 %lowest.new, ptr %low.at
+  %last = add i64 %address, %size
+  %top = load i64, ptr %top.at
+  %beyond = icmp ugt i64 %last, %top
+  %top.new = select i1 %beyond, i64 %last, i64 %top
+  store i64 %top.new, ptr %top.at
+  ret i64 %host
+remember:
   store i64 %first, ptr %site
   %starts.to = getelementptr i64, ptr %site, i64 1
   store i64 %starts, ptr %starts.to
   %delta.to = getelementptr i64, ptr %site, i64 2
   store i64 %delta, ptr %delta.to
-  %host = add i64 %address, %delta
   ret i64 %host
 bad:
   ret i64 0

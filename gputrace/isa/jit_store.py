@@ -26,7 +26,8 @@ class Compiled:
     """A compiled region: what must be known of it beside its object code.
 
     `spans` are (place, bytes) of the code that it was made of, from its first instruction, and
-    `digest` is that of those bytes. `entries` are the places where it may be entered.
+    `digest` is that of those bytes. `entries` are the places where it may be entered. `ordered`
+    tells that it has atomics on memory or reads the clock: what depends on all that ran before.
     """
 
     spans: tuple[tuple[int, int], ...]
@@ -36,6 +37,7 @@ class Compiled:
     imports: tuple[str, ...]
     written: tuple[int, ...]
     instructions: int
+    ordered: bool
     code: bytes
 
 

@@ -1,13 +1,13 @@
 """Run kernels from their machine code: what the emulated device calls.
 
 `Machine.start` takes a `KernelLaunch` and a `Memory` and returns an `Execution`, which `run`
-advances by a budget of wave-instructions at a time. Nothing here looks at a clock, a thread or a
-random source: the same launch and memory give the same result in the same order.
+advances by a budget of wave-instructions at a time. Nothing here looks at a clock or a random
+source: the same launch and memory give the same result in the same order, on any number of cores.
 """
 
+import os
 from collections.abc import Container
 from dataclasses import replace
-from itertools import islice, tee
 from typing import TYPE_CHECKING, Literal
 
 from gputrace.errors import DecodeError, UsageError
@@ -48,7 +48,6 @@ from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode, NotModelled
 from gputrace.isa.waves import (
     ENDED,
-    PATIENCE,
     RUNNING,
     SLICE,
     WAITING,
@@ -59,7 +58,8 @@ from gputrace.isa.waves import (
 )
 
 if TYPE_CHECKING:
-    from gputrace.isa.jit_engine import JitEngine
+    from gputrace.isa.jit_cores import Cores, Progress
+    from gputrace.isa.jit_engine import JitEngine, Runner
     from gputrace.isa.jit_library import Library
 
 __all__ = [
@@ -81,11 +81,12 @@ __all__ = [
 
 _LONGEST = 20  # bytes of the longest instruction
 _RESIDENT = 1024  # groups that may run side by side
-_LOOK_AGAIN = 1 << 18  # wave-instructions between two looks at a group that takes long
 _REMEMBERED = 1 << 16  # prepared instructions that a machine keeps
 _NAMING = 64  # bytes of code that tell kernels apart
 _WARM = 500  # wave-instructions of a kernel after which compiled code is looked for
 _HOT = 6000  # wave-instructions of a kernel after which it is compiled
+_WIDE = 300_000  # wave-instructions of a budget from which on several cores are made use of
+_SAFE = 0.97  # of the budget that groups on several cores are planned for
 _LEAST_OF_WAVE = 8  # instructions that the waves of a dispatch are expected to have at least
 _OFTEN = 2000  # instructions run from a place on before it is compiled beside the kernel's start
 
@@ -93,12 +94,19 @@ _OFTEN = 2000  # instructions run from a place on before it is compiled beside t
 class Machine:
     """Runs kernels of one GPU target; raises UsageError for a target without a decoder.
 
-    `engine` is "numpy", "jit" or "auto".
+    `engine` is "numpy", "jit" or "auto". `cores` is how many threads compiled groups of one
+    dispatch may run on, by default as many as the process may use; no result depends on it.
     """
 
-    def __init__(self, target: str, engine: Literal["auto", "jit", "numpy"] = "auto") -> None:
+    def __init__(
+        self,
+        target: str,
+        engine: Literal["auto", "jit", "numpy"] = "auto",
+        cores: int | None = None,
+    ) -> None:
         self.family: Family = family(target)
         self.engine = engine
+        self.cores = cores or len(os.sched_getaffinity(0))
         self._decoders: dict[int, Decoder] = {}
         self._programs: dict[tuple[Mode, int, bytes], Program] = {}
         self._library: Library | None = None
@@ -203,7 +211,7 @@ class Execution:
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)
         self._initial = Initial(launch, machine.family)
-        self._pending = self._initial.places()
+        self._begun = 0  # groups that have been started, in their order
         self._watch = Watch(self._view, launch.wave_size, self._program_at)
         self._groups: list[Group] = []
         self._newest: Group | None = None
@@ -212,6 +220,7 @@ class Execution:
         self._in_round = False
         self._stop_at = 0
         self._jit: JitEngine | None = None
+        self._cores: Cores | None = None
         self._may_compile = machine.engine != "numpy" and checks is None
         self._written: set[int] = set()
         self._weights: dict[int, int] = {}  # instructions that numpy has run from a place on
@@ -274,14 +283,13 @@ class Execution:
         self._name = self._view.fetch(self.launch.entry, _NAMING) or b""
         if self._jit is not None:
             self._jit.refresh()
+            self._cores = None
 
     def _endless(self) -> Endless | None:
         if not self._watch.due(self.instructions, self._context.changes):
             return None
-        if len(self._groups) < self._most_groups():
-            self._pending, ahead = tee(self._pending)
-            if next(ahead, None) is not None:
-                return None  # a group that has not started may free the others
+        if len(self._groups) < self._most_groups() and self._begun < self._initial.groups:
+            return None  # a group that has not started may free the others
         return self._watch.prove(self._groups)
 
     # --- order
@@ -292,9 +300,11 @@ class Execution:
         for group in ended:
             group.clear(*(self._jit.touched if self._jit else touched(self._written)))
             self.machine.spare.put(group.words)
-        slow = all(group.executed > PATIENCE for group in self._groups)
-        if slow and len(self._groups) < self._most_groups():
-            self._groups += [self._start_group(place) for place in islice(self._pending, 1)]
+        slow = all(group.executed > group.patience for group in self._groups)
+        open_ones = self._begun < self._initial.groups
+        if slow and open_ones and len(self._groups) < self._most_groups():
+            self._groups.append(self._start_group(self._initial.place(self._begun)))
+            self._begun += 1
         if not self._groups:
             return False
         self._turn = (self._turn + 1) % len(self._groups)
@@ -383,21 +393,18 @@ class Execution:
         # A group that others have overtaken has none of those behind it still to start.
         alone = len(self._groups) == 1 and group is self._newest
         while True:
-            jit.attach(group, self.instructions, self._context.changes, self._stop_at, alone)
-            more = jit.allow(group) if alone else 0
-            why = jit.drive()
-            self._context.now, self._context.changes = jit.counts()
-            started = more - jit.detach(group, alone)
-            if started:
-                next(islice(self._pending, started - 1, None))
-                group.slot = 0
+            if alone and self._in_parts(jit, group):
+                group = self._groups[0]
+                if group.ended:
+                    return None
+            why, runner = self._drive(jit, group, alone)
             if why is Why.DONE or why is Why.ROUND:
                 return None
             if why is Why.PAUSED:
                 return Paused()
             wave = group.waves[group.turn]
             if why is Why.FAULT:
-                return self._fault(group, wave, jit.fault())
+                return self._fault(group, wave, runner.fault())
             if self._compile(jit, wave.pc):
                 continue
             assert group.turn_end is not None
@@ -406,6 +413,81 @@ class Execution:
             self._weights[pc] = self._weights.get(pc, 0) + self.instructions - before
             if outcome is not None:
                 return outcome
+
+    def _drive(self, jit: "JitEngine", group: Group, alone: bool) -> "tuple[Why, Runner]":
+        # Run compiled code; return why it stopped, and what knows more about it.
+        runner, most = self._how(jit, group) if alone else (jit, 0)
+        now, changes = self.instructions, self._context.changes
+        runner.attach(group, now, changes, self._stop_at, alone, jit.touched)
+        more = runner.allow(group, most) if most else 0
+        why = runner.drive()
+        self._context.now, self._context.changes = runner.counts()
+        self._begin_more(more - runner.detach(group, alone))
+        if runner is not jit and why is Why.DONE and self._cores is not None:
+            self._cores.learn(group.place)
+        return why, runner
+
+    def _begin_more(self, count: int) -> None:
+        # Compiled code has begun so many groups by itself: there is but one at a time.
+        if count:
+            self._begun += count
+            self._groups[0].slot = 0
+
+    # --- several cores
+
+    def _spreads(self, jit: "JitEngine", group: Group) -> "Cores | None":
+        # What cuts the groups from this one on into parts, where that may be worth it.
+        if self.machine.cores < 2 or group.executed or self._stop_at - self.instructions < _WIDE:
+            return None
+        if self._cores is None:
+            from gputrace.isa.jit_cores import Cores
+
+            self._cores = Cores(jit, self._initial, self.machine.spare, self.machine.cores)
+        return self._cores if self._cores.useful else None
+
+    def _fitting(self, group: Group) -> tuple[int, float]:
+        # How many groups from a new one on should fit into the budget, and what each takes.
+        each = self.instructions / self._initial.number(group.place)
+        room = int(_SAFE * (self._stop_at - self.instructions) / each)
+        return min(self._initial.same_size_after(group.place) + 1, room), each
+
+    def _how(self, jit: "JitEngine", group: Group) -> "tuple[Runner, int]":
+        # What runs a group, and how many after it.
+        cores, every = self._spreads(jit, group), 1 << 62
+        if cores is None:
+            return jit, every
+        if group.place == self._initial.place(0):
+            return jit, 0  # which shows what a group takes
+        if not cores.worth(*self._fitting(group)):
+            return jit, every
+        if cores.unknown(group.place):
+            return cores.learner(), 0
+        return jit, max(0, cores.known(group.place) - 1)
+
+    def _in_parts(self, jit: "JitEngine", group: Group) -> bool:
+        # Run groups from a new one on in parts, if that can be done; return whether it was.
+        cores = self._spreads(jit, group)
+        if cores is None or group.place == self._initial.place(0):
+            return False
+        most, each = self._fitting(group)
+        shares = [] if cores.unknown(group.place) else cores.plan(group.place, most, each)
+        if shares:
+            budget = self._stop_at - self.instructions
+            self._take(jit, cores.run(group, shares, budget, self._make_group))
+        return bool(shares)
+
+    def _take(self, jit: "JitEngine", progress: "Progress") -> None:
+        # Go on from where groups have come to in parts.
+        group, before = progress.group, self.instructions
+        for over in progress.over:
+            over.clear(*jit.touched)
+            self.machine.spare.put(over.words)
+        if group.turn_end is not None:
+            group.turn_end += before
+        self._groups, self._newest, self._turn = [group], group, 0
+        self._context.now += progress.executed
+        self._context.changes += progress.changes
+        self._begin_more(progress.started)
 
     def _compile(self, jit: "JitEngine", pc: int) -> bool:
         # Code that is seldom run is not worth it; the kernel itself was found to be.
@@ -432,11 +514,14 @@ class Execution:
     def _start_group(self, place: tuple[int, int, int]) -> Group:
         taken = {group.slot for group in self._groups}
         slot = next(n for n in range(len(taken) + 1) if n not in taken)
+        self._newest = group = self._make_group(place, slot)
+        return group
+
+    def _make_group(self, place: tuple[int, int, int], slot: int = 0) -> Group:
         count = self._initial.waves_of(self._initial.size_of(place))
         memory = self.machine.spare.take(count, self.launch.wave_size)
         group = self._initial.group(place, slot * self._waves_of_one(), memory)
         group.slot = slot
-        self._newest = group
         return group
 
     # --- code

@@ -21,7 +21,7 @@ ENDED: Final = 2
 SLICE: Final = 4096
 """Wave-instructions until the next wave of the group has its turn."""
 PATIENCE: Final = 1 << 16
-"""Wave-instructions that a group may take before another joins it."""
+"""Wave-instructions for each of its waves that a group may take before another joins it."""
 
 INITIAL_VECTORS: Final = 3
 """Vector registers that may hold something when a wave begins."""
@@ -102,7 +102,7 @@ class Group:
         self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
         self.waves = [Wave(n, self.words[n], self.records[n], wave_size) for n in range(count)]
         self.executed = 0
-        self.look_at = PATIENCE
+        self.look_at = self.patience = PATIENCE * count
         """Count of its instructions from which on the end of a round is looked at."""
         self.slot = 0
         """Which part of the scratch memory the group has."""
@@ -145,9 +145,10 @@ def touched(written: Iterable[int]) -> tuple[int, int]:
 
 
 class Spare:
-    """Cleared registers of groups that have ended: making new ones takes longer."""
+    """Memory that was used before, which is quicker than new one: registers, cleared, and bytes."""
 
     def __init__(self) -> None:
+        self._rooms: dict[int, NDArray[np.uint8]] = {}
         self._kept: dict[tuple[int, int], list[Words]] = {}
 
     def put(self, words: Words) -> None:
@@ -162,3 +163,10 @@ class Spare:
         """Return registers for so many waves, None when there are none to spare."""
         kept = self._kept.get((count, state.SCALARS + state.VECTORS * wave_size))
         return kept.pop() if kept else None
+
+    def room(self, number: int, size: int) -> NDArray[np.uint8]:
+        """Return so many bytes at least, of any content: the same ones for the same number."""
+        found = self._rooms.get(number)
+        if found is None or len(found) < size:
+            found = self._rooms[number] = np.zeros(size + size // 4, np.uint8)
+        return found

@@ -10,7 +10,15 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 from numpy.typing import NDArray
 
-from gputrace.isa.machine import Execution, Fault, KernelLaunch, Machine, Outcome, Range
+from gputrace.isa.machine import (
+    Execution,
+    Fault,
+    KernelLaunch,
+    Machine,
+    Outcome,
+    Range,
+    Unsupported,
+)
 
 BUILT = Path(__file__).parent.parent / "kernels" / "built"
 CODE, KERNARGS, PACKET = 0x10_0000, 0x20_0000, 0x21_0000
@@ -170,7 +178,8 @@ def run_both(launch: KernelLaunch, memory: Arrays) -> Outcome:
 def assert_same_outcome(found: Outcome, expected: Outcome) -> None:
     """Compare two outcomes with all registers."""
     assert replace_registers(found) == replace_registers(expected)
-    if isinstance(found, Fault) and isinstance(expected, Fault):
+    both = Fault | Unsupported
+    if isinstance(found, both) and isinstance(expected, both):
         assert np.array_equal(found.registers.scalars, expected.registers.scalars)
         assert np.array_equal(found.registers.vectors, expected.registers.vectors)
 
@@ -179,4 +188,6 @@ def replace_registers(outcome: Outcome) -> Any:
     """Return an outcome in a form that can be compared: without its registers."""
     if isinstance(outcome, Fault):
         return outcome.address, outcome.access, outcome.size, outcome.lanes, outcome.place
+    if isinstance(outcome, Unsupported):
+        return outcome.place, outcome.name, outcome.words, outcome.reason
     return outcome

@@ -209,7 +209,7 @@ def test_a_kernel_that_was_run_often_is_compiled() -> None:
 # --- the cache
 
 
-ABOUT = Compiled(((0, 8), (12, 4)), "00", (0, 12), 3, ("find", "load32"), (1, 256), 9, b"code")
+ABOUT = Compiled(((0, 8), (12, 4)), "00", (0, 12), 3, ("find", "load32"), (1, 256), 9, True, b"code")
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:

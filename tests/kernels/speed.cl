@@ -70,3 +70,34 @@ kernel void mix(global uint *out, uint rounds) {
     }
     out[i] = v;
 }
+
+// out = a * b like `matmul`, as fast code does it: a group makes a tile of 64x64, an item 4x4 of it.
+kernel void blocks(global float4 *out, global const float4 *a, global const float4 *b, uint n) {
+    local float left[TILE][64];
+    local float4 right[TILE][TILE];
+    uint x = ITEM_X, y = ITEM_Y, row = GROUP_Y * 64, width = n / 4, item = y * TILE + x;
+    float4 sum[4] = {0, 0, 0, 0};
+    for (uint k = 0; k < n; k += TILE) {
+        float4 part = a[(row + item / 4) * width + k / 4 + item % 4];
+        for (uint i = 0; i < 4; i++)
+            left[item % 4 * 4 + i][item / 4] = part[i];
+        right[y][x] = b[(k + y) * width + GROUP_X * TILE + x];
+        wait_for_group();
+#pragma unroll 4
+        for (uint i = 0; i < TILE; i++) {
+            float4 down = *(local float4 *)&left[i][y * 4], across = right[i][x];
+            for (uint r = 0; r < 4; r++)
+                for (uint c = 0; c < 4; c++)
+                    sum[r][c] = __builtin_fmaf(down[r], across[c], sum[r][c]);
+        }
+        wait_for_group();
+    }
+    for (uint r = 0; r < 4; r++)
+        out[(row + y * 4 + r) * width + GROUP_X * TILE + x] = sum[r];
+}
+
+// From group `first` on, each group works on what the one before it has made.
+kernel void late(global uint *out, uint first) {
+    uint i = GROUP_X * SIZE + ITEM_X;
+    out[i] = GROUP_X < first ? i : out[i - SIZE] * 3 + i;
+}

@@ -1,7 +1,7 @@
 """EmulatedKfd: the port, served by emulated GPUs in this process.
 
-There is no thread: engines advance inside `idle` and WAIT_EVENTS only, in an order that the seed
-fixes, on a virtual clock. A client with several threads takes turns at the port's lock.
+No thread goes on by itself: engines advance inside `idle` and WAIT_EVENTS only, in an order that
+the seed fixes, on a virtual clock. A client with several threads takes turns at the port's lock.
 """
 
 import os
@@ -55,6 +55,8 @@ BUDGET = 1 << 32
 EngineName = Literal["auto", "jit", "numpy"]
 SLICE = 256
 """Steps that one call of `idle` takes at most."""
+SLICE_NS = 1 << 25
+"""Virtual time after which it takes no further step."""
 _PUBLISHED = 0.0005  # seconds that a blocked wait leaves to other threads of the client
 
 _HANDLERS: MappingOf[type[Record], Callable[[Process, Any], Record]] = MappingProxyType(
@@ -103,7 +105,8 @@ class EmulatedKfd:
     """One to eight emulated GPUs of one family, peers of one another.
 
     With a `client` the program is another process: then the clock follows the machine's, and
-    whoever made the device calls `pump` beside the program's calls.
+    whoever made the device calls `pump` beside the program's calls. `cores` is how many threads a
+    dispatch may run on while the port is in a call, 0: as many as the process may use.
     """
 
     def __init__(
@@ -118,9 +121,10 @@ class EmulatedKfd:
         budget: int = BUDGET,
         engine: EngineName = "auto",
         exact: bool = False,
+        cores: int = 0,
     ) -> None:
         self._exact = exact
-        self._budget, self._engine = budget, engine
+        self._budget, self._engine, self._cores = budget, engine, cores
         family = find_family(target)
         self._client = client
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
@@ -423,7 +427,7 @@ class EmulatedKfd:
             return self._writes.written()
 
     def _advance(self, process: Process) -> int:
-        taken = self._scheduler.run(process.hardware, SLICE)
+        taken = self._scheduler.run(process.hardware, SLICE, SLICE_NS)
         self._counts["packets"] = sum(queue.packet for queue in process.hardware)
         return taken
 
@@ -504,7 +508,7 @@ class EmulatedKfd:
         """Begin a dispatch."""
         if self._machine is None:
             try:
-                self._machine = Machine(self._family.name, self._engine)
+                self._machine = Machine(self._family.name, self._engine, self._cores or None)
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         process = self._opened("dispatch")

@@ -9,8 +9,12 @@ from gputrace.isa import launch as isa
 from gputrace.isa.machine import Execution, Machine
 from gputrace.kfd.port import Registers
 
-LEAST, MOST, SHARE = 1 << 12, 1 << 16, 16
-"""Wave-instructions of one step: a share of what the dispatch has taken, within these bounds."""
+LEAST = 1 << 12
+"""Wave-instructions of one step at least."""
+MOST, SHARE = 1 << 16, 16
+"""How many more beside other work: a share of what the dispatch has taken, within this bound."""
+MOST_ALONE, SHARE_ALONE = 1 << 24, 4
+"""The same where nothing else on the device could go in between."""
 _ACCESS = {
     "read": "r", "write": "w", "atomic": "w", "execute": "x", "unwritten": "r", "lds": None,
 }  # fmt: skip
@@ -83,11 +87,12 @@ class KernelRun:
         self.loop: Loop | None = None
         self._execution: Execution = machine.start(launch, memory, checks)
 
-    def advance(self) -> bool:
+    def advance(self, alone: bool) -> bool:
         """Run a slice; return whether all work-groups have ended. Raises KernelStop."""
         before = self._execution.instructions
+        most, share = (MOST_ALONE, SHARE_ALONE) if alone else (MOST, SHARE)
         try:
-            outcome = self._execution.run(min(MOST, max(LEAST, before // SHARE)))
+            outcome = self._execution.run(min(most, max(LEAST, before // share)))
         except DecodeError as problem:
             raise KernelStop(f"illegal instruction: {problem}", self.launch.kernel, None) from None
         self.cost_ns = max(1, self._execution.instructions - before)

@@ -85,8 +85,11 @@ class Loop:
 class Work(Protocol):
     """A dispatch under way."""
 
-    def advance(self) -> bool:
-        """Run a slice of waves; return whether all work-groups have ended."""
+    def advance(self, alone: bool) -> bool:
+        """Run a slice of waves; return whether all work-groups have ended.
+
+        With `alone` nothing else on the device is ready to go or waits for memory.
+        """
 
     @property
     def cost_ns(self) -> int:
@@ -184,6 +187,11 @@ class HardwareQueue:
                 self._there = self.available()
             return self._there > 0
         return kind is Pass or self._goes_on(pending)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the front end waits until memory holds a value."""
+        return type(self.pending) is Wait
 
     def _goes_on(self, pending: Effect) -> bool:
         # Whether the engine has what it stands at a boundary for.
@@ -316,19 +324,23 @@ class HardwareQueue:
             return there
         return [*there, *self._ring[: needed - len(there)]]
 
-    def back_step(self) -> None:
-        """Take one step of what is in the pipe: waves side by side, then the end after them."""
+    def back_step(self, alone: bool) -> None:
+        """Take one step of what is in the pipe: waves side by side, then the end after them.
+
+        With `alone` no other engine is ready to go or waits for memory.
+        """
         self.cost_ns = PACKET_NS
         at = 0
         if self.pipe[0].work is not None:
             works = self._side_by_side()
             able = [at for at, work in enumerate(works) if self._can_run(work)]
+            alone = alone and len(works) == 1
             self._turn += 1
             at = able[self._turn % len(able)]
         self.working = tail = self.pipe[at]
         self._author = tail.packet
         if tail.work is not None:
-            ended = tail.work.advance()
+            ended = tail.work.advance(alone)
             self.cost_ns = tail.work.cost_ns
             if not ended:
                 return

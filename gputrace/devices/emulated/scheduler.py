@@ -14,8 +14,9 @@ from gputrace.devices.emulated.memory import AccessFault
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.errors import DecodeError, FieldError
 
-VERSION = 3
+VERSION = 4
 """Changes whenever the same seed gives another order than before; traces record it."""
+FOR_EVER = 1 << 62
 START_NS = 1_000_000_000
 """Virtual time at which a device starts: no clock of a running machine reads zero."""
 
@@ -34,14 +35,16 @@ class Scheduler:
         self._trouble = trouble
         self._random = Random(seed)
 
-    def run(self, queues: Sequence[HardwareQueue], limit: int) -> int:
-        """Take up to `limit` steps; return how many there were to take."""
+    def run(self, queues: Sequence[HardwareQueue], limit: int, most_ns: int = FOR_EVER) -> int:
+        """Take up to `limit` steps, or until they have taken `most_ns`; return how many."""
+        end = self.now_ns + most_ns
         for done in range(limit):
             turns = self._turns(queues)
-            if not turns:
+            if not turns or self.now_ns >= end:
                 return done
             at = int(self._random.random() * len(turns)) if len(turns) > 1 else 0
-            self._take(turns[at])
+            alone = len(turns) == 1 and not any(queue.waits for queue in queues)
+            self._take(turns[at], alone)
         return limit
 
     def blocked(self, queues: Sequence[HardwareQueue]) -> bool:
@@ -62,12 +65,12 @@ class Scheduler:
                 self._trouble(queue, back, problem)
         return turns
 
-    def _take(self, turn: Turn) -> None:
+    def _take(self, turn: Turn, alone: bool) -> None:
         queue, back = self.turn = turn
         self.step += 1
         try:
             if back:
-                queue.back_step()
+                queue.back_step(alone)
             else:
                 queue.step()
         except (AccessFault, EngineStop, KernelStop, DecodeError, FieldError) as problem:
