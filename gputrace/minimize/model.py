@@ -17,6 +17,7 @@ from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, Queue
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.naming import given_names
 from gputrace.replay.needs import QUESTIONS
+from gputrace.submitted.image import Image
 from gputrace.submitted.stream import Placed, Stream
 from gputrace.trace import events
 from gputrace.trace.source import Source
@@ -184,7 +185,7 @@ class _Builder:
         if not isinstance(header, events.Header) or not header.family:
             raise UsageError("the trace does not say which GPU it was recorded on")
         self.model = Model(source, header, family(header.family), end)
-        self._stream = Stream(source)
+        self._stream = Stream(Image(source))
         self._live: dict[int, QueueFacts] = {}  # recorded id -> queue
         self._created: tuple[int, CreateQueue] | None = None
         self._handles: dict[int, BufferFacts] = {}

@@ -6,6 +6,7 @@ from gputrace.formats.descriptor import DESCRIPTOR_BYTES
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.kfd.labels import Label
 from gputrace.replay.describe import Describer
+from gputrace.submitted.image import Image
 from gputrace.submitted.stream import Stream
 from gputrace.trace.events import Event, Ioctl, Name
 from gputrace.trace.source import Source
@@ -20,7 +21,7 @@ def given_names(source: Source, end: int) -> Iterator[Named]:
 
     They are those that `dump` shows, and known before the launch.
     """
-    stream = Stream(source)
+    stream = Stream(Image(source))
     describer, known, buffers = Describer(stream.image), set[Name](), dict[int, Label]()
     for number, event in source.numbered():
         if 0 <= end <= number:

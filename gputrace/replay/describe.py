@@ -8,7 +8,7 @@ from gputrace.families import family
 from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.formats.packets import Packet
 from gputrace.kfd.labels import Label, Labels
-from gputrace.submitted.image import Image
+from gputrace.submitted.image import Memory
 from gputrace.submitted.launches import Launch, Launches, register_writes
 from gputrace.submitted.stream import Placed
 from gputrace.trace.events import Event, Header, Ioctl, Name, QueueMap
@@ -33,7 +33,7 @@ class Describer:
     described.
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: Memory) -> None:
         self.labels = Labels()
         self.launches = Launches(image, self.labels)
         self._allocations: dict[int, Label] = {}  # by handle; those that the client did not name

@@ -9,6 +9,7 @@ from gputrace.replay.describe import Describer
 from gputrace.replay.player import Player
 from gputrace.replay.standing import standing
 from gputrace.replay.verdict import Failure, Verdict
+from gputrace.submitted.image import Image
 from gputrace.submitted.stream import Stream
 from gputrace.trace.source import Source
 
@@ -48,7 +49,7 @@ def packet_lines(source: Source, wanted: Iterable[Where]) -> tuple[dict[Where, s
     Names are those of the last event: what was freed has none.
     """
     left, lines = set(wanted), dict[Where, str]()
-    stream = Stream(source)
+    stream = Stream(Image(source))
     describer = Describer(stream.image)
     for number, event in source.numbered():
         try:

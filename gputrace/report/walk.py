@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gputrace.replay.describe import Describer
+from gputrace.submitted.image import Image
 from gputrace.submitted.launches import Launch
 from gputrace.submitted.stream import Placed, Stream, Submission
 from gputrace.trace.events import Event
@@ -66,7 +67,7 @@ class Walk:
     def __init__(self, source: Source, wanted: Wanted | None = None) -> None:
         self._source = source
         self._wanted = wanted or Wanted()
-        self.stream = Stream(source)
+        self.stream = Stream(Image(source))
         self.describer = Describer(self.stream.image)
 
     def __iter__(self) -> Iterator[Item]:

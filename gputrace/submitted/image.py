@@ -2,10 +2,11 @@
 
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gputrace.formats.ioctl import AllocMemoryOfGpu, FreeMemoryOfGpu
-from gputrace.trace.events import Chunk, Digest, Event, HostStore, Ioctl, Map, Memory
+from gputrace.trace import events
+from gputrace.trace.events import Chunk, Digest, Event, HostStore, Ioctl, Map
 from gputrace.trace.source import Source
 
 PAGE = 4096
@@ -18,6 +19,22 @@ class _Stored(NamedTuple):
 
     chunk: Chunk
     offset: int
+
+
+class Memory(Protocol):
+    """Memory at a point of a run, by GPU address; `Image` is what a trace tells of it."""
+
+    def apply(self, event: Event) -> None:
+        """Take an event into account."""
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """Give `size` bytes, or None when some of them are not known."""
+
+    def write(self, address: int, data: bytes) -> None:
+        """Take note that an engine wrote bytes."""
+
+    def extent(self, address: int) -> tuple[int, int] | None:
+        """Give start and end of the allocation or mapping around an address, if there is one."""
 
 
 class Image:
@@ -40,12 +57,12 @@ class Image:
     def apply(self, event: Event) -> None:
         """Take an event into account; most kinds change nothing here."""
         match event:
-            case Memory(data=b"") | Digest(stored=True, unstable=False):
+            case events.Memory(data=b"") | Digest(stored=True, unstable=False):
                 address = event.address
                 for chunk in event.chunks:
                     self._store(address, chunk)
                     address += chunk.size
-            case Memory() | HostStore():
+            case events.Memory() | HostStore():
                 self.write(event.address, event.data)
             case Map() if event.target != "kfd":
                 self._appear(event.address, event.size)

@@ -18,7 +18,7 @@ from gputrace.formats.descriptor import (
     KernelDescriptor,
 )
 from gputrace.kfd.labels import Labels
-from gputrace.submitted.image import PAGE, Image
+from gputrace.submitted.image import PAGE, Memory
 from gputrace.submitted.stream import Placed
 
 Triple = tuple[int, int, int]
@@ -97,7 +97,7 @@ class Loaded:
 class Launches:
     """Follows the registers of each queue and reads dispatches out of them."""
 
-    def __init__(self, image: Image, labels: Labels) -> None:
+    def __init__(self, image: Memory, labels: Labels) -> None:
         self.image, self._labels = image, labels
         self._registers: dict[int, dict[int, int]] = {}
         self._loaded: dict[int, Loaded] = {}

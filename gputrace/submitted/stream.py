@@ -15,7 +15,7 @@ from gputrace.families import Family, family
 from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import MIN_RING_BYTES, DestroyQueue, QueueType, UpdateQueue
 from gputrace.formats.packets import Dialect
-from gputrace.submitted.image import Image
+from gputrace.submitted.image import Image, Memory
 from gputrace.trace.events import (
     Checkpoint,
     DoorbellIntent,
@@ -122,8 +122,8 @@ class Stream:
     facts here, DecodeError for an ioctl whose bits do not fit its record.
     """
 
-    def __init__(self, source: Source) -> None:
-        self.image = Image(source)
+    def __init__(self, image: Memory) -> None:
+        self.image = image
         self._queues: dict[int, _Queue] = {}
         self._made = 0
         self._family: Family | None = None
@@ -173,7 +173,7 @@ def submissions(source: Source) -> Iterator[Submission]:
 
     Doorbells of queues that the trace does not describe are left out. Raises as `Stream` does.
     """
-    stream = Stream(source)
+    stream = Stream(Image(source))
     for number, event in source.numbered():
         submission = stream.apply(number, event)
         if submission is not None:
@@ -187,7 +187,7 @@ class _Full(Exception):
 class _Walk:
     """Decodes the packets of one submission."""
 
-    def __init__(self, image: Image, target: Family, queue: _Queue, made: Submission) -> None:
+    def __init__(self, image: Memory, target: Family, queue: _Queue, made: Submission) -> None:
         self.image, self.queue, self.made = image, queue, made
         copies = queue.made.type not in (QueueType.COMPUTE, QueueType.COMPUTE_AQL)
         self.dialect: Dialect[pm4.Packet] | Dialect[sdma.Packet]

@@ -20,6 +20,7 @@ from gputrace.replay.standing import code_lines, stored_registers
 from gputrace.report.jsonl import json_lines
 from gputrace.report.text import TextView
 from gputrace.report.walk import Wanted
+from gputrace.submitted.image import Image
 from gputrace.submitted.stream import Stream, submissions
 from gputrace.trace import events as ev
 from gputrace.trace.reader import TraceReader
@@ -184,7 +185,7 @@ def test_a_fault_is_shown_with_the_code_around_it(path: Path, target: str) -> No
 def test_code_that_is_not_there_is_told(path: Path) -> None:
     record(path, "gfx942", saxpy)
     with TraceReader(path) as reader:
-        stream = Stream(reader)
+        stream = Stream(Image(reader))
         describer = Describer(stream.image)
         for number, event in reader.numbered():
             describer.apply(event)
