@@ -109,6 +109,9 @@ def _lines(
         yield f"  device    {verdict.device}" + (
             f", {paced[verdict.pacing]}" if verdict.pacing else ""
         )
+    if verdict.moved:
+        ranges = ", ".join(verdict.moved[:REASONS])
+        yield f"  moved     {ranges}: in use here, so the CPU has them elsewhere"
     if verdict.result not in (Result.UNSUPPORTED, Result.HOST_CRASH):
         yield f"  compared  {amount(verdict.compared)} of {amount(verdict.written)}"
     if len(verdicts) > 1:

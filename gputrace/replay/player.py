@@ -84,6 +84,7 @@ class Player:
                 steps=self.clock.step,
                 seconds=time.monotonic() - start,
                 pacing=self._told,
+                moved=tuple(f"{address:#x}+{size:#x}" for address, size in self.places.moved),
             )
         finally:
             self.places.close()

@@ -104,7 +104,8 @@ class Verdict:
     `compared` and `written` count bytes that the GPU wrote: those that were checked, and all.
     `digest` is a hash of all that was compared, as it was here: equal replays have equal ones.
     `steps` are the device's at the end (0 where it does not count them), `seconds` the time taken.
-    `device` and `pacing` say how it was replayed.
+    `device` and `pacing` say how it was replayed. Recorded addresses of the CPU that were in use
+    here were `moved`.
     """
 
     result: Result
@@ -121,6 +122,7 @@ class Verdict:
     seconds: float = 0.0
     device: str = ""
     pacing: str = ""
+    moved: tuple[str, ...] = ()
 
     @property
     def outcome(self) -> tuple[object, ...]:
@@ -136,7 +138,7 @@ class Verdict:
         """Undo `to_plain`."""
         values = dict(plain)
         values["result"] = Result(values["result"])
-        values["reasons"] = tuple(values["reasons"])
+        values["reasons"], values["moved"] = tuple(values["reasons"]), tuple(values["moved"])
         if values["difference"] is not None:
             values["difference"] = _difference(values["difference"])
         if values["signature"] is not None:

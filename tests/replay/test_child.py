@@ -13,12 +13,14 @@ import pytest
 
 import gputrace
 from gputrace.errors import TraceError, UsageError
+from gputrace.kfd import host
 from gputrace.replay.child import run
 from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.running import Request, replay
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Signature, Verdict
 from gputrace.trace import events
+from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 
 Expired = Callable[[], bool]
@@ -170,14 +172,40 @@ def test_the_parent_is_gone_and_so_is_the_child() -> None:
     raise AssertionError("the child lives on")
 
 
-def test_a_new_process_without_address_randomisation_says_the_same(tmp_path: Path) -> None:
-    path = str(tmp_path / "t.gtrace")
-    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    made = str(tmp_path_factory.mktemp("child") / "t.gtrace")
+    with gputrace.record(made), gputrace.open("emu:gfx942") as device:
         buffer, queue = device.alloc(4096), device.compute_queue()
         queue.write(buffer, b"0123")
         queue.signal().wait()
+    return made
+
+
+def test_a_new_process_without_address_randomisation_says_the_same(
+    path: str, tmp_path: Path
+) -> None:
     fresh = replay_fresh(Request(path))
     assert fresh.outcome == replay(Request(path)).outcome
     assert fresh.result is Result.SAME
     with pytest.raises(UsageError, match="gfx000"):
         replay_fresh(Request(path, device="emu:gfx000"))
+    damaged = tmp_path / "damaged.gtrace"
+    damaged.write_bytes(Path(path).read_bytes().replace(b"GTB", b"GTC", 2))
+    with pytest.raises(UsageError, match="no block begins here"):
+        replay_fresh(Request(str(damaged)))
+
+
+def test_addresses_that_are_in_use_are_named_and_change_nothing(path: str) -> None:
+    with TraceReader(path) as reader:
+        first = next(one for one in reader if isinstance(one, events.Reserve))
+    plain = replay(Request(path))
+    assert not plain.moved
+    taken = host.reserve(host.PAGE, first.address + host.PAGE)
+    try:
+        moved = replay(Request(path))
+    finally:
+        host.unmap(taken, host.PAGE)
+    assert moved.moved == (f"{first.address:#x}+{first.size:#x}",)
+    assert moved.outcome == plain.outcome
+    assert moved.result is Result.SAME

@@ -24,7 +24,7 @@ from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
 
 _REMEMBERED = 4096  # buffers that a page table had and whose addresses it can still name
-_POOLS, _APART, _MANY = 0x2000_0000_0000, 1 << 40, 64  # addresses that pools would like to have
+_POOLS, _APART, _MANY = 0x4000_0000_0000, 1 << 40, 64  # addresses that pools would like to have
 _count = count()
 _PUNCH_HOLE, _KEEP_SIZE = 0x02, 0x01  # FALLOC_FL_* of <linux/falloc.h>
 

@@ -40,6 +40,7 @@ class EventWriteAddress(
     op=0x46,
     dialects=ALL,
     source="nvd.h PACKET3_EVENT_WRITE, PAL MEC_EVENT_WRITE",
+    unsupported="samples of counters are not modelled",
 ):
     """Send an event that writes its result to memory, such as SAMPLE_PIPELINESTAT."""
 

@@ -213,7 +213,14 @@ class CondIndirectBuffer(
         return 4 * self.dwords_2
 
 
-class Rewind(Type3, words=2, op=0x59, dialects=ALL, source="nvd.h PACKET3_REWIND, Mesa pkt3.json"):
+class Rewind(
+    Type3,
+    words=2,
+    op=0x59,
+    dialects=ALL,
+    source="nvd.h PACKET3_REWIND, Mesa pkt3.json",
+    unsupported="no client of a compute queue is known to send it",
+):
     """Stall until the valid bit of this very packet is set in memory."""
 
     offload_enable: bool = bits(1, 24, 24, "let another engine poll", default=0, kind=bool)

@@ -320,7 +320,12 @@ class SetQueueReg(
 
 
 class SetUconfigRegIndex(
-    Type3, words=2, op=0x7A, dialects=ALL, source="nvd.h PACKET3_SET_UCONFIG_REG_INDEX, Mesa sid.h"
+    Type3,
+    words=2,
+    op=0x7A,
+    dialects=ALL,
+    source="nvd.h PACKET3_SET_UCONFIG_REG_INDEX, Mesa sid.h",
+    unsupported="its manners concern graphics registers",
 ):
     """Write consecutive user config registers in the manner that the index chooses."""
 
@@ -363,7 +368,11 @@ class SetShRegPairs(
 
 
 class SetUconfigRegPairs(
-    _Pairs, op=0xBE, dialects=(PM4_GFX12,), source="Mesa pkt3.json SET_UCONFIG_REG_PAIRS"
+    _Pairs,
+    op=0xBE,
+    dialects=(PM4_GFX12,),
+    source="Mesa pkt3.json SET_UCONFIG_REG_PAIRS",
+    unsupported="no client of a compute queue is known to send it",
 ):
     """Write user config registers anywhere: offset from 0xc000 and value by turns."""
 

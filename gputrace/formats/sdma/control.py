@@ -319,7 +319,13 @@ class AtomicV7(
 
 
 class TimestampSetLocal(
-    Packet, words=3, op=13, sub=0, dialects=ALL, source=V4 + "SDMA_PKT_TIMESTAMP_SET"
+    Packet,
+    words=3,
+    op=13,
+    sub=0,
+    dialects=ALL,
+    source=V4 + "SDMA_PKT_TIMESTAMP_SET",
+    unsupported="engines share one clock, which nobody sets",
 ):
     """Set the engine's own counter."""
 

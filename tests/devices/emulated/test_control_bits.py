@@ -132,6 +132,24 @@ def ignored(kind, target, layout, rng):
 
 @pytest.mark.parametrize("target", FAMILIES)
 @pytest.mark.parametrize("kind", ["pm4", "sdma"])
+def test_what_is_marked_as_not_handled_is_what_is_refused(kind, target):
+    rng = Random(3)
+    for layout in getattr(family(target), kind).all:
+        ends = [
+            str(outcome(engine_of(kind, target), likely(layout, rng).encode(), 0)[1])
+            for _ in range(60)
+        ]
+        refused = any(end == f"stopped: {name(kind, layout)} is not modelled" for end in ends)
+        assert refused == bool(layout.UNSUPPORTED), (layout, ends[:3])
+
+
+def name(kind, layout):
+    """Return what a layout is called when it is refused."""
+    return f"SDMA {layout.VENDOR_NAME}" if kind == "sdma" else layout.VENDOR_NAME
+
+
+@pytest.mark.parametrize("target", FAMILIES)
+@pytest.mark.parametrize("kind", ["pm4", "sdma"])
 def test_bits_that_nobody_named_are_refused(kind, target):
     rng, tried = Random(2), 0
     for layout in getattr(family(target), kind).all:
