@@ -1,6 +1,7 @@
 """Run the kernels of tests/kernels and compare what they leave in memory."""
 
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,32 +22,58 @@ Column = NDArray[Any]
 
 # All levels on two targets; on the others those whose code differs most from theirs.
 OTHERS = {"gfx90a": ("O0",), "gfx1030": ("O0",), "gfx1201": ("O0", "O3")}
-BUILDS = [(target, level) for target in TARGETS for level in OTHERS.get(target, LEVELS)]
+WANTED = os.environ.get("GPUTRACE_TEST_BUILDS", "")
+"""Builds instead of those, such as "gfx90a-O3 gfx942-O1", or "all"."""
+BUILDS = [
+    (target, level)
+    for target in TARGETS
+    for level in LEVELS
+    if WANTED == "all"
+    or (f"{target}-{level}" in WANTED.split() if WANTED else level in OTHERS.get(target, LEVELS))
+]
 every_build = pytest.mark.parametrize("build", BUILDS, ids=lambda p: "-".join(p))
+ALL_BUILDS = [(target, level) for target in TARGETS for level in LEVELS]
+
+
+def few_builds(*targets: str) -> Callable[[Callable[..., None]], Any]:
+    """Run a test on each target (of these, if any) at one level, by turns; a campaign runs all."""
+
+    def mark(test: Callable[..., None]) -> Any:
+        wanted = targets or TARGETS
+        turn = zlib.crc32(test.__name__.encode())
+        builds = [(target, LEVELS[(turn + at) % 3]) for at, target in enumerate(wanted)]
+        test.targets = wanted  # type: ignore[attr-defined]
+        return pytest.mark.parametrize("build", builds, ids=lambda p: "-".join(p))(test)
+
+    return mark
 
 
 def launch(
-    build: tuple[str, str],
+    build: tuple[str, ...],
     source: str,
     kernel: str,
     args: Sequence[Any],
     groups: tuple[int, ...] = (2,),
     size: tuple[int, ...] = (64,),
 ) -> Outcome:
-    """Run one kernel; arrays among the arguments are memory, other things are passed by value."""
+    """Run one kernel; arrays among the arguments are memory, other things are passed by value.
+
+    A build is a target, a level and, if they are not in the file of their source, the file that
+    the kernels are in.
+    """
     memory = Arrays()
     given = [memory.add(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args]
-    program = Program(build[0], f"{source}-{build[1]}")
+    program = Program(build[0], f"{build[2] if len(build) > 2 else source}-{build[1]}")
     return run(program.launch(kernel, groups, size, memory, given), memory, engine_for(build))
 
 
-def engine_for(build: tuple[str, str]) -> str:
+def engine_for(build: tuple[str, ...]) -> str:
     """Return the engine that a build runs on: compiling all of them takes a minute."""
     return ENGINE or ("both" if build in COMPILED else "numpy")
 
 
 def rows(
-    build: tuple[str, str], source: str, kernel: str, inputs: Sequence[Column], like: Column
+    build: tuple[str, ...], source: str, kernel: str, inputs: Sequence[Column], like: Column
 ) -> Column:
     """Run a kernel that writes one row of COUNT results for each operation; `like` tells them."""
     out = np.zeros(like.shape, like.dtype)
