@@ -44,7 +44,7 @@ def kernel_names() -> set[str]:
                 continue
             found |= {part.name.replace("v_dual_", "v_") for part in made.components or (made,)}
             at += made.size
-    return found & set(MEANINGS.meanings)
+    return found & set(MEANINGS.meanings) - {"s_code_end"}  # padding that no wave reaches
 
 
 def property_names() -> set[str]:

@@ -30,3 +30,7 @@ class Behaviour:
     """Which floats of eight bits there are: OCP's, or those with one zero and one NaN."""
     ieee_bit: bool = True
     """MODE has the bits IEEE and DX10_CLAMP; gfx12 is without, and clamps NaN to 0."""
+    index_mode: bool = False
+    """MODE has GPR_IDX_EN, VSKIP and CSP (gfx9)."""
+    scc_in_private: bool = False
+    """SCC stands in STATE_PRIV, which waves cannot read, and not in STATUS (gfx12)."""

@@ -231,7 +231,7 @@ GFX940 = Generation(
     halves=False,
     sdwa=True,
     dpp8=False,
-    behaviour=Behaviour(fused_sums=True),
+    behaviour=Behaviour(fused_sums=True, index_mode=True),
     spelling=spelled.GFX940,
 )
 
@@ -302,7 +302,7 @@ GFX90A = replace(
             _BUFFER | _BUFFER_90A | {"format": (19, 7), "scc": (53, 1), "slc": (54, 1)},
         ),
     ),
-    behaviour=Behaviour(atomic_denormals=False),
+    behaviour=Behaviour(atomic_denormals=False, index_mode=True),
     spelling=spelled.GFX90A,
 )
 
@@ -365,6 +365,8 @@ GFX12 = replace(
     ),
     flat_offset=(24, True),
     resource_step=1,
-    behaviour=Behaviour(True, 30, "gfx11", small_floats="", ieee_bit=False),
+    behaviour=Behaviour(
+        True, 30, "gfx11", small_floats="", ieee_bit=False, scc_in_private=True
+    ),
     spelling=spelled.GFX12,
 )

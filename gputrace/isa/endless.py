@@ -19,6 +19,7 @@ from gputrace.isa.numpy_atomics import ATOMICS
 from gputrace.isa.numpy_engine import (
     BadAccess,
     Context,
+    Halted,
     NoMeaning,
     NumpyEngine,
     Program,
@@ -81,6 +82,12 @@ class _Dry(Context):
     def _clock(self, node: Node) -> Array:
         raise _Changes
 
+    def _others(self, node: Node) -> Array:
+        raise _Changes
+
+    def _message(self, node: Node, value: Array) -> None:
+        raise _Changes
+
 
 class Watch:
     """Tries to prove that a dispatch never ends, again and again while it changes nothing."""
@@ -115,7 +122,7 @@ class Watch:
                 seen.update(trial.seen)
                 if first is None:
                     image = RegisterImage(wave.scalars.copy(), wave.vectors.copy())
-                    first = Endless(Place(group.place, wave.number, wave.pc), period, image)
+                    first = Endless(Place(group.place, wave.number, wave.address), period, image)
         if first is None or len(seen) > _SEEN:
             return None
         return Endless(first.place, first.period, first.registers, _merged(seen))
@@ -143,7 +150,7 @@ class _Trial:
         try:
             with np.errstate(all="ignore"):
                 return self._round_trip(wave, limit)
-        except (BadAccess, NoMeaning, _Changes):
+        except (BadAccess, Halted, NoMeaning, _Changes):
             return 0
         finally:
             wave.scalars[:], wave.vectors[:], wave.pc, wave.executed = before

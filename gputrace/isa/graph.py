@@ -12,6 +12,7 @@ import numpy as np
 
 from gputrace.isa.matrix import Multiplication
 
+_LAST_NUMBERED = 255  # the last vector register that an index can name
 Attribute = None | int | str | tuple[int, ...] | tuple[int | str, ...] | Multiplication
 
 
@@ -152,6 +153,8 @@ class Graph:
         for node in self.nodes:
             if node.prim == "put_vector" and isinstance(node.attribute, int):
                 found.add(node.attribute)
+            elif node.prim == "put_vector_at":
+                found.add(_LAST_NUMBERED)
             elif isinstance(node.attribute, Multiplication):
                 found.update(node.attribute.written)
         return found

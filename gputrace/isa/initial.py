@@ -124,9 +124,17 @@ class Initial:
         mask = int.from_bytes(np.packbits(active, bitorder="little").tobytes(), "little")
         wave.scalars[state.EXEC] = mask & 0xFFFFFFFF
         wave.scalars[state.EXEC + 1] = mask >> 32
+        self._put_sequencer(wave, count)
         self._put_item_ids(wave, ids, size)
         wave.scalars[: len(launch.user_data)] = launch.user_data
         self._put_system(wave, count)
+
+    def _put_sequencer(self, wave: Wave, count: int) -> None:
+        # MODE beyond what instructions look at; STATUS: in a group of waves, valid, 64 lanes.
+        launch = self.launch
+        wave.scalars[state.MODE] = (launch.rsrc2 >> 24 & 0x7F) << 12
+        wide = launch.wave_size == 64 and len(self._family.waves) > 1
+        wave.scalars[state.STATUS] = (count > 1) << 11 | 1 << 16 | wide << 29
 
     def _put_item_ids(self, wave: Wave, ids: NDArray[np.uint32], size: Dimensions) -> None:
         wanted = self.launch.rsrc2 >> 11 & 3

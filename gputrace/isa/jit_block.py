@@ -17,6 +17,7 @@ from gputrace.isa.jit_writer import CannotLift, Module
 from gputrace.isa.matrix import Multiplication
 from gputrace.isa.primitives import PRIMS
 
+_NUMBERED = 256  # vector registers that an index can name
 _WINDOW = 6  # vector registers whose last values are taken from the block itself
 
 
@@ -35,6 +36,8 @@ class BlockEmitter(MemoryWriter):
             "put_scalar": self._put_scalar,
             "get_vector": self._get_vector,
             "put_vector": self._put_vector,
+            "get_vector_at": self._get_vector_at,
+            "put_vector_at": self._put_vector_at,
             "here": self._here,
             "clock": self._clock,
             "check": self.check,
@@ -145,6 +148,29 @@ class BlockEmitter(MemoryWriter):
         self.line(f"call void @{name}({places})")
         for index in work.written:
             self._vectors.pop(index, None)
+        return ""
+
+    def _vector_place(self, number: str) -> tuple[str, str]:
+        # Where a register whose number is computed lies, and whether there is one.
+        exists = self.inst(f"icmp ult i32 {number}, {_NUMBERED}")
+        known = self.inst(f"select i1 {exists}, i32 {number}, i32 0")
+        words = self.inst(f"mul i32 {known}, {self.wave_size}")
+        at = self.inst(f"add i32 {words}, {state.SCALARS}")
+        wide = self.inst(f"zext i32 {at} to i64")
+        return self.inst(f"getelementptr i32, ptr %words, i64 {wide}"), exists
+
+    def _get_vector_at(self, node: Node, number: str) -> str:
+        at, _ = self._vector_place(number)
+        return self.fresh(f"load <{self.wave_size} x i32>, ptr {at}, align 64")
+
+    def _put_vector_at(self, node: Node, value: str, number: str, mask: str) -> str:
+        at, exists = self._vector_place(number)
+        kind, bit = f"<{self.wave_size} x i32>", f"<{self.wave_size} x i1>"
+        there = self.spread(bit, "i1", exists)
+        chosen = self.inst(f"and {bit} {mask}, {there}")
+        name = f"llvm.masked.store.v{self.wave_size}i32.p0"
+        self.external("void", name, (kind, value), ("ptr", at), ("i32", "64"), (bit, chosen))
+        self._vectors.clear()
         return ""
 
     def _remember(self, index: int, value: str, mask: str) -> None:

@@ -190,51 +190,73 @@ done:
   ret i64 0
 }
 
-; Let waves through a barrier to which all living ones have come; true when none lives.
-define internal i1 @release(ptr %context) noinline {
+; When all living waves have signalled the barrier is complete: those that wait for it run on, the
+; others will pass it. 0: some wave runs, 1: none lives, 2: none that lives will ever run.
+define internal i64 @release(ptr %context) noinline {
 entry:
   %count = call i64 @get(ptr %context, i64 $WAVE_COUNT)
   br label %loop
 loop:
   %wave = phi i64 [0, %entry], [%next, %body]
-  %running = phi i1 [false, %entry], [%running.next, %body]
-  %waiting = phi i1 [false, %entry], [%waiting.next, %body]
+  %complete = phi i1 [true, %entry], [%complete.next, %body]
+  %living = phi i1 [false, %entry], [%living.next, %body]
   %more = icmp ult i64 %wave, %count
   br i1 %more, label %body, label %judge
 body:
   %record = call ptr @record(ptr %context, i64 %wave)
+  %words = load ptr, ptr %record
   %status.at = getelementptr i64, ptr %record, i64 2
   %status = load i64, ptr %status.at
-  %is.running = icmp eq i64 %status, $RUNNING
-  %is.waiting = icmp eq i64 %status, $WAITING
-  %running.next = or i1 %running, %is.running
-  %waiting.next = or i1 %waiting, %is.waiting
+  %lives = icmp ne i64 %status, $ENDED
+  %ended = xor i1 %lives, true
+  %signalled.at = getelementptr i32, ptr %words, i64 $SIGNALLED
+  %signalled = load i32, ptr %signalled.at
+  %has.signalled = icmp ne i32 %signalled, 0
+  %agrees = or i1 %has.signalled, %ended
+  %complete.next = and i1 %complete, %agrees
+  %living.next = or i1 %living, %lives
   %next = add i64 %wave, 1
   br label %loop
 judge:
-  br i1 %running, label %no, label %wake
-wake:
-  br i1 %waiting, label %waker, label %yes
+  br i1 %living, label %waker, label %none
 waker:
-  %wave2 = phi i64 [0, %wake], [%next2, %waker.step]
+  %wave2 = phi i64 [0, %judge], [%next2, %waker.step]
+  %runs = phi i1 [false, %judge], [%runs.next, %waker.step]
   %more2 = icmp ult i64 %wave2, %count
-  br i1 %more2, label %waker.body, label %no
+  br i1 %more2, label %waker.body, label %told
 waker.body:
   %record2 = call ptr @record(ptr %context, i64 %wave2)
+  %words2 = load ptr, ptr %record2
+  %signalled2.at = getelementptr i32, ptr %words2, i64 $SIGNALLED
+  %passed2.at = getelementptr i32, ptr %words2, i64 $PASSED
+  br i1 %complete, label %waker.mark, label %waker.look
+waker.mark:
+  store i32 0, ptr %signalled2.at
+  store i32 1, ptr %passed2.at
+  br label %waker.look
+waker.look:
   %status2.at = getelementptr i64, ptr %record2, i64 2
   %status2 = load i64, ptr %status2.at
+  %passed2 = load i32, ptr %passed2.at
+  %may = icmp ne i32 %passed2, 0
   %waits = icmp eq i64 %status2, $WAITING
-  br i1 %waits, label %waker.wake, label %waker.step
+  %wakes = and i1 %waits, %may
+  br i1 %wakes, label %waker.wake, label %waker.step
 waker.wake:
+  store i32 0, ptr %passed2.at
   store i64 $RUNNING, ptr %status2.at
   br label %waker.step
 waker.step:
+  %status3 = load i64, ptr %status2.at
+  %running = icmp eq i64 %status3, $RUNNING
+  %runs.next = or i1 %runs, %running
   %next2 = add i64 %wave2, 1
   br label %waker
-no:
-  ret i1 false
-yes:
-  ret i1 true
+told:
+  %answer = select i1 %runs, i64 0, i64 2
+  ret i64 %answer
+none:
+  ret i64 1
 }
 
 ; Move on to the next work-group (x runs fastest) and put its waves into their first state.
@@ -337,8 +359,9 @@ go:
 stop:
   ret i64 %why
 after:
-  %ended = call i1 @release(ptr %context)
-  br i1 %ended, label %finished, label %alive
+  %left = call i64 @release(ptr %context)
+  switch i64 %left, label %is.slow [i64 0, label %alive
+                                    i64 1, label %finished]
 finished:
   %more = call i64 @get(ptr %context, i64 $MORE)
   %none = icmp eq i64 %more, 0

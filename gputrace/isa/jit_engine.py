@@ -219,7 +219,7 @@ class JitEngine(Runner):
             return True
         if pc in self.refused:
             return False
-        found = self._library.find(self._mode, self._view.fetch, pc, make)
+        found = self._library.find(self._mode.at(pc), self._view.fetch, pc, make)
         if found is None:
             if make:
                 self.refused.add(pc)

@@ -202,11 +202,12 @@ class Unsupported:
 
 @dataclass(frozen=True, slots=True)
 class Trapped:
-    """A wave executed s_trap with this number."""
+    """A wave executed s_trap with this number, or what raises an exception, which `what` names."""
 
     place: Place
     number: int
     registers: RegisterImage = field(repr=False)
+    what: str = ""
 
 
 Stopped = Fault | Unsupported | Trapped
@@ -250,6 +251,7 @@ class View:
 
     def fetch(self, address: int, size: int) -> bytes | None:
         """Return up to `size` bytes of code at an address, None where nothing may be executed."""
+        address &= state.ADDRESS
         at = self.find(address)
         if at < 0 or not self.ranges[at].executable:
             return None

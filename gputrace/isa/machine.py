@@ -37,6 +37,7 @@ from gputrace.isa.meanings import MEANINGS
 from gputrace.isa.numpy_engine import (
     BadAccess,
     Context,
+    Halted,
     NoMeaning,
     NumpyEngine,
     Program,
@@ -44,6 +45,7 @@ from gputrace.isa.numpy_engine import (
     prepare,
 )
 from gputrace.isa.semantics import trace_instruction
+from gputrace.isa.state import ADDRESS
 from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode, NotModelled
 from gputrace.isa.waves import (
@@ -232,6 +234,11 @@ class Execution:
         """Wave-instructions executed so far."""
         return self._context.now
 
+    def take_messages(self) -> list[int]:
+        """Return what waves have told the host's driver (s_sendmsg) since the last call."""
+        taken, self._context.messages = self._context.messages, []
+        return taken
+
     @property
     def engine(self) -> str:
         """Which engine runs the next instructions: "numpy" or "jit"."""
@@ -255,6 +262,9 @@ class Execution:
                 self.machine.heat[self._name] = self._heat()
                 return self._outcome
             group = self._groups[self._turn]
+            if group.stuck:
+                self._in_round = False
+                return self._stuck(group)
             if self._jit is None and self._may_compile and self._worth_compiling():
                 self._jit = self._begin_jit()
             outcome = self._round(group) if self._jit is None else self._rounds(self._jit, group)
@@ -292,6 +302,12 @@ class Execution:
             return None  # a group that has not started may free the others
         return self._watch.prove(self._groups)
 
+    def _stuck(self, group: Group) -> Endless:
+        # Every group that is left waits at a barrier to which some wave will never come.
+        wave = next(wave for wave in group.waves if wave.status == WAITING)
+        place = Place(group.place, wave.number, wave.address)
+        return Endless(place, 0, _image(wave))
+
     # --- order
 
     def _next_group(self) -> bool:
@@ -300,14 +316,15 @@ class Execution:
         for group in ended:
             group.clear(*(self._jit.touched if self._jit else touched(self._written)))
             self.machine.spare.put(group.words)
-        slow = all(group.executed > group.patience for group in self._groups)
+        slow = all(group.executed > group.patience or group.stuck for group in self._groups)
         open_ones = self._begun < self._initial.groups
         if slow and open_ones and len(self._groups) < self._most_groups():
             self._groups.append(self._start_group(self._initial.place(self._begun)))
             self._begun += 1
         if not self._groups:
             return False
-        self._turn = (self._turn + 1) % len(self._groups)
+        turns = [(self._turn + 1 + k) % len(self._groups) for k in range(len(self._groups))]
+        self._turn = next((turn for turn in turns if not self._groups[turn].stuck), turns[0])
         self._in_round = True
         return True
 
@@ -337,12 +354,15 @@ class Execution:
     ) -> Outcome | None:
         # Run a wave with numpy until its turn is over or it comes to compiled code.
         before = self.instructions
+        self._context.group = group
         try:
             stop = self._numpy.run(wave, group.lds, min(turn_end, self._stop_at), compiled)
         except BadAccess as error:
             return self._fault(group, wave, error)
+        except Halted as stopped:
+            return self._halted(group, wave, stopped)
         except NoMeaning as error:
-            place = Place(group.place, wave.number, wave.pc)
+            place = Place(group.place, wave.number, wave.address)
             return Unsupported(place, error.name, error.words, error.reason, _image(wave))
         finally:
             group.executed += self.instructions - before
@@ -498,8 +518,18 @@ class Execution:
         return jit.enter(pc, make=now)
 
     def _fault(self, group: Group, wave: Wave, error: BadAccess) -> Fault:
-        place = Place(group.place, wave.number, wave.pc)
+        place = Place(group.place, wave.number, wave.address)
         return Fault(error.address, error.access, error.size, error.lanes, place, _image(wave))
+
+    def _halted(self, group: Group, wave: Wave, stopped: Halted) -> Outcome:
+        place, image = Place(group.place, wave.number, wave.address), _image(wave)
+        if stopped.why == "trap":
+            return Trapped(place, int(stopped.detail), image)
+        if stopped.why == "illegal":
+            return Trapped(place, 0, image, f"illegal instruction {stopped.detail}")
+        made = self.instruction(wave.pc)
+        name, words = (made.mnemonic, made.words) if made else ("", ())
+        return Unsupported(place, name, words, str(stopped.detail), image)
 
     # --- groups side by side have scratch of their own
 
@@ -529,8 +559,8 @@ class Execution:
     def _program_at(self, pc: int) -> Program:
         code = self._view.fetch(pc, _LONGEST)
         if code is None:
-            raise BadAccess(pc, "execute", 4, 0)
-        program = self.machine.program(self._mode, pc, code, self._context)
+            raise BadAccess(pc & ADDRESS, "execute", 4, 0)
+        program = self.machine.program(self._mode.at(pc), pc, code, self._context)
         if not self._written.issuperset(program.written):
             self._written.update(program.written)
             if self._jit is not None:

@@ -8,6 +8,7 @@ from gputrace.isa.semantics_convert import CONVERT
 from gputrace.isa.semantics_divide import DIVIDE
 from gputrace.isa.semantics_dot import DOT
 from gputrace.isa.semantics_float import FLOAT
+from gputrace.isa.semantics_flow import FLOW
 from gputrace.isa.semantics_lanes import LANES
 from gputrace.isa.semantics_lds import LDS
 from gputrace.isa.semantics_matrix import MATRIX
@@ -25,7 +26,7 @@ from gputrace.isa.semantics_vector import VECTOR
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, DOT, NARROW, SPECIAL,
+    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, FLOW, DOT, NARROW, SPECIAL,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

@@ -12,12 +12,13 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from gputrace.isa import state
 from gputrace.isa.graph import Graph, Node
 from gputrace.isa.launch import Access, Checks, View
 from gputrace.isa.numpy_atomics import ATOMICS
 from gputrace.isa.numpy_floats import Array
 from gputrace.isa.primitives import PRIMS
-from gputrace.isa.waves import Wave
+from gputrace.isa.waves import ENDED, Group, Wave
 
 
 class Stop(Enum):
@@ -43,6 +44,14 @@ class NoMeaning(Exception):
     def __init__(self, name: str, words: tuple[int, ...], reason: str) -> None:
         super().__init__(f"{name}: {reason}")
         self.name, self.words, self.reason = name, words, reason
+
+
+class Halted(Exception):
+    """A wave that stops at an instruction: why, and a number or text that says more."""
+
+    def __init__(self, why: str, detail: int | str) -> None:
+        super().__init__(f"{why} {detail}")
+        self.why, self.detail = why, detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +89,8 @@ def prepare(graph: Graph, context: "Context") -> Program:
 _EFFECTS = {
     name: f"_{name}"
     for name in (
-        "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load", "store", "atomic",
+        "get_scalar", "put_scalar", "get_vector", "put_vector", "get_vector_at", "put_vector_at",
+        "stop_if", "message", "others", "check", "load", "store", "atomic",
         "clock", "here", "jump", "branch", "jump_to", "barrier", "end",
     )
 }  # fmt: skip
@@ -99,6 +109,10 @@ class Context:
         """Wave-instructions of the dispatch so far: what clocks show."""
         self.changes = 0
         """Stores and atomics that changed memory, and clocks read: what no state repeats with."""
+        self.messages: list[int] = []
+        """What waves have told the host's driver, and nobody has taken yet."""
+        self.group: Group | None = None
+        """The group of the wave, where instructions may look at the others of it."""
         self.next_pc = 0
         self.stop: Stop | None = None
         self.jumped = False
@@ -125,6 +139,31 @@ class Context:
 
     def _put_vector(self, node: Node, value: Array, mask: Array) -> None:
         np.copyto(self.vectors[_index(node)], value, where=mask)
+
+    def _get_vector_at(self, node: Node, number: Array) -> Array:
+        at = int(number[0])
+        return np.array(self.vectors[at if at < state.FIRST_ACCUMULATOR else 0])
+
+    def _put_vector_at(self, node: Node, value: Array, number: Array, mask: Array) -> None:
+        if int(number[0]) < state.FIRST_ACCUMULATOR:
+            np.copyto(self.vectors[int(number[0])], value, where=mask)
+
+    # --- the sequencer
+
+    def _stop_if(self, node: Node, condition: Array) -> None:
+        assert isinstance(node.attribute, tuple)
+        if condition[0]:
+            raise Halted(str(node.attribute[0]), node.attribute[1])
+
+    def _message(self, node: Node, value: Array) -> None:
+        self.messages.append(int(value[0]))
+
+    def _others(self, node: Node) -> Array:
+        # How many of the other waves that live have a scalar word set, and above 16: how many are.
+        assert self.group is not None
+        words = self.group.words[self.group.records[:, 2] != ENDED, _index(node)]
+        own = int(self.scalars[_index(node)] != 0)
+        return np.array([(np.count_nonzero(words) - own) | len(words) - 1 << 16], np.uint32)
 
     # --- memory
 

@@ -12,6 +12,7 @@ from gputrace.isa.graph import Graph, Node
 from gputrace.isa.instruction import Instruction
 from gputrace.isa.trace import Mode, NotModelled, Trace
 
+_VECTOR = ("V", "MAI", "DS", "FLAT", "GLOBAL", "SCRATCH", "MUBUF", "MTBUF")  # what VSKIP skips
 Meaning = Callable[[Trace], None]
 Result = Node | tuple[Node, ...]
 
@@ -53,6 +54,8 @@ class Registry:
 def trace_instruction(instruction: Instruction, mode: Mode, registry: Registry) -> Graph:
     """Return the graph of an instruction; NotModelled names what has no meaning."""
     trace = Trace(instruction, mode)
+    if mode.skips and instruction.encoding.startswith(_VECTOR):
+        return trace.finish()
     if instruction.components:
         trace_parts(trace, registry)
         return trace.finish()

@@ -7,9 +7,9 @@ results of compiled kernels in the tests.
 from collections.abc import Callable
 
 from gputrace.isa import state
-from gputrace.isa.graph import I1, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import U8, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
-from gputrace.isa.trace import NotModelled, Trace
+from gputrace.isa.trace import Trace
 
 SCALAR = Registry()
 
@@ -334,117 +334,3 @@ for _name, _function in _SAVE.items():
 for _name in ("andn1", "andn2", "and_not0", "and_not1"):
     for _width in _WIDTHS:
         SCALAR.add(f"s_{_name}_wrexec_b{_width}", _save_exec(_SAVE[_name], write_back=True))
-
-
-# --- program flow
-
-
-def _target(trace: Trace) -> int:
-    here = trace.instruction.address + trace.instruction.size
-    return here + 4 * (trace.instruction.simm or 0)
-
-
-@SCALAR.meaning("s_branch")
-def _branch(trace: Trace) -> None:
-    trace.go("jump", attribute=_target(trace))
-
-
-_CONDITIONS: dict[str, Callable[[Trace], Node]] = {
-    "scc0": lambda t: t.scalar(state.SCC).eq(0),
-    "scc1": lambda t: t.scalar(state.SCC).ne(0),
-    "vccz": lambda t: t.scalar(state.VCC, 1 + t.mode.wave_size // 64).eq(0),
-    "vccnz": lambda t: t.scalar(state.VCC, 1 + t.mode.wave_size // 64).ne(0),
-    "execz": lambda t: t.exec_mask().eq(0),
-    "execnz": lambda t: t.exec_mask().ne(0),
-}
-
-
-def _conditional(condition: Callable[[Trace], Node]) -> Callable[[Trace], None]:
-    def meaning(trace: Trace) -> None:
-        end = trace.instruction.address + trace.instruction.size
-        trace.go("branch", condition(trace), attribute=(_target(trace), end))
-
-    return meaning
-
-
-for _name, _condition_of in _CONDITIONS.items():
-    SCALAR.add(f"s_cbranch_{_name}", _conditional(_condition_of))
-
-
-@SCALAR.meaning("s_getpc_b64")
-def _getpc(trace: Trace) -> None:
-    end = trace.instruction.address + trace.instruction.size
-    trace.write(trace.instruction.dst[0], trace.apply("here", attribute=end))
-
-
-@SCALAR.meaning("s_setpc_b64")
-def _setpc(trace: Trace) -> None:
-    trace.go("jump_to", trace.read(trace.instruction.src[0]))
-
-
-@SCALAR.meaning("s_swappc_b64")
-def _swappc(trace: Trace) -> None:
-    _getpc(trace)
-    _setpc(trace)
-
-
-@SCALAR.meaning("s_endpgm s_endpgm_saved")
-def _end(trace: Trace) -> None:
-    trace.go("end")
-
-
-@SCALAR.meaning("s_call_b64")
-def _call(trace: Trace) -> None:
-    _getpc(trace)
-    trace.go("jump", attribute=_target(trace))
-
-
-# The split barrier of gfx12: what a wave says before it waits changes nothing here, since all
-# waves of the group wait for all others at the second half.
-@SCALAR.meaning("s_barrier s_barrier_wait")
-def _barrier(trace: Trace) -> None:
-    end = trace.instruction.address + trace.instruction.size
-    trace.go("barrier", attribute=end)
-
-
-@SCALAR.meaning("s_barrier_signal")
-def _signal(trace: Trace) -> None:
-    # -1 names the barrier of the whole group (LLVM: SIDefines.h, Barrier::WORKGROUP).
-    source = trace.instruction.src[0]
-    if not source.is_constant or source.value & 0xFF != 0xFF:
-        raise NotModelled("named barriers")
-
-
-@SCALAR.meaning("s_memtime s_memrealtime")
-def _time(trace: Trace) -> None:
-    trace.write(trace.instruction.dst[0], trace.apply("clock"))
-
-
-@SCALAR.meaning("s_sendmsg")
-def _message(trace: Trace) -> None:
-    # 3 is MSG_DEALLOC_VGPRS (gfx11): a hint before the end; 9 is MSG_GET_DOORBELL and the like.
-    if trace.instruction.simm != 3:
-        raise NotModelled(f"message {trace.instruction.simm}")
-
-
-@SCALAR.meaning(
-    "s_nop s_waitcnt s_waitcnt_depctr s_waitcnt_vscnt s_waitcnt_vmcnt s_waitcnt_expcnt"
-    " s_waitcnt_lgkmcnt s_delay_alu s_clause s_sleep s_set_inst_prefetch_distance s_inst_prefetch"
-    " s_setprio s_icache_inv"
-    " s_wait_loadcnt s_wait_storecnt s_wait_samplecnt s_wait_bvhcnt s_wait_expcnt s_wait_dscnt"
-    " s_wait_kmcnt s_wait_loadcnt_dscnt s_wait_storecnt_dscnt s_wait_alu s_wait_event"
-    " ds_nop s_sleep_var s_version s_singleuse_vdst"
-    " global_inv global_wb global_wbinv s_wakeup s_ttracedata s_ttracedata_imm"
-
-    " s_incperflevel s_decperflevel"
-    " s_wait_idle buffer_gl0_inv buffer_gl1_inv buffer_wbl2 buffer_inv buffer_invl2"
-    " buffer_wbinvl1 buffer_wbinvl1_vol"
-)
-def _nothing(trace: Trace) -> None:
-    # Waits and caches: memory here is coherent and in order.
-    return
-
-
-def as_bit(value: Node) -> Node:
-    """Return the low bit of a value."""
-    return value.zext(I1)

@@ -15,7 +15,20 @@ EXEC: Final = 126
 SCC: Final = 128
 FLAT_SCRATCH: Final = 129
 XNACK_MASK: Final = 131
+MODE: Final = 133
+"""The bits of MODE that no instruction looks at, and how many forks are open (CSP)."""
+STATUS: Final = 134
+"""The bits of STATUS that do not change."""
+SIGNALLED: Final = 135
+"""1: the wave has said that it has come to the barrier of its group."""
+PASSED: Final = 136
+"""1: the barrier that the wave has not waited for yet is complete."""
 SCALARS: Final = 256
+
+ADDRESS: Final = (1 << 48) - 1
+"""The bits of a program counter that are an address of the code."""
+CHANGE_AT: Final = 48
+"""Above them: how the wave's MODE differs from the launch's (`gputrace.isa.trace.Mode`)."""
 
 VECTORS: Final = 512
 FIRST_ACCUMULATOR: Final = 256

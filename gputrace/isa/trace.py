@@ -35,6 +35,8 @@ _UNSIGNED = {8: U8, 16: U16, 32: U32, 64: U64}
 _FLOATS = {16: F16, 32: F32, 64: F64}
 _FLOAT_CODES = {16: "<e", 32: "<f", 64: "<d"}
 
+_RELATIVE_SRC, _RELATIVE_DST = 12, 15  # bits of M0
+
 _SPECIAL = {
     "vcc": state.VCC,
     "vcc_lo": state.VCC,
@@ -51,6 +53,10 @@ _SPECIAL = {
     "xnack_mask_lo": state.XNACK_MASK,
     "xnack_mask_hi": state.XNACK_MASK + 1,
 }
+
+
+GPR_INDEX, SKIPS, HALTED, HALF_LIMIT = (1 << bit for bit in (10, 11, 12, 13))
+"""Bits of a change beside those of MODE 9:0: GPR_IDX_EN, VSKIP, the wave has halted, FP16_OVFL."""
 
 
 class NotModelled(GputraceError):
@@ -75,6 +81,27 @@ class Mode:
     behaviour: Behaviour = field(default_factory=Behaviour)
     half_limit: bool = False
     """MODE's FP16_OVFL: halves that are too large become the largest, not infinite."""
+    change: int = 0
+    """How MODE differs from that of the launch; `float_mode` has it already."""
+
+    def at(self, pc: int) -> "Mode":
+        """Return the mode of a wave with this program counter, if this is that of the launch."""
+        change = pc >> state.CHANGE_AT
+        if not change:
+            return self
+        mode, limit = self.float_mode ^ (change & 0x3FF), self.half_limit
+        limit ^= bool(change & HALF_LIMIT)
+        return replace(self, float_mode=mode, half_limit=limit, change=change)
+
+    @property
+    def gpr_index(self) -> bool:
+        """Whether vector operations add an index of M0 to the numbers of registers (gfx9)."""
+        return bool(self.change & GPR_INDEX)
+
+    @property
+    def skips(self) -> bool:
+        """Whether vector instructions are skipped (gfx9)."""
+        return bool(self.change & SKIPS)
 
     @property
     def bounds_select(self) -> bool:
@@ -99,6 +126,7 @@ class Trace:
         self.mode = mode
         self.nodes: list[Node] = []
         self._crossing = self._dpp_crossing()
+        self._relative = mode.gpr_index and instruction.encoding.startswith("VOP")
         self._writes: list[tuple[str, tuple[Node, ...], Attribute]] = []
         self._next: tuple[str, tuple[Node, ...], Attribute] | None = None
 
@@ -174,7 +202,27 @@ class Trace:
         """Write the active lanes of one register, or two for a 64-bit value."""
         active = mask if mask is not None else self.written()
         for k, word in enumerate(self.words(value)):
-            self._writes.append(("put_vector", (self.splat(word), active), index + k))
+            if self._relative:
+                number = self._moved(index + k, _RELATIVE_DST)
+                self._writes.append(("put_vector_at", (self.splat(word), number, active), None))
+            else:
+                self._writes.append(("put_vector", (self.splat(word), active), index + k))
+
+    def _moved(self, index: int, bit: int) -> Node:
+        # The number of a register in GPR index mode, if the bit of M0 says that it is relative.
+        m0 = self.scalar(state.M0)
+        return where(((m0 >> bit) & 1).ne(0), m0 & 0xFF, 0) + index
+
+    def _vector_of(self, operand: Operand, word: int, size: int) -> Node:
+        if not self._relative:
+            return self.vector(operand.index + word, size)
+        places = [k for k, one in enumerate(self.instruction.src) if one is operand]
+        bit = _RELATIVE_SRC + places[0] if places else _RELATIVE_DST
+        low, *high = (
+            self.apply("get_vector_at", self._moved(operand.index + word + k, bit))
+            for k in range(size)
+        )
+        return low.zext(U64) | (high[0].zext(U64) << 32) if high else low
 
     def multiply(self, work: Multiplication) -> None:
         """Carry out a matrix product, after everything has been read."""
@@ -229,7 +277,7 @@ class Trace:
             wide = U64 if operand.bits > 32 else U32
             return self.const(wide, operand.value >> (32 * word))
         if operand.kind is OperandKind.VGPR:
-            return self.vector(operand.index + word, size)
+            return self._vector_of(operand, word, size)
         if operand.kind is OperandKind.ACC:
             return self.vector(state.FIRST_ACCUMULATOR + operand.index + word, size)
         if operand.kind is OperandKind.SPECIAL:
@@ -387,6 +435,8 @@ class Trace:
 
     def _partial(self, operand: Operand, first: int, value: Node) -> Node:
         # SDWA selections and 16-bit results replace a part of the register.
+        if self._relative and (operand.op_sel or self.instruction.dst_unused):
+            raise NotModelled("parts of registers in GPR index mode")
         if self.instruction.dst_unused and operand.select:
             return self._placed(operand, first, value)
         if value.type.bits != 16:

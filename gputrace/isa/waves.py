@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gputrace.isa import state
 from gputrace.isa.launch import Dimensions, Words
+from gputrace.isa.state import ADDRESS, PASSED, SIGNALLED
 
 RUNNING: Final = 0
 WAITING: Final = 1
@@ -60,6 +61,11 @@ class Wave:
     @pc.setter
     def pc(self, value: int) -> None:
         self._record[1] = value
+
+    @property
+    def address(self) -> int:
+        """Address of the next instruction, without what the program counter says of MODE."""
+        return self.pc & ADDRESS
 
     @property
     def status(self) -> int:
@@ -119,10 +125,19 @@ class Group:
         self.words[:, behind : behind + accumulators * lanes] = 0
 
     def release(self) -> None:
-        """Let all waves go on when each that lives has come to the barrier."""
+        """Complete the barrier when each wave that lives has signalled; let waves pass it."""
         status = self.records[:, 2]
-        if not (status == RUNNING).any():
-            status[status == WAITING] = RUNNING
+        signalled, passed = self.words[:, SIGNALLED], self.words[:, PASSED]
+        if not self.ended and ((status == ENDED) | (signalled != 0)).all():
+            signalled[:], passed[:] = 0, 1
+        wake = (status == WAITING) & (passed != 0)
+        status[wake], passed[wake] = RUNNING, 0
+
+    @property
+    def stuck(self) -> bool:
+        """Whether waves wait at a barrier that can never be complete."""
+        status = self.records[:, 2]
+        return not (status == RUNNING).any() and not self.ended
 
     @property
     def ended(self) -> bool:
