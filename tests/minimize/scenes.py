@@ -37,6 +37,17 @@ def lost_value(device: Device) -> None:
     second.synchronize(1.0)
 
 
+def lost_gate(device: Device) -> None:
+    """An architected queue, whose packets stay in the ring, waits for what nobody stores."""
+    queue, gate, data = device.compute_queue("aql"), device.timeline("gate"), device.alloc(4096)
+    for step in range(STEPS):
+        queue.write(data, bytes([step]) * 16, 16 * step)
+        queue.signal()
+    queue.wait(gate.at(1))
+    queue.write(data, b"late")
+    queue.synchronize(1.0)
+
+
 def deadlock(device: Device) -> None:
     """Two queues exchange values; in one step both wait before they send."""
     queues = [device.compute_queue("pm4"), device.compute_queue("pm4")]

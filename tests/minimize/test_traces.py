@@ -102,7 +102,9 @@ def test_a_missing_wait_is_the_copy_and_what_it_overtakes(tmp_path: Path) -> Non
     assert again.difference.recorded is not None
 
 
-@pytest.mark.parametrize("scene", [scenes.lost_value, scenes.deadlock, scenes.freed_source])
+@pytest.mark.parametrize(
+    "scene", [scenes.lost_value, scenes.lost_gate, scenes.deadlock, scenes.freed_source]
+)
 def test_the_result_is_smaller_and_fails_again(tmp_path: Path, scene: scenes.Scene) -> None:
     path, made = tmp_path / "t.gtrace", tmp_path / "m.gtrace"
     reduction = reduced(path, scene)
