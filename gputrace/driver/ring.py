@@ -52,6 +52,8 @@ class Ring:
         self.rung = 0
         # A PM4 read pointer may wrap at the ring's size, so full and empty must differ.
         self._limit = self.size if last_packet else self.size - unit
+        # Before what may not go over the end, less than its own size is skipped.
+        self._most = self._limit if straddle else self.size // 2
         self.log: deque[Submission] = deque()
 
     @property
@@ -73,13 +75,12 @@ class Ring:
 
     def need(self, size: int) -> int:
         """Return the bytes that putting `size` bytes takes; UsageError when it never fits."""
-        whole = size + self.padding(size)
-        if size > self._limit or whole > self._limit:
+        if size > self._most:
             raise UsageError(
-                f"a submission of {size} bytes does not fit a ring of {self.size}: split it, or "
-                "make the queue with a larger ring"
+                f"a submission of {size} bytes does not fit a ring of {self.size}, which takes "
+                f"{self._most}: split it, or make the queue with a larger ring"
             )
-        return whole
+        return size + self.padding(size)
 
     def put(self, data: bytes | bytearray, what: str) -> None:
         """Copy packets into the ring; there must be room (`need` against `free`)."""
