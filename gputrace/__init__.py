@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gputrace.capture.session import record
+    from gputrace.capture.window import Part
     from gputrace.driver import open
 
-__all__ = ["__version__", "open", "record"]
+__all__ = ["Part", "__version__", "open", "record"]
 
 
 def __getattr__(name: str) -> Any:
@@ -39,6 +40,10 @@ def __getattr__(name: str) -> Any:
         from gputrace.capture.session import record
 
         return record
+    if name == "Part":
+        from gputrace.capture.window import Part
+
+        return Part
     raise AttributeError(f"module 'gputrace' has no attribute {name!r}")
 
 

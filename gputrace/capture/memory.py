@@ -98,6 +98,12 @@ class WatchedMemory:
         """Return the size of the range that begins at an address, 0 when none does."""
         return self._ranges[address].size if address in self._ranges else 0
 
+    def around(self, address: int) -> tuple[int, int] | None:
+        """Return start and end of the range around an address, None when it is not watched."""
+        at = bisect_right(self._starts, address) - 1
+        watched = self._ranges[self._starts[at]] if at >= 0 else None
+        return (watched.address, watched.end) if watched and address < watched.end else None
+
     def written(self) -> list[Span]:
         """Return what the CPU may have written since the last call; `stores` has to see it."""
         return self._tracker.written()

@@ -44,20 +44,16 @@ class Observations:
             del self._pointers[address]
         self._rung.pop(queue, None)
 
-    def at_end(self) -> tuple[QueueState, ...] | None:
-        """Return where every queue is, or None when one has not fetched all that it was given."""
+    def states(self) -> list[QueueState]:
+        """Return where every queue is that was rung; `read` is -1 where nobody knows."""
         states = []
         for address, pointer in self._pointers.items():
             rung = self._rung.get(pointer.queue)
-            if rung is None:
-                continue
-            written = rung + pointer.bias
-            shown = self._word(address, 4 if pointer.wraps else 8)
-            fetched = None if shown is None else self._read(pointer, address, shown)
-            if fetched != written:
-                return None
-            states.append(QueueState(pointer.queue, written, written, rung))
-        return tuple(states)
+            if rung is not None:
+                shown = self._word(address, 4 if pointer.wraps else 8)
+                fetched = -1 if shown is None else self._read(pointer, address, shown)
+                states.append(QueueState(pointer.queue, fetched, rung + pointer.bias, rung))
+        return states
 
     def rang(self, queue: int, value: int) -> None:
         """Take note of the write pointer that a queue was given last."""

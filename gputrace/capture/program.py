@@ -103,6 +103,8 @@ class _Program:
             one.close(outcome or ended)
             if one.missing:
                 print(f"gputrace: nothing was recorded: {one.missing}", file=sys.stderr)
+            elif one.remark:
+                print(f"gputrace: {one.remark}", file=sys.stderr)
 
 
 def install(variables: Mapping[str, str]) -> None:

@@ -40,7 +40,9 @@ R = TypeVar("R", bound=Record)
 HOST_STORE_LIMIT = 4096
 """A longer store is memory that the CPU filled, not a gate that it opened."""
 SETTLE_SLICES = 1 << 10
-"""Calls of `idle` that mode "full" gives a submission to end, before it goes on without."""
+"""Calls of `idle` that a submission is given to end where it must, before it goes on without."""
+UNDONE = "queues had not done all that they were given, and could not without more submissions"
+"""Why a part of a run that begins there cannot be replayed."""
 
 
 class Lock(Protocol):
@@ -104,6 +106,8 @@ class Recorder:
         if isinstance(self._tracker, ComparingTracker):
             self.provenance = "unknown"
         self._memory = WatchedMemory(self._tracker)
+        if self._part:
+            self._part.watch(self._memory)
         self._observations = Observations(self._memory.word)
         self._full = writer.header.mode == "full"
         self._digests = Digests(self._memory, writer, full=self._full)
@@ -318,10 +322,13 @@ class Recorder:
         self._acquire()
         try:
             start = self._enter()
+            queue, writer = self._doorbells.queue(address), self._writer
             if self._part:
-                self._begin_part(self._part)
+                self._part.ringing(queue, address, value, bits)
+                if self._part.wants_checkpoint:
+                    self._begin_part(self._part)
             self._submissions += 1
-            number, queue, writer = self._submissions, self._doorbells.queue(address), self._writer
+            number = self._submissions
             step, now, thread = self._step, self._kfd.clock(), threading.get_native_id()
             writer.intent(number, queue, address, value, bits, step, now, thread)
             self._observations.rang(queue, value)
@@ -489,16 +496,23 @@ class Recorder:
         self._digests.take_range(address, size, self._step, unstable=self._unsettled)
 
     def _begin_part(self, writer: PartWriter) -> None:
-        # A part of a run may begin where nothing is under way and all stores are known.
-        if writer.wants_checkpoint and not self._unsettled:
-            queues = self._observations.at_end()
-            if queues is not None:
-                done = self._emulated.packets_done() if self._emulated else {}
-                states = [one._replace(packets=done.get(one.queue, 0)) for one in queues]
-                writer.checkpoint(self._memory.all(), tuple(states))
+        # A part of a run begins where nothing is under way and all stores are known.
+        if not self._all_done():
+            if not writer.needs_checkpoint:
+                return
+            self._settle()
+        done = self._emulated.packets_done() if self._emulated else {}
+        queues = self._observations.states()
+        states = tuple(one._replace(packets=done.get(one.queue, 0)) for one in queues)
+        problem = "" if self._all_done() else UNDONE
+        writer.checkpoint(self._memory.all(), states, problem)
+
+    def _all_done(self) -> bool:
+        queues = self._observations.states()
+        return not self._unsettled and all(one.read == one.write for one in queues)
 
     def _settle(self) -> None:
-        # Mode "full": let the submission end, within bounds, and look at what it wrote.
+        # Let the engines do what they can, within bounds, and look at what they wrote.
         self._stalls += 1
         with self._outside():
             for _ in range(SETTLE_SLICES):

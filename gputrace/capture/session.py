@@ -39,7 +39,7 @@ def record(
     `durable` waits for the disk before each doorbell, so that not even the end of the machine
     loses one. In mode "light" digests of what the GPU wrote are taken where the program waits
     itself, in "full" after each submission, which has to end first. `part` asks for a part of the
-    run, such as `Part(last=100)`.
+    run, such as `Part(last=100)` or `Part(start="kernel:saxpy")`.
 
     Raises UsageError for a path without the suffix .gtrace, for a second device and when no device
     was opened at all.
@@ -66,6 +66,8 @@ def record(
     reason = made[0].missing if made else "no device was opened inside the block"
     if reason:
         raise UsageError(f"nothing was recorded: {reason}")
+    if made[0].remark:
+        print(f"gputrace: {os.fspath(path)}: {made[0].remark}", file=sys.stderr)
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
@@ -85,6 +87,11 @@ class Recording:
     def missing(self) -> str:
         """Why there is no trace, or nothing."""
         return self.writer.missing if isinstance(self.writer, PartWriter) else ""
+
+    @property
+    def remark(self) -> str:
+        """What should be said of the trace when it is closed, or nothing."""
+        return self.writer.remark if isinstance(self.writer, PartWriter) else ""
 
     def close(self, outcome: Outcome) -> None:
         """Close the device, if the program has not, and the trace."""

@@ -35,15 +35,19 @@ _FATAL = 128
 @click.option("--device", help="For programs that name none: such as emu:gfx1100.")
 @click.option("--last", type=click.IntRange(min=1), default=None, metavar="N",
               help="Keep the last N submissions, from a checkpoint on.")  # fmt: skip
+@click.option("--last-bytes", metavar="SIZE",
+              help="Keep so many bytes of what came last, beside the checkpoint: 64M.")  # fmt: skip
 @click.option("--max-size", metavar="SIZE", help="Stop at that size: 64K, 100M, 2G.")
-@click.option("--start", metavar="TRIGGER", help="Begin at submission:N or signal:USR1.")
-@click.option("--stop", metavar="TRIGGER", help="End at submission:N or signal:USR2.")
+@click.option("--start", metavar="TRIGGER",
+              help="Begin with submission:N, kernel:NAME, its Nth launch kernel:NAME#N (NAME may "
+                   "have * and ?), or signal:USR1.")  # fmt: skip
+@click.option("--stop", metavar="TRIGGER", help="End after such a submission, or a signal.")
 @json_option
 @click.argument("program", nargs=-1, type=click.UNPROCESSED, required=True)
 def command(
     output: str, durable: bool, mode: str, device: str | None, as_json: bool,
-    program: Sequence[str], last: int | None, max_size: str | None, start: str | None,
-    stop: str | None,
+    program: Sequence[str], last: int | None, last_bytes: str | None, max_size: str | None,
+    start: str | None, stop: str | None,
 ) -> int:  # fmt: skip
     """Run PROGRAM and record what it does to its GPUs, whether it knows of gputrace or not.
 
@@ -56,11 +60,10 @@ def command(
     from gputrace.capture.program import environment
     from gputrace.capture.session import check_name
     from gputrace.capture.window import Part
-    from gputrace.devices.names import parse_size
 
     check_name(output)
-    size = parse_size(max_size) if max_size else 0
-    part = Part(last or 0, size, start or "", stop or "")
+    sizes = [0 if one is None else _at_least_one(one) for one in (max_size, last_bytes)]
+    part = Part(last or 0, sizes[0], start or "", stop or "", sizes[1])
     wanted = environment(output, durable=durable, mode=mode, part=part)
     if device:
         wanted["GPUTRACE_DEVICE"] = device
@@ -74,8 +77,9 @@ def command(
         seconds = time.monotonic() - before
         traces = _traces(output)
         if not traces:
-            found = f"{program[0]} (exit status {status}) opened no device, so there is no trace"
-            raise UsageError(found)
+            reason = f", or {start} never came" if start else ""
+            found = f"{program[0]} (exit status {status}) opened no device{reason}"
+            raise UsageError(f"{found}: there is no trace")
     _mark_killed(output, status)
     for path in traces:
         data = _data(path, seconds, status)
@@ -85,6 +89,15 @@ def command(
             for line in _lines(data):
                 click.echo(line, err=True)
     return status
+
+
+def _at_least_one(text: str) -> int:
+    from gputrace.devices.names import parse_size
+
+    size = parse_size(text)
+    if not size:
+        raise UsageError(f"size {text!r}: expected at least 1 byte")
+    return size
 
 
 @contextmanager

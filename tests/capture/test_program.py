@@ -133,7 +133,7 @@ def test_a_program_without_a_device_and_wrong_use_are_one_line(tmp_path: Path) -
     done, _ = record(tmp_path, "print('nothing')")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("gputrace: ")
-    assert "opened no device, so there is no trace" in done.stderr
+    assert "opened no device: there is no trace" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -161,6 +161,28 @@ def test_the_last_submissions_of_a_program(tmp_path: Path) -> None:
     rung = [event for event in read(trace) if isinstance(event, events.DoorbellIntent)]
     assert 6 <= len(rung) < 20
     assert run(["replay", str(trace), "--expect", "recorded"]) == 0
+
+
+OVERLAP = """
+import runpy
+runpy.run_module("gputrace.cli.workloads.overlap", run_name="__main__")
+"""
+
+
+def test_a_part_of_a_program_between_two_launches(tmp_path: Path) -> None:
+    part = ["--start", "kernel:transform#3", "--stop", "kernel:transform#5"]
+    done, trace = record(tmp_path, OVERLAP, *part)
+    assert done.returncode == 0, done.stderr
+    assert "capture cost" in done.stderr
+    assert run(["replay", str(trace), "--expect", "recorded"]) == 0
+    older = trace.read_bytes()
+    done, _ = record(tmp_path, OVERLAP, "--start", "kernel:scaling")
+    assert done.returncode == 2
+    *_, why, what = done.stderr.splitlines()
+    assert why.endswith("kernel:scaling never came; kernels that were started: scale, transform")
+    assert what.endswith("opened no device, or kernel:scaling never came: there is no trace")
+    assert trace.read_bytes() == older
+    assert {one.name for one in tmp_path.iterdir()} == {"t.gtrace", "program.py"}
 
 
 @pytest.mark.parametrize("program", [["no-such-program"], [sys.executable, "-c", "pass"]])
