@@ -5,6 +5,9 @@ are a capture, `NAME-TARGET.gtrace`, and its rendering as text. With --check not
 exit code is 1 when a stored capture differs from what its workload does now. With --minimize the
 captures that fail are reduced as well, to `NAME-TARGET.min.gtrace`, beside it the report.
 
+The same for programs that know nothing of gputrace (`tools.foreign`), where what they need is
+installed; no two runs of these are alike, so --check leaves them out.
+
 What differs from run to run without meaning anything is made regular, so that the same program
 gives the same bytes: numbers of threads, places that the operating system chose (the doorbell
 pages and the arrays behind the pointers of ioctls), and what the capture itself cost.
@@ -22,12 +25,18 @@ from gputrace.bits import Record
 from gputrace.cli import workloads
 from gputrace.cli.workloads.frame import Workload, perform
 from gputrace.driver.arena import ARENA_BASE, ARENA_COUNT, ARENA_SIZE, PAGE, round_up
+from gputrace.errors import UsageError
 from gputrace.formats.ioctl import BY_RECORD
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools import foreign  # noqa: E402
+from tools.foreign import Foreign  # noqa: E402
+
 TRACES = ROOT / "traces"
 TARGETS = ("gfx942", "gfx1100")
 PLACES = 0x2000_0000_0000
@@ -115,10 +124,19 @@ def rewrite(source: Path, target: Path) -> None:
 
 
 def captures(names: list[str]) -> Iterator[tuple[Workload, str, Path]]:
-    """Give each workload, target and path below `traces/`."""
-    for name in names or workloads.NAMES:
+    """Give each workload of these names, target and path below `traces/`."""
+    for name in names:
         for target in TARGETS:
             yield workloads.find(name), target, TRACES / f"{name}-{target}.gtrace"
+
+
+def capture_foreign(one: Foreign, folder: Path) -> Path:
+    """Record a program that knows nothing of gputrace. Raises UsageError for what is missing."""
+    path = folder / f"{one.name}-{one.target}.gtrace"
+    raw = folder / f"raw-{path.name}"
+    foreign.record(raw, one.target, one.command(folder), one.variables)
+    rewrite(raw, path)
+    return path
 
 
 def capture(workload: Workload, target: str, path: Path) -> None:
@@ -139,15 +157,16 @@ def command(*arguments: str) -> str:
     ).stdout  # fmt: skip
 
 
-def store(workload: Workload, made: Path, path: Path, minimize: bool) -> None:
+def store(made: Path, path: Path, minimize: bool) -> None:
     """Put a capture into `traces/`, with what is made from it."""
     TRACES.mkdir(exist_ok=True)
     path.write_bytes(made.read_bytes())
     path.with_suffix(".txt").write_text(command("dump", path.name))
-    if minimize and workload.minimum:
+    if minimize:
         small = path.with_suffix(".min.gtrace")
         command("minimize", path.name, "-o", small.name)
         small.chmod(0o644)
+        small.with_suffix(".py").unlink()
 
 
 def main() -> int:
@@ -156,16 +175,27 @@ def main() -> int:
     if options - {"--check", "--minimize"}:
         sys.exit(__doc__)
     check, names = "--check" in options, [one for one in sys.argv[1:] if one not in options]
+    names = names or [*workloads.NAMES, *foreign.STORED]
+    others = [] if check else [one for one in foreign.FOREIGN if one.name in names]
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
-        for workload, target, path in captures(names):
+        known = [one for one in names if one not in foreign.STORED]
+        for workload, target, path in captures(known):
             made = Path(folder) / path.name
             capture(workload, target, made)
             same = path.exists() and path.read_bytes() == made.read_bytes()
             print(f"{path.name}: {made.stat().st_size} bytes, {'same' if same else 'differs'}")
             differing += not same
             if not check:
-                store(workload, made, path, "--minimize" in options)
+                store(made, path, "--minimize" in options and bool(workload.minimum))
+        for one in others:
+            try:
+                made = capture_foreign(one, Path(folder))
+            except UsageError as problem:
+                print(f"{one.name}: left out: {problem}")
+                continue
+            print(f"{made.name}: {made.stat().st_size} bytes")
+            store(made, TRACES / made.name, "--minimize" in options and bool(one.minimum))
     return 1 if check and differing else 0
 
 

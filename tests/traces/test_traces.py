@@ -1,4 +1,4 @@
-"""The captures in `traces/` replay to what their workloads say, the reduced ones too."""
+"""The captures in `traces/` replay to what their programs say, the reduced ones too."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ from gputrace.cli import workloads
 from gputrace.replay.running import Request, play
 from gputrace.trace.check import check
 from gputrace.trace.reader import TraceReader
+from tools.foreign import FOREIGN, STORED, Foreign
 
 TRACES = Path(__file__).parents[2] / "traces"
 TARGETS = ("gfx942", "gfx1100")
 MOST_BYTES = 2 << 20
+OTHERS = [one for one in FOREIGN if one.name in STORED]
 CASES = [(name, target) for name in workloads.NAMES for target in TARGETS]
 
 
@@ -52,8 +54,22 @@ def test_what_is_left_of_a_capture_fails_in_the_same_way(name, target):
     assert f"packets became {len(workload.minimum)}:" in report
 
 
+@pytest.mark.parametrize("one", OTHERS, ids=STORED)
+def test_what_programs_of_others_did_is_replayed_without_them(one: Foreign):
+    path = TRACES / f"{one.name}-{one.target}.gtrace"
+    assert path.stat().st_size <= MOST_BYTES
+    assert path.with_suffix(".txt").read_text().startswith("trace by gputrace")
+    assert verdict(path) == one.verdict
+    small = path.with_suffix(".min.gtrace")
+    assert small.exists() == bool(one.minimum)
+    if one.minimum:
+        assert verdict(small) == one.verdict
+        assert f"packets became {one.minimum}:" in small.with_suffix(".txt").read_text()
+
+
 def test_nothing_lies_beside_the_captures_that_no_workload_explains():
     stems = {f"{name}-{target}" for name, target in CASES}
+    stems |= {f"{one.name}-{one.target}" for one in OTHERS}
     assert {path.name.split(".")[0] for path in TRACES.iterdir()} == stems
 
 
