@@ -28,6 +28,12 @@ class Access:
     """Indexes of the nodes that need no code of their own."""
 
     @property
+    def wide(self) -> bool:
+        """Whether these are several words of each lane in order and without gaps."""
+        first, count = self.offsets[0], len(self.offsets)
+        return count > 1 and self.offsets == tuple(range(first, first + 4 * count, 4))
+
+    @property
     def stores(self) -> bool:
         """Whether the accesses are stores."""
         return self.nodes[0].prim == "store"
@@ -267,10 +273,11 @@ class Near:
     words: str
 
 
-def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, exact: bool) -> Near:
+def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, step: int) -> Near:
     """Compare LDS addresses: all within `width` words of the first lane of their vector.
 
-    `last` is the greatest offset that is added to them; `exact` asks for lanes side by side.
+    `last` is the greatest offset that is added to them; a `step` asks for lanes side by side, so
+    many words apart, and all of them active when these are more than one.
     """
     lanes = out.wave_size
     kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
@@ -281,8 +288,8 @@ def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, exact
     words = out.call(
         kind, f"llvm.fshr.v{lanes}i32", (kind, distance), (kind, distance), (kind, two)
     )
-    if exact:
-        wanted = _numbers("i32", [lane % width for lane in range(lanes)])
+    if step:
+        wanted = _numbers("i32", [lane % width * step for lane in range(lanes)])
         far = out.inst(f"icmp ne {kind} {words}, {wanted}")
     else:
         far = out.inst(f"icmp ugt {kind} {words}, splat (i32 {width - 1})")
@@ -298,7 +305,11 @@ def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, exact
     for head in range(0, lanes, width):
         start = out.inst(f"extractelement {kind} {address}, i64 {head}")
         starts.append(out.inst(f"zext i32 {start} to i64"))
-    return Near(out.inst(f"and i1 {near}, {inside}"), tuple(starts), words)
+    holds = out.inst(f"and i1 {near}, {inside}")
+    if step > 1:
+        everybody = out.inst(f"icmp eq i64 {out.bits(mask)}, {(1 << lanes) - 1}")
+        holds = out.inst(f"and i1 {holds}, {everybody}")
+    return Near(holds, tuple(starts), words)
 
 
 def _near_place(out: Lines, start: str, offset: int) -> str:
@@ -332,3 +343,29 @@ def store_near(out: Lines, near: Near, offset: int, width: int, value: str, mask
             "void", f"llvm.masked.store.v{width}i32.p0",
             (part, words), ("ptr", at), ("i32", "1"), (f"<{width} x i1>", active),
         )  # fmt: skip
+
+
+def load_side_by_side(out: Lines, near: Near, offset: int, width: int, words: int) -> list[str]:
+    """Load so many words for each lane; those of each vector of lanes are side by side."""
+    total = words * width
+    parts: list[list[str]] = [[] for _ in range(words)]
+    for start in near.starts:
+        block = out.fresh(f"load <{total} x i32>, ptr {_near_place(out, start, offset)}, align 1")
+        for word, found in enumerate(parts):
+            found.append(_pick(out, "i32", block, total, range(word, total, words)))
+    return [joined(out, "i32", found, width) for found in parts]
+
+
+def store_side_by_side(
+    out: Lines, near: Near, offset: int, width: int, values: Sequence[str]
+) -> None:
+    """Store words of each lane; those of each vector of lanes are side by side."""
+    lanes, words = out.wave_size, len(values)
+    padded = [*values, *(["poison"] * ((1 << (words - 1).bit_length()) - words))]
+    order = [lane + width * word for lane in range(width) for word in range(words)]
+    for number, start in enumerate(near.starts):
+        chosen = range(number * width, (number + 1) * width)
+        parts = [v if v == "poison" else _pick(out, "i32", v, lanes, chosen) for v in padded]
+        block = _pick(out, "i32", joined(out, "i32", parts, width), len(parts) * width, order)
+        at = _near_place(out, start, offset)
+        out.line(f"store <{words * width} x i32> {block}, ptr {at}, align 1")

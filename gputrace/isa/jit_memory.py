@@ -13,10 +13,12 @@ from gputrace.isa.jit_access import (
     Access,
     load_near,
     load_row,
+    load_side_by_side,
     near_lanes,
     row_of,
     store_near,
     store_row,
+    store_side_by_side,
 )
 from gputrace.isa.jit_writer import BlockWriter, CannotLift, Module
 
@@ -36,18 +38,21 @@ class MemoryWriter(BlockWriter):
         """Write a short way with the general one beside it; return the values of the loads."""
         root, mask = access.root, names[access.mask.index]
         values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
-        if root.prim == "check":
-            holds, short = self._row_way(access, names[root.args[0].index], mask, values)
-        else:
-            holds, short = self._near_way(access, names[root.index], mask, values)
-        fast, slow, end = (self.place(n) for n in ("fast", "slow", "end"))
-        self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
-        known = dict(self._known)
-        self.begin(fast)
-        quick = short()
-        self.line(f"br label %{end}")
-        self._known = dict(known)
-        self.begin(slow)
+        address = names[(root.args[0] if root.prim == "check" else root).index]
+        end, known = self.place("end"), self._known
+        found: list[tuple[str, list[str]]] = []
+        for number, way in enumerate(self._ways(access)):
+            holds, short = way(access, address, mask, values)
+            fast, slow = self.place("fast"), self.place("slow")
+            self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
+            if number == 0:
+                known = dict(self._known)
+            before = dict(self._known)
+            self.begin(fast)
+            found.append((fast, short()))
+            self.line(f"br label %{end}")
+            self._known = before
+            self.begin(slow)
         careful = self._long_way(access, names, mask)
         last = self.place("slow.end")
         self.line(f"br label %{last}")
@@ -55,13 +60,21 @@ class MemoryWriter(BlockWriter):
         self.line(f"br label %{end}")
         self._known = known
         self.begin(end)
+        found.append((last, careful))
         if access.stores:
             return {}
-        kind = f"<{self.wave_size} x i32>"
-        return {
-            node.index: self.fresh(f"phi {kind} [{one}, %{fast}], [{other}, %{last}]")
-            for node, one, other in zip(access.nodes, quick, careful, strict=True)
-        }
+        return {node.index: self._either(found, n) for n, node in enumerate(access.nodes)}
+
+    def _ways(self, access: Access) -> list[Callable[..., tuple[str, Callable[[], list[str]]]]]:
+        if access.root.prim == "check":
+            return [self._row_way]
+        if access.wide:
+            return [self._side_way] if access.stores else [self._near_way, self._side_way]
+        return [self._near_way]
+
+    def _either(self, found: list[tuple[str, list[str]]], number: int) -> str:
+        values = ", ".join(f"[{values[number]}, %{label}]" for label, values in found)
+        return self.fresh(f"phi <{self.wave_size} x i32> {values}")
 
     def _row_way(
         self, access: Access, address: str, mask: str, values: list[str]
@@ -83,7 +96,7 @@ class MemoryWriter(BlockWriter):
         self, access: Access, address: str, mask: str, values: list[str]
     ) -> tuple[str, Callable[[], list[str]]]:
         width, last = self.region.width, max(access.offsets)
-        near = near_lanes(self, address, mask, last, width, exact=access.stores)
+        near = near_lanes(self, address, mask, last, width, step=int(access.stores))
 
         def short() -> list[str]:
             if not access.stores:
@@ -91,6 +104,20 @@ class MemoryWriter(BlockWriter):
             for offset, value in zip(access.offsets, values, strict=True):
                 store_near(self, near, offset, width, value, mask)
             return []
+
+        return near.holds, short
+
+    def _side_way(
+        self, access: Access, address: str, mask: str, values: list[str]
+    ) -> tuple[str, Callable[[], list[str]]]:
+        width, words, offset = self.region.width, len(access.nodes), access.offsets[0]
+        near = near_lanes(self, address, mask, access.offsets[-1], width, step=words)
+
+        def short() -> list[str]:
+            if access.stores:
+                store_side_by_side(self, near, offset, width, values)
+                return []
+            return load_side_by_side(self, near, offset, width, words)
 
         return near.holds, short
 

@@ -125,6 +125,7 @@ PLAIN: list[Access] = [
     store(4, part=1),
     scalar(1, False), scalar(4, False), scalar(2, True),
     lds_load((0,)), lds_load((0, 4)), lds_load((8, 264)), lds_load((0, 4, 8, 12)),
+    lds_load((4, 8, 12)), lds_store((8, 12)), lds_store((16, 20, 24)),
     lds_load((0,), U8), lds_load((2,), U16), lds_load((4,), part=1),
     lds_store((0,)), lds_store((0, 4)), lds_store((4, 516)), lds_store((0, 4, 8, 12)),
     lds_store((1,), U8), lds_store((0,), U16), lds_store((0,), part=1),
