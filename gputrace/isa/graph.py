@@ -5,6 +5,7 @@ Integers carry no sign: signedness is in the name of the primitive that reads th
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +66,16 @@ class Tracer(Protocol):
 
     def const(self, type: Type, value: int | float) -> "Node":
         """Return a uniform constant."""
+
+    def rounding(self, type: Type) -> int | None:
+        """Return how arithmetic with results of a type rounds, None to the nearest."""
+
+    def to_nearest(self) -> AbstractContextManager[None]:
+        """Round to the nearest in here, whatever MODE says."""
+
+    @property
+    def ieee(self) -> bool:
+        """Whether MODE asks for IEEE's rules of signaling NaNs."""
 
 
 @dataclass(slots=True, eq=False)

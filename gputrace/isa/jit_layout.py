@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gputrace.isa import waves
 from gputrace.isa.launch import Access
-from gputrace.isa.primitives import QUIET
+from gputrace.isa.numpy_floats import QUIET
 
 # Slots of the context, in 64-bit units.
 EXECUTED: Final = 0  # wave-instructions of the dispatch so far

@@ -12,7 +12,7 @@ from gputrace.isa.jit_emit import RegionEmitter
 from gputrace.isa.jit_region import Item, Region, find_region
 from gputrace.isa.jit_store import Compiled, Store, sources
 from gputrace.isa.numpy_engine import NoMeaning
-from gputrace.isa.primitives import library_address
+from gputrace.isa.numpy_floats import library_address
 from gputrace.isa.trace import Mode
 
 usable = jit_compile.usable
@@ -139,11 +139,8 @@ def _nodes(region: Region) -> Iterator[Node]:
 
 
 def _written(region: Region) -> set[int]:
-    found = set()
-    for node in _nodes(region):
-        if node.prim == "put_vector" and isinstance(node.attribute, int):
-            found.add(node.attribute)
-    return found
+    items = (item for block in region.blocks.values() for item in block)
+    return set[int]().union(*(item.graph.written for item in items))
 
 
 def _is_ordered(node: Node) -> bool:

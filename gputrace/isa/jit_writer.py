@@ -1,6 +1,6 @@
 """Writing LLVM IR: one block of a region's code, and the module that it goes into."""
 
-from gputrace.isa import jit_matrix
+from gputrace.isa import jit_matrix, jit_rounding
 from gputrace.isa.graph import I1, Node
 from gputrace.isa.matrix import Product
 
@@ -24,6 +24,7 @@ class Module:
         self._count = 0
         self._declared: dict[str, str] = {}
         self._products: dict[tuple[Product, int | None], str] = {}
+        self._rounded: set[str] = set()
         self.functions: list[str] = []
         """Functions of the module beside the region's own."""
 
@@ -49,6 +50,16 @@ class Module:
             self._declared |= declared
             self.functions.append(text)
         return self._products[key]
+
+    def rounded(self, operation: str, mode: int, kinds: list[str], result: str) -> str:
+        """Return the name of a function with a rounding of its own (`jit_rounding`)."""
+        ends = ".".join(jit_rounding.suffix(kind) for kind in [result, *kinds[:1]])
+        name = f"round{mode}.{operation}.{ends}"
+        if name not in self._rounded:
+            self._rounded.add(name)
+            self._declared |= jit_rounding.declarations(operation, kinds, result)
+            self.functions.append(jit_rounding.function(name, operation, mode, kinds, result))
+        return name
 
     @property
     def helpers(self) -> list[str]:
@@ -102,6 +113,11 @@ class BlockWriter:
         if name.startswith(_MATHEMATICS):
             name = name.split(".")[1] + (".lanes" if result.startswith("<") else "")
         self.region.declare(result, name, *(kind for kind, _ in args))
+        return self.inst(f"call {result} @{name}({_listed(args)})")
+
+    def rounded(self, result: str, operation: str, mode: int, *args: tuple[str, str]) -> str:
+        """Append an operation that rounds as MODE says."""
+        name = self.region.rounded(operation, mode, [kind for kind, _ in args], result)
         return self.inst(f"call {result} @{name}({_listed(args)})")
 
     def constant(self, node: Node, value: int) -> str:

@@ -204,11 +204,12 @@ class Execution:
         self._view = View(memory)
         self._mode = Mode(
             wave_size=launch.wave_size,
-            float_mode=launch.rsrc1 >> 12 & 0xFF,
+            float_mode=_float_mode(launch.rsrc1),
             zero_high=machine.family.has_agprs,
             lds_aperture=launch.lds_aperture,
             scratch_aperture=launch.scratch_aperture,
             behaviour=TARGETS[launch.target][0].behaviour,
+            half_limit=bool(launch.rsrc1 >> 26 & 1),
         )
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)
@@ -570,3 +571,9 @@ class Execution:
 
 def _image(wave: Wave) -> RegisterImage:
     return RegisterImage(wave.scalars.copy(), wave.vectors.copy())
+
+
+def _float_mode(rsrc1: int) -> int:
+    # MODE as a kernel begins (LLVM: AMDGPUUsage, compute_pgm_rsrc1): rounding and denormals, then
+    # DX10_CLAMP and IEEE.
+    return rsrc1 >> 12 & 0xFF | (rsrc1 >> 21 & 1) << 8 | (rsrc1 >> 23 & 1) << 9

@@ -2,7 +2,8 @@
 
 import ctypes
 import ctypes.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,21 +34,22 @@ def library_address(name: str) -> int:
     return ctypes.cast(getattr(_LIBM, name), ctypes.c_void_p).value or 0
 
 
-def libm(name: str, arity: int) -> Callable[..., Array]:
-    """Return a function of the C library for arrays of doubles; compiled code calls the same."""
+def libm(name: str, arity: int, kind: type[Any] = ctypes.c_double) -> Callable[..., Array]:
+    """Return a function of the C library for arrays of floats; compiled code calls the same."""
     function = getattr(_LIBM, name)
-    function.restype, function.argtypes = ctypes.c_double, [ctypes.c_double] * arity
+    function.restype, function.argtypes = kind, [kind] * arity
+    result = np.float64 if kind is ctypes.c_double else np.float32
 
     def run(*args: Array) -> Array:
         arrays = np.broadcast_arrays(*args)
         items = zip(*(array.ravel().tolist() for array in arrays), strict=True)
-        made = np.array([function(*item) for item in items], np.float64)
+        made = np.array([function(*item) for item in items], result)
         return made.reshape(arrays[0].shape)
 
     return run
 
 
-_FMA = libm("fma", 3)
+_FMA, _FMAF = libm("fma", 3), libm("fmaf", 3, ctypes.c_float)
 
 
 def round_to_odd(x: Array, y: Array, z: Array) -> Array:
@@ -72,3 +74,67 @@ def fused_multiply_add(x: Array, y: Array, z: Array) -> Array:
     if z.dtype == np.float64:
         return _FMA(x, y, z)
     return round_to_odd(*(a.astype(np.float64) for a in (x, y, z))).astype(z.dtype)
+
+
+# --- other roundings than to the nearest
+
+LIMITED = 4
+"""A flag beside the rounding: halves that are too large become the largest (MODE's FP16_OVFL)."""
+_MODES = {1: 0x800, 2: 0x400, 3: 0xC00}  # up, down, to zero: fenv.h of x86-64 and the C library
+_LARGEST_HALF = np.float16(65504)
+
+
+@contextmanager
+def _rounding(mode: int) -> Iterator[None]:
+    _LIBM.fesetround(_MODES[mode])
+    try:
+        yield
+    finally:
+        _LIBM.fesetround(0)
+
+
+def _narrowed(values: Array, mode: int) -> Array:
+    # Singles to halves; numpy itself rounds to the nearest whatever the processor is set to.
+    near = values.astype(np.float16)
+    back = near.astype(np.float32)
+    match mode:
+        case 1:
+            return np.where(back < values, np.nextafter(near, np.float16(np.inf)), near)
+        case 2:
+            return np.where(back > values, np.nextafter(near, np.float16(-np.inf)), near)
+        case 3:
+            far = np.abs(back) > np.abs(values)
+            return np.where(far, np.nextafter(near, np.float16(0)), near)
+    return near
+
+
+def limited(values: Array, *sources: Array) -> Array:
+    """Make halves that are infinite without an infinite source the largest."""
+    wrong = np.isinf(values)
+    for source in sources:
+        wrong = wrong & np.isfinite(source)
+    return np.where(wrong, np.copysign(_LARGEST_HALF, values), values)
+
+
+def directed(
+    function: Callable[..., Array], rounding: int, result: np.dtype[Any], *args: Array
+) -> Array:
+    """Carry out `function(type to compute in, *args)` rounded: 1 up, 2 down, 3 to zero; `LIMITED`.
+
+    Halves are computed with as singles, which changes nothing: rounding twice in one direction is
+    rounding once.
+    """
+    mode = rounding & 3
+    if result != np.float16:
+        with _rounding(mode):
+            return np.asarray(function(result, *args))
+    wide = [arg.astype(np.float32) if arg.dtype == np.float16 else arg for arg in args]
+    with _rounding(mode):
+        made = function(np.dtype(np.float32), *wide)
+    halves = _narrowed(made, mode)
+    return limited(halves, *args) if rounding & LIMITED else halves
+
+
+def directed_multiply_add(kind: np.dtype[Any], x: Array, y: Array, z: Array) -> Array:
+    """Return x * y + z of doubles or singles, rounded as the processor is set to."""
+    return _FMA(x, y, z) if kind == np.float64 else _FMAF(x, y, z)

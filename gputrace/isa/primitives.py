@@ -13,51 +13,25 @@ own object: `NumpyState` on one side, `Emitter` on the other.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 
 from gputrace.errors import DefinitionError
 from gputrace.isa.graph import F16, F32, F64, I1, U32, U64, Node, Type
-from gputrace.isa.numpy_floats import QUIET as QUIET
-from gputrace.isa.numpy_floats import Array, fused_multiply_add, libm, quieted
-from gputrace.isa.numpy_floats import library_address as library_address
+from gputrace.isa.jit_rounding import directed_llvm, limited_llvm, suffix
+from gputrace.isa.numpy_floats import (
+    LIMITED,
+    Array,
+    directed,
+    directed_multiply_add,
+    fused_multiply_add,
+    libm,
+    limited,
+    quieted,
+)
 from gputrace.isa.numpy_matrix import multiply
-
-
-class Emitter(Protocol):
-    """What the LLVM side of a row needs: text of types and values, and one new instruction."""
-
-    wave_size: int
-
-    def type(self, node: Node) -> str:
-        """Return the LLVM type of a node's value."""
-
-    def inst(self, text: str) -> str:
-        """Append `%new = text` and return its name."""
-
-    def call(self, result: str, name: str, *args: tuple[str, str]) -> str:
-        """Append a call of a declared function; args are (type, value) pairs."""
-
-    def constant(self, node: Node, value: int) -> str:
-        """Return a constant of the node's type (its first argument's lanes)."""
-
-    def quiet(self, node: Node) -> str:
-        """Return the bits of `QUIET` for a node's type, as integers that LLVM does not know."""
-
-    def effect(self, node: Node, *args: str) -> str:
-        """Carry out an effect and return its value (empty when it has none)."""
-
-
-class NumpyState(Protocol):
-    """What the numpy side of a row needs of the wave."""
-
-    wave_size: int
-    vectors: Array
-
-    def effect(self, node: Node, *args: Array) -> Any:
-        """Carry out an effect and return its value (None when it has none)."""
-
+from gputrace.isa.protocols import Emitter, NumpyState
 
 TypeRule = Callable[[tuple[Node, ...], Type | None], Type]
 NumpyRule = Callable[..., Any]
@@ -267,23 +241,15 @@ def _convert(op: str) -> LlvmRule:
 def _intrinsic(name: str, *tail: tuple[str, str]) -> LlvmRule:
     def emit(b: Emitter, n: Node, *args: str) -> str:
         typed = [(b.type(a), v) for a, v in zip(n.args, args, strict=True)]
-        return b.call(b.type(n), f"llvm.{name}.{_suffix(b.type(n))}", *typed, *tail)
+        return b.call(b.type(n), f"llvm.{name}.{suffix(b.type(n))}", *typed, *tail)
 
     return emit
-
-
-def _suffix(type: str) -> str:
-    # The ending that an overloaded intrinsic's name has for an LLVM type.
-    if type.startswith("<"):
-        count, _, element = type[1:-1].split(" ")
-        return f"v{count}{_suffix(element)}"
-    return {"half": "f16", "float": "f32", "double": "f64"}.get(type, type)
 
 
 def _saturating(name: str) -> LlvmRule:
     def emit(b: Emitter, n: Node, x: str) -> str:
         source = b.type(n.args[0])
-        intrinsic = f"llvm.{name}.sat.{_suffix(b.type(n))}.{_suffix(source)}"
+        intrinsic = f"llvm.{name}.sat.{suffix(b.type(n))}.{suffix(source)}"
         return b.call(b.type(n), intrinsic, (source, x))
 
     return emit
@@ -359,7 +325,7 @@ def _fma_llvm(b: Emitter, n: Node, x: str, y: str, z: str) -> str:
 
 def _ldexp_llvm(b: Emitter, n: Node, x: str, y: str) -> str:
     a, e = b.type(n.args[0]), b.type(n.args[1])
-    return b.call(a, f"llvm.ldexp.{_suffix(a)}.{_suffix(e)}", (a, x), (e, y))
+    return b.call(a, f"llvm.ldexp.{suffix(a)}.{suffix(e)}", (a, x), (e, y))
 
 
 def _float_convert(b: Emitter, n: Node, x: str) -> str:
@@ -431,6 +397,41 @@ def _libm_row(name: str) -> Prim:
     return _number(same, _pure(function), _intrinsic(name))
 
 
+def _rounded(
+    rule: TypeRule, operation: str, near: NumpyRule, wide: Callable[..., Any], llvm: LlvmRule
+) -> Prim:
+    # Arithmetic that rounds as its attribute says (`numpy_floats.directed`; none: to the nearest).
+    # `wide` takes the type to compute in before the operands.
+    def numpy(state: NumpyState, node: Node, *args: Array) -> Any:
+        rounding = node.attribute
+        if not isinstance(rounding, int) or not rounding:
+            return near(state, node, *args)
+        if not rounding & 3:
+            return limited(np.asarray(near(state, node, *args)), *args)
+        return directed(wide, rounding, node.type.dtype, *args)
+
+    def emit(b: Emitter, n: Node, *args: str) -> str:
+        rounding = n.attribute
+        if not isinstance(rounding, int) or not rounding:
+            return llvm(b, n, *args)
+        mode = rounding & 3
+        made = directed_llvm(b, n, operation, mode, *args) if mode else llvm(b, n, *args)
+        if rounding & LIMITED:
+            made = limited_llvm(b, n, made, *args)
+        return _quieted(b, n, made)
+
+    return Prim(rule, _quiet(numpy), emit)
+
+
+def _operation(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda kind, *args: function(*args)
+
+
+def _arithmetic(name: str, function: Callable[..., Any]) -> Prim:
+    near, emit = _pure(function), _through_float(_quiet_llvm(_binary(name)))
+    return _rounded(same, name, near, _operation(function), emit)
+
+
 def _number(rule: TypeRule, numpy: NumpyRule, llvm: LlvmRule) -> Prim:
     # Arithmetic on floats: of all NaNs it gives but one.
     return Prim(rule, _quiet(numpy), _through_float(_quiet_llvm(llvm)))
@@ -474,12 +475,20 @@ PRIMS: dict[str, Prim] = {
     "bitcast": Prim(stated, lambda s, n, x: x.view(n.type.dtype), _convert("bitcast")),
     "select": Prim(second, _pure(np.where), _select_llvm),
     # floats
-    "fadd": _number(same, _pure(np.add), _binary("fadd")),
-    "fsub": _number(same, _pure(np.subtract), _binary("fsub")),
-    "fmul": _number(same, _pure(np.multiply), _binary("fmul")),
-    "fdiv": _number(same, _pure(np.divide), _binary("fdiv")),
-    "fma": Prim(same, _quiet(_pure(fused_multiply_add)), _fma_llvm),
-    "sqrt": _number(same, _pure(np.sqrt), _intrinsic("sqrt")),
+    "fadd": _arithmetic("fadd", np.add),
+    "fsub": _arithmetic("fsub", np.subtract),
+    "fmul": _arithmetic("fmul", np.multiply),
+    "fdiv": _arithmetic("fdiv", np.divide),
+    "fma": _rounded(
+        same, "fma", _pure(fused_multiply_add), directed_multiply_add, _fma_llvm
+    ),
+    "sqrt": _rounded(
+        same,
+        "sqrt",
+        _pure(np.sqrt),
+        _operation(np.sqrt),
+        _through_float(_quiet_llvm(_intrinsic("sqrt"))),
+    ),
     "floor": _number(same, _pure(np.floor), _intrinsic("floor")),
     "ceil": _number(same, _pure(np.ceil), _intrinsic("ceil")),
     "truncate": _number(same, _pure(np.trunc), _intrinsic("trunc")),
@@ -497,9 +506,16 @@ PRIMS: dict[str, Prim] = {
         _pure(np.isnan),
         _through_float(lambda b, n, x: b.inst(f"fcmp uno {b.type(n.args[0])} {x}, {x}")),
     ),
-    "fcvt": Prim(stated, _quiet(_cast), _quiet_llvm(_float_convert)),
-    "from_unsigned": Prim(stated, _cast, _convert("uitofp")),
-    "from_signed": Prim(stated, _from_signed, _convert("sitofp")),
+    "fcvt": _rounded(
+        stated, "fptrunc", _cast, lambda kind, x: x.astype(kind), _quiet_llvm(_float_convert)
+    ),
+    "from_unsigned": _rounded(
+        stated, "uitofp", _cast, lambda kind, x: x.astype(kind), _convert("uitofp")
+    ),
+    "from_signed": _rounded(
+        stated, "sitofp", _from_signed, lambda kind, x: x.view(f"i{x.itemsize}").astype(kind),
+        _convert("sitofp"),
+    ),
     "to_unsigned": Prim(stated, _to_integer(signed=False), _saturating("fptoui")),
     "to_signed": Prim(stated, _to_integer(signed=True), _saturating("fptosi")),
     # lanes
@@ -549,5 +565,10 @@ PRIMS: dict[str, Prim] = {
     "barrier": _effect(fixed(U64), "uniform"),
     "end": _effect(fixed(U64), "uniform"),
 }
+
+ROUNDED = frozenset(
+    ("fadd", "fsub", "fmul", "fdiv", "fma", "sqrt", "fcvt", "from_unsigned", "from_signed")
+)
+"""Arithmetic that rounds as MODE says: its attribute is the rounding, None to the nearest."""
 
 FLOATS = {16: F16, 32: F32, 64: F64}

@@ -53,7 +53,8 @@ def _normal(signed: bool) -> Callable[[Node], Node]:
         value = a if a.type == F32 else trace.apply("fcvt", a, type=F32)
         value = where(trace.apply("flt", value, low), low, value)
         value = where(trace.apply("flt", 1.0, value), 1.0, value)
-        whole = trace.apply("rint", value * scale)
+        with trace.to_nearest():
+            whole = trace.apply("rint", value * scale)
         return trace.apply("to_signed" if signed else "to_unsigned", whole, type=U16)
 
     return function
@@ -69,7 +70,8 @@ for _letter, _function in (("i", _normal(signed=True)), ("u", _normal(signed=Fal
 
 def _floor_to_integer(add: float) -> Callable[[Node], Node]:
     def function(a: Node) -> Node:
-        wide = a.trace.apply("fcvt", a, type=F64) + add
+        with a.trace.to_nearest():
+            wide = a.trace.apply("fcvt", a, type=F64) + add
         return a.trace.apply("to_signed", a.trace.apply("floor", wide), type=U32)
 
     return function

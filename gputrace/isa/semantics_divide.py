@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_dot import to_odd
+from gputrace.isa.semantics_float import load_exponent
 from gputrace.isa.trace import Trace
 
 DIVIDE = Registry()
@@ -63,8 +65,12 @@ def _is_denormal(value: Node, least: float) -> Node:
 @DIVIDE.meaning("v_div_scale_f32 v_div_scale_f64")
 def _div_scale(trace: Trace) -> None:
     # Scales the first source, which is the denominator (second) or the numerator (third).
-    operands = trace.instruction.src
-    value, low, high = (trace.read(operand) for operand in operands)
+    with trace.to_nearest():
+        _scale(trace)
+
+
+def _scale(trace: Trace) -> None:
+    value, low, high = (trace.read(operand) for operand in trace.instruction.src)
     shape = SHAPES[value.type]
     is_low = value.bits_as(shape.bits).eq(low.bits_as(shape.bits))
     is_high = value.bits_as(shape.bits).eq(high.bits_as(shape.bits))
@@ -106,13 +112,8 @@ def _sum_and_error(x: Node, y: Node) -> tuple[Node, Node]:
 def _fused_single(a: Node, b: Node, c: Node, power: Node) -> Node:
     # (a * b + c) * 2^power with one rounding: in double, to odd, which a second rounding respects.
     trace = a.trace
-    wide = [trace.apply("fcvt", each, type=F64) for each in (a, b, c)]
-    total, error = _sum_and_error(wide[0] * wide[1], wide[2])
-    raw = total.bits_as(U64)
-    inexact = ~error.eq(0.0) & error.eq(error) & (raw & 1).eq(0)
-    away = ~(trace.apply("flt", 0.0, error) ^ trace.apply("flt", 0.0, total))
-    step = where(away, trace.const(U64, 1), trace.const(U64, -1))
-    odd = where(inexact, raw + step, raw).bits_as(F64)
+    with trace.to_nearest():
+        odd = to_odd(*(trace.apply("fcvt", each, type=F64) for each in (a, b, c)))
     return trace.apply("fcvt", trace.apply("ldexp", odd, power, type=F64), type=F32)
 
 
@@ -120,6 +121,8 @@ def _fused_double(a: Node, b: Node, c: Node, power: Node) -> Node:
     # The same in double: where the result is denormal, a tie is decided by what the fused
     # multiply-add has already rounded away.
     trace, scale = a.trace, SHAPES[F64].scale
+    if trace.rounding(F64) is not None:  # rounding in one direction twice is rounding once
+        return load_exponent(trace.apply("fma", a, b, c), power)
     near = trace.apply("fma", a, b, c)
     product = a * b
     rest = trace.apply("fma", a, b, product * -1.0)

@@ -1,7 +1,7 @@
 """Dot products within each lane, and the narrow floats that they and conversions take.
 
-Each product is added to the sum so far by one fused multiply-add, from the lowest part on; integers
-are summed exactly and cut or clamped at the end.
+Each product is added to the sum so far by one fused multiply-add that rounds to the nearest, from
+the lowest part on; integers are summed exactly and cut or clamped at the end.
 
 Sources: AMD's ISA manuals (MI300, RDNA2, RDNA3, RDNA4: V_DOT*).
 """
@@ -139,8 +139,9 @@ def _float_dot(first: str, second: str) -> Callable[[Trace], None]:
         operand = _addend(trace)
         total = _signed(operand, trace.splat(trace.raw(operand, 0, 1)).zext(U32).bits_as(F32))
         plain = trace.instruction.encoding != "VOP3P"
-        for a, b in _parts(trace, (_FLOATS[first], _FLOATS[second]), plain):
-            total = trace.apply("fma", a, b, total)
+        with trace.to_nearest():
+            for a, b in _parts(trace, (_FLOATS[first], _FLOATS[second]), plain):
+                total = trace.apply("fma", a, b, total)
         trace.write(trace.instruction.dst[0], total)
 
     return meaning
@@ -200,10 +201,11 @@ def _half_dot(kind: str) -> Callable[[Trace], None]:
         total = raw.bits_as(F16) if type == F16 else from_bfloat(raw)
         for number in range(2):
             a, b = (_half(trace, each, number) for each in made.src[:2])
-            if type == F16:
-                total = trace.apply("fma", a.bits_as(F16), b.bits_as(F16), total)
-            else:
-                total = _bfloat_step(from_bfloat(a), from_bfloat(b), total)
+            with trace.to_nearest():
+                if type == F16:
+                    total = trace.apply("fma", a.bits_as(F16), b.bits_as(F16), total)
+                else:
+                    total = _bfloat_step(from_bfloat(a), from_bfloat(b), total)
         trace.write(made.dst[0], total if type == F16 else (total.bits_as(U32) >> 16).zext(U16))
 
     return meaning

@@ -6,7 +6,7 @@ compiled kernels in the tests.
 
 from collections.abc import Callable
 
-from gputrace.isa.graph import F16, F32, F64, U16, U32, Node, Type, where
+from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
 from gputrace.isa.trace import Trace
 
@@ -45,15 +45,27 @@ def _legacy_multiply(a: Node, b: Node) -> Node:
 _pure("v_mul_legacy_f32 v_mul_dx9_zero_f32", _legacy_multiply)
 
 
+def _is_signaling(value: Node) -> Node:
+    # A NaN without the first bit of its fraction, whatever its sign: in a range of unsigned numbers
+    # once the sign is shifted out.
+    kind, (exponent_bits, fraction_bits) = Type("i", value.type.bits), LAYOUT[value.type]
+    infinity = ((1 << exponent_bits) - 1) << (fraction_bits + 1)
+    place = (value.bits_as(kind) << 1) - (infinity + 1)
+    return value.trace.apply("ult", place, (1 << fraction_bits) - 1)
+
+
 def _float_extreme(least: bool) -> Callable[[Node, Node], Node]:
-    # A NaN gives the other operand; -0 is less than +0.
+    # A NaN gives the other operand (a signaling one a quiet NaN in IEEE mode); -0 is below +0.
     def function(a: Node, b: Node) -> Node:
         trace = a.trace
         kind = Type("i", a.type.bits)
         both = trace.apply("slt", a.bits_as(kind), b.bits_as(kind))
         less = trace.apply("flt", a, b) | (a.eq(b) & both & a.eq(0.0)) | trace.apply("isnan", b)
         more = trace.apply("flt", b, a) | (a.eq(b) & ~both & a.eq(0.0)) | trace.apply("isnan", b)
-        return where(less if least else more, a, b)
+        chosen = where(less if least else more, a, b)
+        if not trace.ieee:
+            return chosen
+        return where(_is_signaling(a) | _is_signaling(b), float("nan"), chosen)
 
     return function
 
@@ -163,6 +175,10 @@ _pure("v_fract_f16 v_fract_f32 v_fract_f64", _fraction)
 def _in_double(function: Callable[[Node], Node]) -> Callable[[Node], Node]:
     # Approximations of the hardware are not public: the exact value, rounded once more.
     def meaning(a: Node) -> Node:
+        with a.trace.to_nearest():
+            return rounded(a)
+
+    def rounded(a: Node) -> Node:
         wide = a if a.type == F64 else a.trace.apply("fcvt", a, type=F64)
         result = function(wide)
         if a.type == F64:
@@ -211,13 +227,32 @@ for _name in ("sin", "cos"):
     )
 
 
-def _load_exponent(a: Node, n: Node) -> Node:
-    wide = n.sext(U32)
-    return a.trace.apply("ldexp", a, wide, type=a.type)
+def _within(n: Node, most: int) -> Node:
+    trace = n.trace
+    n = where(trace.apply("slt", n, -most), trace.const(U32, -most), n)
+    return where(trace.apply("slt", most, n), trace.const(U32, most), n)
 
 
-_pure("v_ldexp_f16 v_ldexp_f32 v_ldexp_f64", _load_exponent)
+def load_exponent(a: Node, n: Node) -> Node:
+    """Return a float times two to a power of 32 bits, rounded as MODE says."""
+    trace = a.trace
+    if trace.rounding(a.type) is None:
+        return trace.apply("ldexp", a, n, type=a.type)
+    if a.type == F64:
+        # By parts that are powers of two themselves: rounding in one direction several times is
+        # rounding once.
+        n = _within(n, 2200)
+        part = n.ashr(2)
+        rest = n - part * 3
+        for power in (part, part, part, rest):
+            a = a * ((power + 1023).sext(U64) << 52).bits_as(F64)
+        return a
+    wide, most = (F32, 60) if a.type == F16 else (F64, 400)
+    exact = trace.apply("ldexp", trace.apply("fcvt", a, type=wide), _within(n, most), type=wide)
+    return trace.apply("fcvt", exact, type=a.type)
 
+
+_pure("v_ldexp_f16 v_ldexp_f32 v_ldexp_f64", lambda a, n: load_exponent(a, n.sext(U32)))
 
 
 def _exponent_of(a: Node) -> tuple[Node, Node]:

@@ -78,6 +78,11 @@ def _pattern(whole: Node, field: Node, shape: Small) -> Node:
 
 
 def _narrowed(value: Node, shape: Small, random: Node | None, limit: bool) -> Node:
+    with value.trace.to_nearest():
+        return _rounded(value, shape, random, limit)
+
+
+def _rounded(value: Node, shape: Small, random: Node | None, limit: bool) -> Node:
     trace = value.trace
     raw = value.bits_as(U32)
     sign, size = (raw >> 24) & 0x80, (raw & 0x7FFFFFFF).bits_as(F32)

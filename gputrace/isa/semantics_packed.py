@@ -146,7 +146,8 @@ PACKED.add("v_fma_mixhi_f16", _mix_half(high=True))
 def toward_zero(a: Node) -> Node:
     """Narrow an f32 to f16, rounding toward zero."""
     trace = a.trace
-    near = trace.apply("fcvt", a, type=F16)
+    with trace.to_nearest():
+        near = trace.apply("fcvt", a, type=F16)
     back = trace.apply("fcvt", near, type=F32)
     size, limit = (x.bits_as(U32) & 0x7FFFFFFF for x in (a, back))
     over = trace.apply("ult", size, limit) & a.eq(a)

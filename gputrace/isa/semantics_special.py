@@ -205,7 +205,7 @@ def _trig_preop(trace: Trace) -> None:
     index, inside = shift >> 6, (shift & 63).zext(U64)
     high, low = _trig_word(index, table), _trig_word(index + 1, table)
     left = where(inside.eq(0), high, (high << inside) | (low >> (~inside + 65)))
-    value = trace.apply("from_unsigned", left >> 11, type=F64)
+    value = trace.apply("from_unsigned", left >> 11, type=F64)  # exact
     large = trace.apply("ule", 1968, exponent)
     scale = ~shift + (1 - 53) + where(large, trace.const(U32, 128), 0)
     trace.write(trace.instruction.dst[0], trace.apply("ldexp", value, scale, type=F64))

@@ -5,7 +5,8 @@ trace appends all writes at the end, so that an instruction reads all, computes,
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from gputrace.errors import GputraceError
@@ -29,7 +30,8 @@ from gputrace.isa.graph import (
 )
 from gputrace.isa.instruction import Instruction, Operand, OperandKind
 from gputrace.isa.matrix import Multiplication
-from gputrace.isa.primitives import PRIMS
+from gputrace.isa.numpy_floats import LIMITED
+from gputrace.isa.primitives import PRIMS, ROUNDED
 
 _UNSIGNED = {8: U8, 16: U16, 32: U32, 64: U64}
 _FLOATS = {16: F16, 32: F32, 64: F64}
@@ -129,6 +131,7 @@ class Trace:
         self._relative = mode.gpr_index and instruction.encoding.startswith("VOP")
         self._writes: list[tuple[str, tuple[Node, ...], Attribute]] = []
         self._next: tuple[str, tuple[Node, ...], Attribute] | None = None
+        self._exact = False
 
     # --- making nodes
 
@@ -146,11 +149,39 @@ class Trace:
         nodes = [
             a if isinstance(a, Node) else self.const(like.type if like else U32, a) for a in args
         ]
+        if attribute is None and prim in ROUNDED and not self._exact:
+            result = type or nodes[0].type
+            widens = nodes[0].type.kind == "f" and result.bits > nodes[0].type.bits
+            attribute = None if widens else self.rounding(result)
         row = PRIMS[prim]
         lanes = row.shape == "lanes" or (row.shape == "args" and any(n.lanes for n in nodes))
         if row.shape == "args" and lanes:
             nodes = [n if n.lanes else self._append("splat", n.type, True, (n,)) for n in nodes]
         return self._append(prim, row.rule(tuple(nodes), type), lanes, tuple(nodes), attribute)
+
+    def rounding(self, type: Type) -> int | None:
+        """Return how results of a type are rounded (`numpy_floats.directed`), None: to nearest."""
+        if type.kind != "f":
+            return None
+        mode = self.mode.float_mode
+        found = mode & 3 if type == F32 else mode >> 2 & 3
+        if type == F16 and self.mode.half_limit:
+            found |= LIMITED
+        return found or None
+
+    @contextmanager
+    def to_nearest(self) -> Iterator[None]:
+        """Round to the nearest in here, whatever MODE says."""
+        before, self._exact = self._exact, True
+        try:
+            yield
+        finally:
+            self._exact = before
+
+    @property
+    def ieee(self) -> bool:
+        """Whether MODE asks for IEEE's rules of signaling NaNs and no output multipliers."""
+        return self.mode.behaviour.ieee_bit and bool(self.mode.float_mode >> 9 & 1)
 
     def _append(
         self,
@@ -481,13 +512,22 @@ class Trace:
         if value.type.kind != "f":
             return value
         value = self.flush(value)
-        if self.instruction.omod:
-            value = value * {1: 2.0, 2: 4.0, 3: 0.5}[self.instruction.omod]
+        if self.instruction.omod and self._multiplies(value.type):
+            value = self.flush(value * {1: 2.0, 2: 4.0, 3: 0.5}[self.instruction.omod])
+            value = where(value.eq(0.0), 0.0, value)
         if self.instruction.clamp:
             zero, one = self.const(value.type, 0.0), self.const(value.type, 1.0)
-            value = where(self.apply("flt", zero, value), value, zero)
-            value = where(self.apply("flt", value, one), value, one)
+            held = where(self.apply("flt", zero, value), value, zero)
+            held = where(self.apply("flt", held, one), held, one)
+            keeps = self.mode.behaviour.ieee_bit and not self.mode.float_mode >> 8 & 1
+            value = where(self.apply("isnan", value), value, held) if keeps else held
         return value
+
+    def _multiplies(self, type: Type) -> bool:
+        # Output multipliers do nothing where results may be denormal, and in IEEE mode (RDNA3
+        # manual, "Output modifiers"); they give no negative zero.
+        denormals = self.mode.float_mode >> (4 if type == F32 else 6) & 2
+        return not denormals and not self.ieee
 
     # --- control
 

@@ -1,6 +1,7 @@
 """Instructions that the tests compare with something outside this package.
 
-Written by tools/isa_witnesses.py from tests/isa/witness.py and tests/kernels/built.
+Written by tools/isa_witnesses.py from tests/isa and tests/kernels/built. In the second table each
+line begins with a kernel file that has the instructions behind it.
 """
 
 from typing import Final
@@ -87,10 +88,18 @@ v_minmax_num_f16 v_minmax_num_f32 v_minmax_u32 v_mov_b32 v_mov_b64 v_msad_u8 v_m
 v_mul_f16 v_mul_f32 v_mul_f64 v_mul_hi_i32 v_mul_hi_i32_i24 v_mul_hi_u32 v_mul_hi_u32_u24
 v_mul_i32_i24 v_mul_legacy_f32 v_mul_lo_u16 v_mul_lo_u32 v_mul_u32_u24 v_not_b16 v_not_b32
 v_or3_b32 v_or_b16 v_or_b32 v_perm_b32 v_rndne_f16 v_rndne_f32 v_rndne_f64 v_sad_hi_u8 v_sad_u16
-v_sad_u32 v_sad_u8 v_sat_pk_u8_i16 v_sub_co_ci_u32 v_sub_co_u32 v_sub_f16 v_sub_f32 v_sub_i16
-v_sub_i32 v_sub_nc_i16 v_sub_nc_i32 v_sub_nc_u16 v_sub_nc_u32 v_sub_u16 v_sub_u32 v_subb_co_u32
-v_subbrev_co_u32 v_subrev_co_ci_u32 v_subrev_co_u32 v_subrev_f16 v_subrev_f32 v_subrev_nc_u32
-v_subrev_u16 v_subrev_u32 v_trunc_f16 v_trunc_f32 v_trunc_f64 v_wmma_bf16_16x16x16_bf16
+v_sad_u32 v_sad_u8 v_sat_pk_u8_i16 v_smfmac_f32_16x16x32_bf16 v_smfmac_f32_16x16x32_f16
+v_smfmac_f32_16x16x64_bf8_bf8 v_smfmac_f32_16x16x64_bf8_fp8 v_smfmac_f32_16x16x64_fp8_bf8
+v_smfmac_f32_16x16x64_fp8_fp8 v_smfmac_f32_32x32x16_bf16 v_smfmac_f32_32x32x16_f16
+v_smfmac_f32_32x32x32_bf8_bf8 v_smfmac_f32_32x32x32_bf8_fp8 v_smfmac_f32_32x32x32_fp8_bf8
+v_smfmac_f32_32x32x32_fp8_fp8 v_smfmac_i32_16x16x64_i8 v_smfmac_i32_32x32x32_i8 v_sub_co_ci_u32
+v_sub_co_u32 v_sub_f16 v_sub_f32 v_sub_i16 v_sub_i32 v_sub_nc_i16 v_sub_nc_i32 v_sub_nc_u16
+v_sub_nc_u32 v_sub_u16 v_sub_u32 v_subb_co_u32 v_subbrev_co_u32 v_subrev_co_ci_u32 v_subrev_co_u32
+v_subrev_f16 v_subrev_f32 v_subrev_nc_u32 v_subrev_u16 v_subrev_u32 v_swmmac_bf16_16x16x32_bf16
+v_swmmac_f16_16x16x32_f16 v_swmmac_f32_16x16x32_bf16 v_swmmac_f32_16x16x32_bf8_bf8
+v_swmmac_f32_16x16x32_bf8_fp8 v_swmmac_f32_16x16x32_f16 v_swmmac_f32_16x16x32_fp8_bf8
+v_swmmac_f32_16x16x32_fp8_fp8 v_swmmac_i32_16x16x32_iu4 v_swmmac_i32_16x16x32_iu8
+v_swmmac_i32_16x16x64_iu4 v_trunc_f16 v_trunc_f32 v_trunc_f64 v_wmma_bf16_16x16x16_bf16
 v_wmma_f16_16x16x16_f16 v_wmma_f32_16x16x16_bf16 v_wmma_f32_16x16x16_bf8_bf8
 v_wmma_f32_16x16x16_bf8_fp8 v_wmma_f32_16x16x16_f16 v_wmma_f32_16x16x16_fp8_bf8
 v_wmma_f32_16x16x16_fp8_fp8 v_wmma_i32_16x16x16_iu4 v_wmma_i32_16x16x16_iu8
@@ -98,104 +107,111 @@ v_wmma_i32_16x16x32_iu4 v_xad_u32 v_xnor_b32 v_xor3_b32 v_xor_b16 v_xor_b32
 """
 
 _KERNEL = """\
-buffer_gl0_inv buffer_gl1_inv buffer_inv buffer_load_dword buffer_load_sbyte
-buffer_load_short_d16_hi buffer_load_sshort buffer_load_ubyte buffer_load_ushort buffer_store_byte
-buffer_store_dword buffer_store_short buffer_wbinvl1_vol buffer_wbl2 ds_add_f32 ds_add_rtn_f32
-ds_add_rtn_u32 ds_add_rtn_u64 ds_add_u32 ds_add_u64 ds_and_b32 ds_and_rtn_b32 ds_bpermute_b32
-ds_cmpst_b32 ds_cmpst_rtn_b32 ds_cmpstore_b32 ds_cmpstore_rtn_b32 ds_inc_u32 ds_load_2addr_b32
-ds_load_2addr_b64 ds_load_2addr_stride64_b32 ds_load_b128 ds_load_b32 ds_load_b64 ds_load_u16
-ds_load_u8 ds_max_f32 ds_max_i32 ds_max_num_f32 ds_max_num_rtn_f32 ds_max_rtn_f32 ds_max_rtn_i32
-ds_max_rtn_u32 ds_max_rtn_u64 ds_max_u32 ds_max_u64 ds_min_i32 ds_min_rtn_i32 ds_min_rtn_u32
-ds_min_u32 ds_or_b32 ds_or_rtn_b32 ds_permute_b32 ds_read2_b32 ds_read2_b64 ds_read2st64_b32
-ds_read_b128 ds_read_b32 ds_read_b64 ds_read_u16 ds_read_u8 ds_store_2addr_b32 ds_store_2addr_b64
-ds_store_b128 ds_store_b16 ds_store_b32 ds_store_b64 ds_store_b8 ds_sub_rtn_u32 ds_sub_u32
-ds_swizzle_b32 ds_write2_b32 ds_write2_b64 ds_write_b128 ds_write_b16 ds_write_b32 ds_write_b64
-ds_write_b8 ds_xor_b32 ds_xor_b64 ds_xor_rtn_b32 ds_xor_rtn_b64 flat_atomic_add
-flat_atomic_add_u32 flat_load_b128 flat_load_b32 flat_load_b64 flat_load_dword flat_load_dwordx2
-flat_load_dwordx4 flat_store_b32 flat_store_dword global_atomic_add global_atomic_add_f32
-global_atomic_add_f64 global_atomic_add_u32 global_atomic_add_u64 global_atomic_add_x2
-global_atomic_and global_atomic_and_b32 global_atomic_and_b64 global_atomic_and_x2
-global_atomic_cmpswap global_atomic_cmpswap_b32 global_atomic_cmpswap_b64 global_atomic_cmpswap_x2
-global_atomic_dec global_atomic_dec_u32 global_atomic_dec_u64 global_atomic_dec_x2
-global_atomic_inc global_atomic_inc_u32 global_atomic_inc_u64 global_atomic_inc_x2
-global_atomic_max_i32 global_atomic_max_i64 global_atomic_max_u32 global_atomic_max_u64
-global_atomic_min_i32 global_atomic_min_i64 global_atomic_min_u32 global_atomic_min_u64
-global_atomic_or global_atomic_or_b32 global_atomic_or_b64 global_atomic_or_x2 global_atomic_smax
-global_atomic_smax_x2 global_atomic_smin global_atomic_smin_x2 global_atomic_sub
-global_atomic_sub_u32 global_atomic_sub_u64 global_atomic_sub_x2 global_atomic_swap
-global_atomic_swap_b32 global_atomic_swap_b64 global_atomic_swap_x2 global_atomic_umax
-global_atomic_umax_x2 global_atomic_umin global_atomic_umin_x2 global_atomic_xor
-global_atomic_xor_b32 global_atomic_xor_b64 global_atomic_xor_x2 global_inv global_load_b128
-global_load_b32 global_load_b64 global_load_b96 global_load_dword global_load_dwordx2
-global_load_dwordx3 global_load_dwordx4 global_load_i8 global_load_sbyte global_load_u16
-global_load_u8 global_load_ubyte global_load_ushort global_store_b128 global_store_b16
-global_store_b32 global_store_b64 global_store_b8 global_store_b96 global_store_byte
-global_store_d16_hi_b16 global_store_dword global_store_dwordx2 global_store_dwordx3
-global_store_dwordx4 global_store_short global_store_short_d16_hi global_wb s_abs_i32
-s_add_co_ci_u32 s_add_co_i32 s_add_co_u32 s_add_f32 s_add_i32 s_add_nc_u64 s_add_u32 s_addc_u32
-s_addk_i32 s_and_b32 s_and_b64 s_and_not1_b32 s_and_not1_saveexec_b32 s_and_saveexec_b32
-s_and_saveexec_b64 s_andn2_b32 s_andn2_b64 s_andn2_saveexec_b32 s_andn2_saveexec_b64 s_ashr_i32
-s_ashr_i64 s_barrier s_barrier_signal s_barrier_wait s_bcnt1_i32_b32 s_bcnt1_i32_b64 s_bfe_i32
-s_bfe_i64 s_bfe_u32 s_branch s_brev_b32 s_brev_b64 s_cbranch_execnz s_cbranch_execz s_cbranch_scc0
-s_cbranch_scc1 s_cbranch_vccnz s_clause s_clz_i32_u32 s_clz_i32_u64 s_cmp_eq_u32 s_cmp_ge_u32
-s_cmp_gt_u32 s_cmp_lg_u32 s_cmp_lg_u64 s_cmp_lt_u32 s_cmpk_eq_i32 s_cselect_b32 s_cselect_b64
-s_ctz_i32_b32 s_ctz_i32_b64 s_cvt_f32_u32 s_cvt_u32_f32 s_delay_alu s_endpgm s_ff1_i32_b32
-s_ff1_i32_b64 s_flbit_i32_b32 s_flbit_i32_b64 s_getpc_b64 s_inst_prefetch s_load_b128 s_load_b256
-s_load_b32 s_load_b64 s_load_b96 s_load_dword s_load_dwordx2 s_load_dwordx4 s_load_dwordx8
-s_lshl_b32 s_lshl_b64 s_lshr_b32 s_lshr_b64 s_max_i32 s_max_u32 s_min_i32 s_min_u32 s_mov_b32
-s_mov_b64 s_movk_i32 s_mul_f32 s_mul_hi_u32 s_mul_i32 s_mul_u64 s_nop s_or_b32 s_or_b64
-s_or_not1_b32 s_or_saveexec_b32 s_or_saveexec_b64 s_orn2_b32 s_orn2_b64 s_sendmsg
-s_set_inst_prefetch_distance s_setpc_b64 s_setreg_b32 s_sext_i32_i16 s_sleep s_sub_co_i32
-s_sub_i32 s_sub_nc_u64 s_sub_u32 s_subb_u32 s_swappc_b64 s_wait_bvhcnt s_wait_dscnt s_wait_expcnt
-s_wait_kmcnt s_wait_loadcnt s_wait_loadcnt_dscnt s_wait_samplecnt s_wait_storecnt s_waitcnt
-s_waitcnt_depctr s_waitcnt_vscnt s_xnor_b64 s_xor_b32 s_xor_b64 s_xor_saveexec_b32
-s_xor_saveexec_b64 scratch_load_b128 scratch_load_b32 scratch_load_b64 scratch_load_b96
-scratch_load_d16_hi_b16 scratch_load_dword scratch_load_dwordx2 scratch_load_dwordx3
-scratch_load_dwordx4 scratch_load_i16 scratch_load_i8 scratch_load_sbyte scratch_load_sshort
-scratch_load_u16 scratch_load_u8 scratch_load_ubyte scratch_load_ushort scratch_store_b128
-scratch_store_b16 scratch_store_b32 scratch_store_b64 scratch_store_b8 scratch_store_byte
-scratch_store_dword scratch_store_dwordx2 scratch_store_dwordx4 scratch_store_short
-v_accvgpr_read_b32 v_accvgpr_write_b32 v_add3_u32 v_add_co_ci_u32 v_add_co_u32 v_add_f16 v_add_f32
-v_add_f64 v_add_lshl_u32 v_add_nc_u16 v_add_nc_u32 v_add_u16 v_add_u32 v_addc_co_u32
-v_alignbit_b32 v_alignbyte_b32 v_and_b32 v_and_or_b32 v_ashrrev_i16 v_ashrrev_i32 v_ashrrev_i64
-v_bcnt_u32_b32 v_bfe_i32 v_bfe_u32 v_bfi_b32 v_bfrev_b32 v_ceil_f16 v_ceil_f32 v_ceil_f64
-v_cls_i32 v_clz_i32_u32 v_cmp_class_f16 v_cmp_class_f32 v_cmp_class_f64 v_cmp_eq_u32 v_cmp_eq_u64
-v_cmp_ge_f32 v_cmp_ge_f64 v_cmp_ge_i32 v_cmp_ge_i64 v_cmp_ge_u32 v_cmp_gt_f16 v_cmp_gt_f32
-v_cmp_gt_f64 v_cmp_gt_i32 v_cmp_gt_i64 v_cmp_gt_u32 v_cmp_gt_u64 v_cmp_le_f32 v_cmp_le_i32
-v_cmp_le_i64 v_cmp_le_u32 v_cmp_le_u64 v_cmp_lt_f16 v_cmp_lt_f32 v_cmp_lt_f64 v_cmp_lt_i16
-v_cmp_lt_i32 v_cmp_lt_i64 v_cmp_lt_u32 v_cmp_lt_u64 v_cmp_ne_u16 v_cmp_ne_u32 v_cmp_ne_u64
-v_cmp_neq_f32 v_cmp_neq_f64 v_cmp_ngt_f32 v_cmp_nlt_f16 v_cmp_nlt_f32 v_cmp_nlt_f64 v_cmp_u_f32
-v_cmp_u_f64 v_cmpx_eq_u32 v_cmpx_eq_u64 v_cmpx_gt_u32 v_cmpx_le_u32 v_cmpx_lt_i16 v_cmpx_lt_i32
-v_cmpx_lt_u32 v_cmpx_ne_u16 v_cmpx_ne_u32 v_cndmask_b32 v_cos_f32 v_ctz_i32_b32 v_cvt_f16_f32
-v_cvt_f16_i16 v_cvt_f16_u16 v_cvt_f32_f16 v_cvt_f32_f64 v_cvt_f32_i32 v_cvt_f32_u32
-v_cvt_f32_ubyte0 v_cvt_f32_ubyte1 v_cvt_f32_ubyte2 v_cvt_f32_ubyte3 v_cvt_f64_f32 v_cvt_f64_i32
-v_cvt_f64_u32 v_cvt_i16_f16 v_cvt_i32_f32 v_cvt_i32_f64 v_cvt_pk_rtz_f16_f32 v_cvt_pkrtz_f16_f32
-v_cvt_u16_f16 v_cvt_u32_f32 v_cvt_u32_f64 v_div_fixup_f16 v_div_fixup_f32 v_div_fixup_f64
-v_div_fmas_f32 v_div_fmas_f64 v_div_scale_f32 v_div_scale_f64 v_dot4_i32_iu8 v_dot4_u32_u8
-v_dot4c_i32_i8 v_dot8_i32_i4 v_dot8_i32_iu4 v_dot8_u32_u4 v_dot8c_i32_i4 v_exp_f32 v_ffbh_i32
-v_ffbh_u32 v_ffbl_b32 v_floor_f16 v_floor_f32 v_floor_f64 v_fma_f16 v_fma_f32 v_fma_f64
-v_fma_mix_f32 v_fma_mixhi_f16 v_fma_mixlo_f16 v_fmaak_f32 v_fmac_f16 v_fmac_f32 v_fmac_f64
-v_fmamk_f32 v_fract_f16 v_fract_f32 v_fract_f64 v_frexp_exp_i16_f16 v_frexp_exp_i32_f32
-v_frexp_exp_i32_f64 v_frexp_mant_f16 v_frexp_mant_f32 v_frexp_mant_f64 v_ldexp_f32 v_ldexp_f64
-v_lerp_u8 v_log_f32 v_lshl_add_u32 v_lshl_add_u64 v_lshl_or_b32 v_lshlrev_b16 v_lshlrev_b32
-v_lshlrev_b64 v_lshrrev_b16 v_lshrrev_b32 v_lshrrev_b64 v_mac_f32 v_mad_co_u64_u32
-v_mad_legacy_u16 v_mad_u16 v_mad_u32_u24 v_mad_u64_u32 v_madmk_f32 v_max3_f32 v_max3_num_f32
-v_max_f16 v_max_f32 v_max_f64 v_max_i32 v_max_num_f16 v_max_num_f32 v_max_num_f64 v_max_u32
-v_maxmin_f32 v_maxmin_num_f32 v_mbcnt_hi_u32_b32 v_mbcnt_lo_u32_b32 v_med3_f32 v_med3_num_f32
-v_mfma_f32_16x16x16_f16 v_mfma_f32_16x16x16f16 v_min3_f32 v_min3_num_f32 v_min3_u32 v_min_f16
-v_min_f32 v_min_f64 v_min_i16 v_min_i32 v_min_num_f16 v_min_num_f32 v_min_num_f64 v_min_u16
-v_min_u32 v_mov_b32 v_mov_b64 v_mul_f16 v_mul_f32 v_mul_f64 v_mul_hi_i32 v_mul_hi_u32
-v_mul_i32_i24 v_mul_lo_u16 v_mul_lo_u32 v_mul_u32_u24 v_not_b32 v_or3_b32 v_or_b32 v_perm_b32
-v_permlane16_b32 v_permlanex16_b32 v_pk_add_f16 v_pk_add_f32 v_pk_add_i16 v_pk_add_u16
-v_pk_ashrrev_i16 v_pk_fma_f16 v_pk_fma_f32 v_pk_lshlrev_b16 v_pk_lshrrev_b16 v_pk_mad_u16
-v_pk_max_f16 v_pk_max_num_f16 v_pk_max_u16 v_pk_min_f16 v_pk_min_i16 v_pk_min_num_f16 v_pk_mov_b32
-v_pk_mul_f16 v_pk_mul_f32 v_pk_mul_lo_u16 v_pk_sub_i16 v_pk_sub_u16 v_rcp_f16 v_rcp_f32 v_rcp_f64
-v_rcp_iflag_f32 v_readfirstlane_b32 v_readlane_b32 v_rndne_f16 v_rndne_f32 v_rndne_f64 v_rsq_f32
-v_rsq_f64 v_sad_u16 v_sad_u8 v_sin_f16 v_sin_f32 v_sqrt_f16 v_sqrt_f32 v_sub_co_ci_u32
-v_sub_co_u32 v_sub_f16 v_sub_f32 v_sub_nc_u16 v_sub_nc_u32 v_sub_u16 v_sub_u32 v_subb_co_u32
-v_subbrev_co_u32 v_subrev_co_ci_u32 v_subrev_nc_u32 v_subrev_u32 v_trunc_f16 v_trunc_f32
-v_trunc_f64 v_wmma_f32_16x16x16_f16 v_writelane_b32 v_xnor_b32 v_xor3_b32 v_xor_b32
+gfx1030/arith-O0.co: buffer_load_sbyte buffer_load_sshort buffer_load_ubyte buffer_store_byte
+gfx1030/arith-O0.co: v_fmac_f16
+gfx1030/arith-O1.co: v_fmaak_f32 v_fmamk_f32
+gfx1030/atomics-O1.co: ds_cmpst_b32 ds_max_f32
+gfx1030/bits-O1.co: s_subb_u32
+gfx1030/flow-O0.co: s_xor_saveexec_b32
+gfx1030/flow-O1.co: buffer_gl0_inv buffer_gl1_inv s_addk_i32 s_cmpk_eq_i32 s_inst_prefetch
+gfx1030/flow-O1.co: s_movk_i32 s_sleep s_waitcnt_vscnt v_cmpx_eq_u64 v_cmpx_le_u32 v_cmpx_lt_u32
+gfx1030/lanes-O0.co: ds_bpermute_b32 ds_permute_b32 ds_swizzle_b32 v_mbcnt_hi_u32_b32
+gfx1030/lanes-O0.co: v_permlane16_b32 v_permlanex16_b32
+gfx1030/matrix-O1.co: s_cbranch_vccnz
+gfx1030/memory-O0.co: flat_load_dwordx2
+gfx1030/memory-O1.co: ds_read2_b64 ds_write2_b64 ds_write_b8 flat_load_dword flat_load_dwordx4
+gfx1030/memory-O1.co: flat_store_dword global_load_dwordx3 global_load_dwordx4 global_load_sbyte
+gfx1030/memory-O1.co: global_load_ubyte global_store_byte global_store_dwordx3
+gfx1030/memory-O1.co: global_store_dwordx4 global_store_short_d16_hi s_andn2_saveexec_b32
+gfx1030/memory-O1.co: s_cbranch_scc0 s_load_dword s_load_dwordx4 s_load_dwordx8 s_setreg_b32
+gfx1030/memory-O1.co: v_cmpx_lt_i32 v_cmpx_ne_u32
+gfx1030/memory-O3.co: ds_write2_b32 v_cmpx_lt_i16 v_cmpx_ne_u16
+gfx1030/packed-O0.co: buffer_load_short_d16_hi
+gfx1030/packed-O1.co: v_fma_mixhi_f16
+gfx1030/seed-O3.co: ds_read2st64_b32
+gfx1030/speed-O0.co: ds_read2_b32 v_movreld_b32 v_movrels_b32
+gfx1030/speed-O3.co: ds_write2st64_b32
+gfx1100/arith-O0.co: scratch_load_i16 scratch_load_i8 scratch_load_u8 scratch_store_b8
+gfx1100/convert-O0.co: global_load_u16 global_store_b16 s_or_saveexec_b32 s_waitcnt_depctr
+gfx1100/convert-O0.co: scratch_load_b32 scratch_load_b64 scratch_load_u16 scratch_store_b16
+gfx1100/convert-O0.co: scratch_store_b32 scratch_store_b64 v_cmp_class_f16 v_cmp_class_f32
+gfx1100/convert-O0.co: v_cmp_class_f64 v_cos_f32 v_exp_f32 v_fmac_f32 v_fract_f16 v_fract_f32
+gfx1100/convert-O0.co: v_fract_f64 v_log_f32 v_rcp_f16 v_rcp_f32 v_rcp_f64 v_rsq_f32 v_rsq_f64
+gfx1100/convert-O0.co: v_sin_f16 v_sin_f32 v_sqrt_f32
+gfx1100/flow-O1.co: s_set_inst_prefetch_distance
+gfx1100/memory-O0.co: flat_load_b64
+gfx1100/memory-O1.co: ds_load_2addr_b64 ds_store_2addr_b64 ds_store_b8 flat_load_b128
+gfx1100/memory-O1.co: flat_load_b32 flat_store_b32 global_load_b128 global_load_b96 global_load_i8
+gfx1100/memory-O1.co: global_load_u8 global_store_b128 global_store_b8 global_store_b96
+gfx1100/memory-O1.co: global_store_d16_hi_b16 s_and_not1_saveexec_b32 s_load_b256
+gfx1100/memory-O3.co: ds_store_2addr_b32
+gfx1100/shared-O0.co: ds_load_b128 ds_load_u16 ds_load_u8 ds_store_b128 ds_store_b16
+gfx1100/shared-O0.co: scratch_load_b128 scratch_load_b96 scratch_store_b128
+gfx1100/speed-O3.co: ds_store_2addr_stride64_b32
+gfx1201/atomics-O0.co: ds_cmpstore_rtn_b32 ds_max_num_rtn_f32
+gfx1201/atomics-O3.co: ds_add_f32 ds_add_rtn_u32 ds_add_u32 ds_add_u64 ds_and_b32 ds_cmpstore_b32
+gfx1201/atomics-O3.co: ds_inc_u32 ds_load_b32 ds_load_b64 ds_max_i32 ds_max_num_f32 ds_max_u32
+gfx1201/atomics-O3.co: ds_max_u64 ds_min_i32 ds_min_u32 ds_or_b32 ds_store_b32 ds_store_b64
+gfx1201/atomics-O3.co: ds_sub_u32 ds_xor_b32 ds_xor_b64 flat_atomic_add_u32 global_atomic_add_u32
+gfx1201/atomics-O3.co: global_atomic_add_u64 global_atomic_and_b32 global_atomic_and_b64
+gfx1201/atomics-O3.co: global_atomic_cmpswap_b32 global_atomic_cmpswap_b64 global_atomic_dec_u32
+gfx1201/atomics-O3.co: global_atomic_dec_u64 global_atomic_inc_u32 global_atomic_inc_u64
+gfx1201/atomics-O3.co: global_atomic_max_i32 global_atomic_max_i64 global_atomic_max_u32
+gfx1201/atomics-O3.co: global_atomic_max_u64 global_atomic_min_i32 global_atomic_min_i64
+gfx1201/atomics-O3.co: global_atomic_min_u32 global_atomic_min_u64 global_atomic_or_b32
+gfx1201/atomics-O3.co: global_atomic_or_b64 global_atomic_sub_u32 global_atomic_sub_u64
+gfx1201/atomics-O3.co: global_atomic_swap_b32 global_atomic_swap_b64 global_atomic_xor_b32
+gfx1201/atomics-O3.co: global_atomic_xor_b64 global_inv global_load_b32 global_load_b64
+gfx1201/atomics-O3.co: global_store_b32 global_store_b64 global_wb s_add_co_ci_u32
+gfx1201/atomics-O3.co: s_and_saveexec_b32 s_barrier_signal s_barrier_wait s_branch
+gfx1201/atomics-O3.co: s_cbranch_execnz s_cbranch_execz s_cbranch_scc1 s_clause s_cselect_b32
+gfx1201/atomics-O3.co: s_delay_alu s_endpgm s_getpc_b64 s_load_b128 s_load_b32 s_load_b64 s_nop
+gfx1201/atomics-O3.co: s_sendmsg s_setpc_b64 s_swappc_b64 s_wait_bvhcnt s_wait_dscnt s_wait_expcnt
+gfx1201/atomics-O3.co: s_wait_kmcnt s_wait_loadcnt s_wait_loadcnt_dscnt s_wait_samplecnt
+gfx1201/atomics-O3.co: s_wait_storecnt v_cmpx_eq_u32 v_mbcnt_lo_u32_b32 v_readfirstlane_b32
+gfx1201/atomics-O3.co: v_readlane_b32
+gfx1201/packed-O0.co: scratch_load_d16_hi_b16 v_cvt_pk_rtz_f16_f32 v_pk_max_num_f16
+gfx1201/packed-O0.co: v_pk_min_num_f16
+gfx1201/seed-O3.co: ds_load_2addr_b32 ds_load_2addr_stride64_b32 s_load_b96 v_cmpx_gt_u32
+gfx1201/speed-O1.co: s_addk_co_i32 s_wait_storecnt_dscnt
+gfx90a/divide-O0.co: v_mac_f32
+gfx90a/divide-O1.co: global_store_short s_and_saveexec_b64 s_andn2_saveexec_b64 v_div_fixup_f16
+gfx90a/divide-O1.co: v_div_fixup_f32 v_div_fixup_f64 v_div_fmas_f32 v_div_fmas_f64 v_div_scale_f32
+gfx90a/divide-O1.co: v_div_scale_f64 v_fmac_f64 v_madmk_f32 v_rcp_iflag_f32 v_sqrt_f16
+gfx90a/flow-O1.co: buffer_wbinvl1_vol s_cselect_b64
+gfx90a/packed-O0.co: buffer_load_dword buffer_load_ushort buffer_store_dword buffer_store_short
+gfx90a/packed-O0.co: global_load_ushort v_cvt_pkrtz_f16_f32 v_fma_mix_f32 v_fma_mixlo_f16
+gfx90a/packed-O0.co: v_pk_add_f16 v_pk_add_f32 v_pk_add_i16 v_pk_add_u16 v_pk_ashrrev_i16
+gfx90a/packed-O0.co: v_pk_fma_f16 v_pk_fma_f32 v_pk_lshlrev_b16 v_pk_lshrrev_b16 v_pk_mad_u16
+gfx90a/packed-O0.co: v_pk_max_f16 v_pk_max_u16 v_pk_min_f16 v_pk_min_i16 v_pk_mov_b32 v_pk_mul_f16
+gfx90a/packed-O0.co: v_pk_mul_f32 v_pk_mul_lo_u16 v_pk_sub_i16 v_pk_sub_u16
+gfx90a/speed-O0.co: s_set_gpr_idx_off s_set_gpr_idx_on
+gfx942/arith-O0.co: scratch_load_sbyte scratch_load_sshort scratch_load_ubyte scratch_load_ushort
+gfx942/arith-O0.co: scratch_store_short
+gfx942/atomics-O0.co: ds_add_rtn_f32 ds_add_rtn_u64 ds_and_rtn_b32 ds_cmpst_rtn_b32 ds_max_rtn_f32
+gfx942/atomics-O0.co: ds_max_rtn_i32 ds_max_rtn_u32 ds_max_rtn_u64 ds_min_rtn_i32 ds_min_rtn_u32
+gfx942/atomics-O0.co: ds_or_rtn_b32 ds_read_b32 ds_sub_rtn_u32 ds_write_b32 ds_write_b64
+gfx942/atomics-O0.co: ds_xor_rtn_b32 ds_xor_rtn_b64 flat_atomic_add global_atomic_add
+gfx942/atomics-O0.co: global_atomic_add_f32 global_atomic_add_f64 global_atomic_add_x2
+gfx942/atomics-O0.co: global_atomic_and global_atomic_and_x2 global_atomic_cmpswap
+gfx942/atomics-O0.co: global_atomic_cmpswap_x2 global_atomic_dec global_atomic_dec_x2
+gfx942/atomics-O0.co: global_atomic_inc global_atomic_inc_x2 global_atomic_or global_atomic_or_x2
+gfx942/atomics-O0.co: global_atomic_smax global_atomic_smax_x2 global_atomic_smin
+gfx942/atomics-O0.co: global_atomic_smin_x2 global_atomic_sub global_atomic_sub_x2
+gfx942/atomics-O0.co: global_atomic_swap global_atomic_swap_x2 global_atomic_umax
+gfx942/atomics-O0.co: global_atomic_umax_x2 global_atomic_umin global_atomic_umin_x2
+gfx942/atomics-O0.co: global_atomic_xor global_atomic_xor_x2 global_load_dword global_load_dwordx2
+gfx942/atomics-O0.co: global_store_dword global_store_dwordx2 s_addc_u32 s_barrier s_load_dwordx2
+gfx942/atomics-O0.co: s_or_saveexec_b64 s_waitcnt scratch_load_dword scratch_load_dwordx2
+gfx942/atomics-O0.co: scratch_store_byte scratch_store_dword scratch_store_dwordx2
+gfx942/atomics-O0.co: v_accvgpr_read_b32 v_accvgpr_write_b32 v_writelane_b32
+gfx942/flow-O0.co: buffer_inv buffer_wbl2 s_xor_saveexec_b64
+gfx942/shared-O0.co: ds_read_b128 ds_read_b64 ds_read_u16 ds_read_u8 ds_write_b128 ds_write_b16
+gfx942/shared-O0.co: scratch_load_dwordx3 scratch_load_dwordx4 scratch_store_dwordx4
 """
 
 PROPERTY: Final = frozenset(_PROPERTY.split())
-KERNEL: Final = frozenset(_KERNEL.split())
+KERNEL: Final = {
+    name: line.split(":")[0] for line in _KERNEL.splitlines() for name in line.split()[1:]
+}
+"""The kernel file, below tests/kernels/built, that has an instruction."""

@@ -16,8 +16,13 @@ def signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
-def rounded(value: Fraction | int, bits: int, negative_zero: bool = False) -> float:
-    """Round an exact number to the nearest float of a width, ties to even."""
+def rounded(
+    value: Fraction | int, bits: int, negative_zero: bool = False, mode: int = 0
+) -> float:
+    """Round an exact number to a float of a width.
+
+    To the nearest, ties to even, unless the mode is 1 (up), 2 (down) or 3 (to zero).
+    """
     digits, least, limit = _SHAPES[bits]
     if value == 0:
         return -0.0 if negative_zero else 0.0
@@ -26,8 +31,14 @@ def rounded(value: Fraction | int, bits: int, negative_zero: bool = False) -> fl
     if Fraction(2) ** exponent > size:
         exponent -= 1
     unit = Fraction(2) ** max(exponent - digits + 1, least)
-    whole = round(size / unit) * unit
-    result = math.inf if whole >= Fraction(2) ** limit else float(whole)
+    if mode:
+        away = mode == 1 if value > 0 else mode == 2
+        whole = (math.ceil if away else math.floor)(size / unit) * unit
+    else:
+        away, whole = True, round(size / unit) * unit
+    largest = Fraction(2) ** limit - Fraction(2) ** (limit - digits)
+    beyond = math.inf if away else float(largest)
+    result = beyond if whole > largest else float(whole)
     return -result if value < 0 else result
 
 

@@ -73,9 +73,10 @@ class Bench:
     """One wave with registers to fill, and the LDS of its group."""
 
     target: str
-    float_mode: int = 0xF0
+    float_mode: int = 0x3F0
     lanes: int = 0
     """0: as many as is usual."""
+    half_limit: bool = False
 
     def __post_init__(self) -> None:
         lanes = self.lanes or decoder(self.target).wave
@@ -87,6 +88,7 @@ class Bench:
             1 << 48,
             2 << 48,
             generation.behaviour,
+            self.half_limit,
         )
         self.memory = Arrays()
         self.lds = np.zeros(1024, np.uint8)

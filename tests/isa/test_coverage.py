@@ -27,7 +27,9 @@ def test_every_instruction_is_modelled_or_has_a_reason(target: str) -> None:
 def test_the_table_of_witnesses_is_what_the_tests_have() -> None:
     again = "PYTHONPATH=. python tools/isa_witnesses.py"
     assert isa_witnesses.property_names() == witnesses.PROPERTY, again
-    assert isa_witnesses.kernel_names() == witnesses.KERNEL, again
+    for file in sorted(set(witnesses.KERNEL.values())):
+        named = {name for name, place in witnesses.KERNEL.items() if place == file}
+        assert named <= isa_witnesses.names_in(isa_witnesses.BUILT / file), again
 
 
 def test_command_prints_a_line_for_each_instruction() -> None:

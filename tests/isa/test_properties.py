@@ -14,7 +14,7 @@ from gputrace.isa.instruction import Instruction, Operand
 from gputrace.isa.meanings import MEANINGS
 from tests.isa.exact import rounded
 from tests.isa.single import Bench, assemble
-from tests.isa.witness import SPEC
+from tests.isa.witness import CANCELLED, SPEC
 
 TARGETS = ("gfx942", "gfx1100", "gfx1201", "gfx90a", "gfx1030")
 
@@ -83,13 +83,19 @@ def value_of(operand: Operand, pattern: int, flush: bool) -> Any:
     return pattern
 
 
-def same(operand: Operand, found: int, wanted: Any, flush: bool) -> bool:
+def same(operand: Operand, found: int, wanted: Any, flush: bool, float_mode: int = 0) -> bool:
     """Compare a register with a result."""
     mask = (1 << operand.bits) - 1
     if not operand.type.startswith("f"):
         return (found ^ int(wanted)) & mask == 0
     size = operand.bits // 8
-    value = rounded(wanted, operand.bits) if isinstance(wanted, Fraction) else float(wanted)
+    mode = float_mode & 3 if operand.bits == 32 else float_mode >> 2 & 3
+    if isinstance(wanted, Fraction):
+        value = rounded(wanted, operand.bits, mode=mode)
+    elif wanted is CANCELLED:
+        value = -0.0 if mode == 2 else 0.0
+    else:
+        value = float(wanted)
     if flush and abs(value) < DENORMALS[operand.bits]:
         value = math.copysign(0.0, value)
     got = struct.unpack(CODES[operand.bits], (found & mask).to_bytes(size, "little"))[0]
@@ -126,7 +132,8 @@ def check_vector(bench: Bench, made: Instruction, name: str, columns: list[list[
             else:
                 found = bench.read(operand)[lane]
                 flush = flushes and operand.type == "f32"
-                assert same(operand, found, wanted, flush), (name, lane, given, hex(found))
+                right = same(operand, found, wanted, flush, bench.float_mode)
+                assert right, (name, lane, given, hex(found))
 
 
 def check_scalar(bench: Bench, made: Instruction, name: str, columns: list[list[int]]) -> None:
@@ -140,7 +147,8 @@ def check_scalar(bench: Bench, made: Instruction, name: str, columns: list[list[
         ]
         wanted = results(name, given)
         for operand, value in zip(made.dst, wanted, strict=False):
-            assert same(operand, bench.read(operand)[0], value, False), (name, given)
+            found = bench.read(operand)[0]
+            assert same(operand, found, value, False, bench.float_mode), (name, given)
         if len(wanted) > len(made.dst):
             assert bool(bench.wave.scalars[128]) == wanted[-1], (name, given)
 
@@ -159,7 +167,7 @@ def run_case(target: str, name: str, data: st.DataObject, float_mode: int) -> No
 @quick
 @given(data=st.data())
 def test_instruction(target: str, name: str, data: st.DataObject) -> None:
-    run_case(target, name, data, 0xF0)
+    run_case(target, name, data, 0x3F0)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +178,24 @@ def test_instruction(target: str, name: str, data: st.DataObject) -> None:
 def test_denormals_of_singles_are_flushed_when_the_mode_says_so(
     target: str, name: str, data: st.DataObject
 ) -> None:
-    run_case(target, name, data, 0xC0)
+    run_case(target, name, data, 0x3C0)
+
+
+ROUNDED = [
+    (target, name)
+    for target, name in CASES
+    if any(part in name for part in ("_f16", "_f32", "_f64")) and "cmp" not in name
+]
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3])
+@pytest.mark.parametrize(("target", "name"), ROUNDED)
+@settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.large_base_example])
+@given(data=st.data())
+def test_all_arithmetic_rounds_as_the_mode_says(
+    target: str, name: str, mode: int, data: st.DataObject
+) -> None:
+    run_case(target, name, data, 0x3F0 | mode | mode << 2)
 
 
 def test_most_modelled_arithmetic_has_a_witness() -> None:

@@ -13,6 +13,8 @@ from fractions import Fraction
 from typing import Any
 
 Function = Callable[..., Any]
+CANCELLED = object()
+"""The sum of two numbers that are not zeros is one; its sign is up to the rounding."""
 SPEC: dict[str, Function] = {}
 
 
@@ -267,8 +269,13 @@ def _finite(*values: float) -> bool:
 
 def plus(a: float, b: float) -> Any:
     """Add exactly; zeros, infinities and NaNs as IEEE has them."""
-    exact = Fraction(a) + Fraction(b) if _finite(a, b) else Fraction(0)
-    return exact or a + b
+    if not _finite(a, b):
+        return a + b
+    return Fraction(a) + Fraction(b) or _zeros(a, b)
+
+
+def _zeros(a: float, b: float) -> Any:
+    return a if a == b == 0 and math.copysign(1, a) == math.copysign(1, b) else CANCELLED
 
 
 def times(a: float, b: float) -> Any:
@@ -289,7 +296,7 @@ def fused(a: float, b: float, c: float) -> Any:
     if exact:
         return exact
     product = times(a, b)
-    return product + c if product == 0 else 0.0
+    return CANCELLED if product else _zeros(product, c)
 
 
 def least(a: float, b: float) -> float:
