@@ -13,10 +13,10 @@ import pytest
 
 from tests.interpose.test_clients import ROOT, gputrace, needs_hip
 from tests.interpose.test_hsa import KERNELS, hsa, needs_hsa, stored
+from tools.foreign import EXACT, build, record
 
 __all__ = ["hsa"]
 
-HERE = Path(__file__).parent
 FAULT, HANG = 4, 3
 # What a replay of each calls its failure: exit code and words of its text.
 FAILING = {
@@ -30,26 +30,7 @@ FAILING = {
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the client."""
-    target = tmp_path_factory.mktemp("failing") / "failing"
-    command = ["hipcc", "--offload-arch=gfx90a", "-O2", str(HERE / "clients/failing.cpp")]
-    environment = {**os.environ, "HIP_PLATFORM": "amd"}
-    subprocess.run([*command, "-o", str(target)], env=environment, check=True, capture_output=True)
-    return str(target)
-
-
-def record(trace: Path, *program: str) -> int:
-    """Record a program that fails, and kill it when it says that it waits for ever."""
-    given = {**os.environ, "PYTHONPATH": str(ROOT), "HSA_DISABLE_FRAGMENT_ALLOCATOR": "1"}
-    gputrace = [sys.executable, "-m", "gputrace.cli.main"]
-    command = [*gputrace, "record", "-o", str(trace), "--device", "emu:gfx90a", "--", *program]
-    with subprocess.Popen(
-        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as recorder:
-        assert recorder.stdout is not None
-        for line in recorder.stdout:
-            if line.startswith("waiting "):
-                os.kill(int(line.split()[1]), signal.SIGKILL)
-        return recorder.wait()
+    return build("failing.cpp", tmp_path_factory.mktemp("failing"))[0]
 
 
 @needs_hip
@@ -57,7 +38,7 @@ def record(trace: Path, *program: str) -> int:
 def test_a_hip_program_is_replayed_to_its_failure(tmp_path: Path, failing: str, what: str) -> None:
     trace, (status, words) = tmp_path / "t.gtrace", FAILING[what]
     killed = 128 + (signal.SIGABRT if status == FAULT else signal.SIGKILL)
-    assert record(trace, failing, what) == killed
+    assert record(trace, "gfx90a", [failing, what], EXACT) == killed
     done = gputrace("replay", str(trace), "--expect", "recorded")
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (*words, "fault: " if status == FAULT else "hang (proven): "):
@@ -70,8 +51,8 @@ def test_a_wait_for_what_nobody_sets_is_made_small(tmp_path: Path, hsa: str) -> 
         code = archive.extract("add-fp32.hsaco", tmp_path)
     files = [stored(tmp_path / name, np.ones(256, np.float32)) for name in "cab"]
     trace, small = tmp_path / "t.gtrace", tmp_path / "small.gtrace"
-    lost = hsa, "lost", code, "add", "1", "256", "0", *files, "u32:256"
-    assert record(trace, *lost) == 128 + signal.SIGKILL
+    lost = [hsa, "lost", code, "add", "1", "256", "0", *files, "u32:256"]
+    assert record(trace, "gfx90a", lost, {}) == 128 + signal.SIGKILL
     done = gputrace("minimize", str(trace), "-o", str(small))
     assert done.returncode == 0, done.stdout + done.stderr
     report = small.with_suffix(".txt").read_text()

@@ -11,26 +11,17 @@ import pytest
 
 from gputrace.cli.main import run as cli
 from tests.interpose.test_clients import check
+from tools.foreign import build, missing
 
-HERE = Path(__file__).parent
-KERNELS = HERE.parent / "kernels"
+KERNELS = Path(__file__).parents[1] / "kernels"
 COMPILER = shutil.which("clang-19")
-HEADERS = Path("/usr/include/hsa/hsa_ext_amd.h")
-needs_hsa = pytest.mark.skipif(
-    not HEADERS.exists(), reason="HSA's headers (Debian package libhsa-runtime-dev) are not here"
-)
+needs_hsa = pytest.mark.skipif(bool(missing("hsa.c")), reason=missing("hsa.c") or "it is there")
 
 
 @pytest.fixture(scope="module")
 def hsa(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the client."""
-    target = tmp_path_factory.mktemp("hsa") / "hsa"
-    command = [
-        "gcc", "-O1", "-Wall", "-Wextra", "-Werror", str(HERE / "clients/hsa.c"),
-        "-o", str(target), "-lhsa-runtime64",
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return str(target)
+    return build("hsa.c", tmp_path_factory.mktemp("hsa"))[0]
 
 
 def stored(path: Path, array: np.ndarray) -> str:
