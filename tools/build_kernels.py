@@ -1,6 +1,7 @@
 """Rebuild the code objects of tests and workloads from the sources beside them.
 
-Needs clang-19 and lld-19.
+Needs clang-19 and lld-19. The first lines of a source may say "// Built with: OPTIONS" and
+"// Targets: NAMES" where it is not for all of them.
 
 Usage: tools/build_kernels.py [--check]. With --check nothing is written: the exit code is 1 when a
 stored object differs from what the compiler makes now.
@@ -18,17 +19,29 @@ FOLDERS = (
     (ROOT / "gputrace" / "cli" / "workloads" / "kernels", ("O3",)),
 )
 TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
-COMPILER = (
-    "clang-19 -x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -nogpulib -ffp-contract=off -fno-ident"
+CLANG = "clang-19"
+OPTIONS = (
+    "-x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -nogpulib -ffp-contract=off -fno-ident"
     " -cl-fp32-correctly-rounded-divide-sqrt -Wall -Werror -Wl,--strip-all"
 )
 
 
-def build(source: Path, target: str, level: str, folder: Path) -> bytes:
+def said(source: Path, what: str) -> list[str] | None:
+    """Return the words that a source's first lines say of something; None where they do not."""
+    for line in source.read_text().splitlines()[:3]:
+        if line.startswith(f"// {what}: "):
+            return line.split(": ", 1)[1].split()
+    return None
+
+
+def build(
+    source: Path, target: str, level: str, folder: Path, clang: str = CLANG, more: str = ""
+) -> bytes:
     """Compile one source and return the code object."""
     out = folder / "out.co"
-    options = [*COMPILER.split(), f"-mcpu={target}", f"-{level}", source.name, "-o", str(out)]
-    subprocess.run(options, check=True, cwd=source.parent)
+    options = [*OPTIONS.split(), *(said(source, "Built with") or []), *more.split()]
+    options += [f"-mcpu={target}", f"-{level}", source.name, "-o", str(out)]
+    subprocess.run([clang, *options], check=True, cwd=source.parent)
     return out.read_bytes()
 
 
@@ -36,7 +49,7 @@ def objects() -> Iterator[tuple[Path, Path, str, str]]:
     """Give each code object's path, its source, target and optimization level."""
     for kernels, levels in FOLDERS:
         for source in sorted(kernels.glob("*.cl")):
-            for target in TARGETS:
+            for target in said(source, "Targets") or TARGETS:
                 for level in levels:
                     name = f"{source.stem}-{level}.co"
                     yield kernels / "built" / target / name, source, target, level

@@ -242,7 +242,7 @@ class Context:
             data[places] = raw[lanes]
 
     def _atomic(self, node: Node, address: Array, *args: Array) -> Array:
-        *data, mask = args
+        address, *data, mask = np.broadcast_arrays(address, *args)  # one place for all lanes, too
         assert isinstance(node.attribute, tuple)
         space, operation = node.attribute
         size = node.type.bits // 8

@@ -10,7 +10,8 @@ from dataclasses import replace
 from gputrace.isa.graph import U8, U32, U64, Node, Type, where
 from gputrace.isa.instruction import Operand, OperandKind
 from gputrace.isa.semantics import Registry
-from gputrace.isa.trace import NotModelled, Trace
+from gputrace.isa.semantics_packed import saturating
+from gputrace.isa.trace import Trace
 
 VECTOR = Registry()
 _pure = VECTOR.pure
@@ -149,18 +150,18 @@ VECTOR.add("v_sub_u32 v_sub_nc_u32 v_sub_u16 v_sub_nc_u16", _plain_sub(reverse=F
 VECTOR.add("v_subrev_u32 v_subrev_nc_u32 v_subrev_u16", _plain_sub(reverse=True))
 
 
-def _no_clamp(function: Callable[..., Node]) -> Callable[[Trace], None]:
+def _signed_sum(subtract: bool) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        if trace.instruction.clamp:
-            raise NotModelled("clamp of this integer operation")
-        result = function(*(trace.read(o) for o in trace.instruction.src))
-        trace.write(trace.instruction.dst[0], result)
+        a, b = (trace.read(operand) for operand in trace.instruction.src)
+        x, y = a.sext(U64), b.sext(U64)
+        exact = x - y if subtract else x + y
+        trace.write(trace.instruction.dst[0], saturating(trace, exact, True, a.type))
 
     return meaning
 
 
-VECTOR.add("v_add_i32 v_add_nc_i32 v_add_i16 v_add_nc_i16", _no_clamp(lambda a, b: a + b))
-VECTOR.add("v_sub_i32 v_sub_nc_i32 v_sub_i16 v_sub_nc_i16", _no_clamp(lambda a, b: a - b))
+VECTOR.add("v_add_i32 v_add_nc_i32 v_add_i16 v_add_nc_i16", _signed_sum(subtract=False))
+VECTOR.add("v_sub_i32 v_sub_nc_i32 v_sub_i16 v_sub_nc_i16", _signed_sum(subtract=True))
 
 
 def _carry(subtract: bool, reverse: bool, carry_in: bool) -> Callable[[Trace], None]:

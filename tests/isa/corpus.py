@@ -24,25 +24,24 @@ Column = NDArray[Any]
 OTHERS = {"gfx90a": ("O0",), "gfx1030": ("O0",), "gfx1201": ("O0", "O3")}
 WANTED = os.environ.get("GPUTRACE_TEST_BUILDS", "")
 """Builds instead of those, such as "gfx90a-O3 gfx942-O1", or "all"."""
+ALL_BUILDS = [(target, level) for target in TARGETS for level in LEVELS]
 BUILDS = [
     (target, level)
-    for target in TARGETS
-    for level in LEVELS
+    for target, level in ALL_BUILDS
     if WANTED == "all"
     or (f"{target}-{level}" in WANTED.split() if WANTED else level in OTHERS.get(target, LEVELS))
 ]
 every_build = pytest.mark.parametrize("build", BUILDS, ids=lambda p: "-".join(p))
-ALL_BUILDS = [(target, level) for target in TARGETS for level in LEVELS]
 
 
 def few_builds(*targets: str) -> Callable[[Callable[..., None]], Any]:
     """Run a test on each target (of these, if any) at one level, by turns; a campaign runs all."""
 
     def mark(test: Callable[..., None]) -> Any:
-        wanted = targets or TARGETS
-        turn = zlib.crc32(test.__name__.encode())
-        builds = [(target, LEVELS[(turn + at) % 3]) for at, target in enumerate(wanted)]
-        test.targets = wanted  # type: ignore[attr-defined]
+        known, turn = targets or TARGETS, zlib.crc32(test.__name__.encode())
+        builds = [(target, LEVELS[(turn + at) % 3]) for at, target in enumerate(known)]
+        if WANTED:
+            builds = [build for build in BUILDS if build[0] in known]
         return pytest.mark.parametrize("build", builds, ids=lambda p: "-".join(p))(test)
 
     return mark

@@ -23,6 +23,7 @@ from gputrace.isa.machine import (
 BUILT = Path(__file__).parent.parent / "kernels" / "built"
 CODE, KERNARGS, PACKET = 0x10_0000, 0x20_0000, 0x21_0000
 SCRATCH, BUFFERS = 0x4000_0000, 0x7000_0000_0000
+_RELATIVE64 = 13  # LLVM ELFRelocs/AMDGPU.def: R_AMDGPU_RELATIVE64
 
 
 class Arrays:
@@ -80,6 +81,11 @@ class Program:
             self.image[segment["p_vaddr"] : segment["p_vaddr"] + len(data)] = data
         table = elf.get_section_by_name(".dynsym")
         self.symbols = {s.name: s["st_value"] for s in table.iter_symbols()}
+        moves = elf.get_section_by_name(".rela.dyn")
+        for move in moves.iter_relocations() if moves else ():
+            assert move["r_info_type"] == _RELATIVE64
+            at = move["r_offset"]
+            self.image[at : at + 8].view("<u8")[0] = CODE + move["r_addend"]
 
     def launch(
         self, kernel: str, groups: tuple[int, ...], size: tuple[int, ...], memory: Arrays, args: Any

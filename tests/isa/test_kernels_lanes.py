@@ -11,9 +11,11 @@ from tests.isa.corpus import COUNT, assert_rows, every_build, floats, rows
 from tests.isa.exact import fma, least, most, signed
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
-Build = tuple[str, str]
+Build = tuple[str, ...]
+
+
 def wave_of(build: Build) -> int:
-    return 64 if build[0].startswith("gfx9") else 32
+    return 64 if build[0].startswith("gfx9") or "wide" in build else 32
 
 
 

@@ -3,7 +3,7 @@
 
 kernel void votes(global ulong *out, global const uint *in) {
     uint i = PLACE, v = in[i];
-#if __AMDGCN_WAVEFRONT_SIZE == 64
+#if LANES == 64
     ulong odd = __builtin_amdgcn_ballot_w64(v & 1), big = __builtin_amdgcn_ballot_w64(v > 100);
     uint below = __builtin_amdgcn_mbcnt_hi(odd >> 32, __builtin_amdgcn_mbcnt_lo((uint)odd, 0));
 #else

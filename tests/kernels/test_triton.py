@@ -15,7 +15,6 @@ EVERYTHING = everything()
 SAMPLE = [
     (variant.targets[number % len(variant.targets)], variant.name)
     for number, variant in enumerate(variants())
-    if not variant.name.startswith(("functions-fp64", "convert-fp32-fp8", "matmul-fp32-short"))
 ]
 
 
