@@ -1,8 +1,11 @@
 """What is alive on a recorded device, as the events that would make it again."""
 
+from bisect import bisect_left
+from collections.abc import Iterable
+
 from gputrace.bits import Record
 from gputrace.formats import ioctl
-from gputrace.formats.ioctl import BY_RECORD
+from gputrace.formats.ioctl import BY_RECORD, AllocFlag
 from gputrace.trace import events
 
 _LAYOUTS: dict[str, type[Record]] = {record.__name__: record for record in BY_RECORD}
@@ -11,6 +14,9 @@ _SETTINGS = {
     "SetXnackMode", "UpdateQueue", "SetCuMask", "SetEvent", "ResetEvent",
 }  # fmt: skip
 """Calls whose effect lasts; of those not named here or below, none does."""
+
+SCRATCH = "scratch of "
+"""Begins the names that the driver core gives to scratch memory."""
 
 Key = tuple[str | int, ...]
 
@@ -54,6 +60,30 @@ class Live:
     def setup(self) -> list[events.Event]:
         """Return what makes everything again."""
         return list(self._kept.values())
+
+    def unseen(self, seen: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return address and size of each allocation on a device that none of these touches.
+
+        What a queue keeps for itself is left out, as it begins anew with the queue, and so is
+        scratch memory, which has no meaning between two kernels.
+        """
+        ranges, kept, found = sorted(seen), set[int](), list[tuple[int, int]]()
+        for event in self._kept.values():
+            if isinstance(event, events.Ioctl) and event.record == "CreateQueue":
+                queue = ioctl.CreateQueue.from_bytes(event.after)
+                kept |= {queue.eop_buffer_address, queue.ctx_save_restore_address}
+            elif isinstance(event, events.Name) and event.name.startswith(SCRATCH):
+                kept.add(event.address)
+        for event in self._kept.values():
+            if not isinstance(event, events.Ioctl) or event.record != "AllocMemoryOfGpu":
+                continue
+            made = ioctl.AllocMemoryOfGpu.from_bytes(event.after)
+            at = bisect_left(ranges, (made.va_addr + made.size, 0)) - 1
+            touched = at >= 0 and made.va_addr < sum(ranges[at])
+            own = made.flags & (AllocFlag.VRAM | AllocFlag.GTT)
+            if own and not touched and made.va_addr not in kept:
+                found.append((made.va_addr, made.size))
+        return found
 
     def _release(self, event: events.Release) -> None:
         self._kept.pop(("reserve", event.address), None)

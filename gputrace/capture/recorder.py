@@ -324,6 +324,8 @@ class Recorder:
             start = self._enter()
             queue, writer = self._doorbells.queue(address), self._writer
             if self._part:
+                if self._part.ending:
+                    self._settle()  # so that its last results are in it
                 self._part.ringing(queue, address, value, bits)
                 if self._part.wants_checkpoint:
                     self._begin_part(self._part)

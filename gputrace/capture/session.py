@@ -12,7 +12,7 @@ from gputrace import __version__
 from gputrace.bits import Record
 from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.recorder import Recorder
-from gputrace.capture.window import WHOLE, Part, PartWriter
+from gputrace.capture.window import WHOLE, Part, PartWriter, part_writer
 from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
 from gputrace.families import by_target_version
@@ -110,7 +110,7 @@ def start(
     def make(where: str) -> TraceWriter:
         return TraceWriter(where, header, durable=durable)
 
-    writer = make(os.fspath(path)) if part.whole else PartWriter(path, part, make)
+    writer = part_writer(path, part, make)
     recorder = Recorder(kfd, writer)
     if recorder.provenance != "cpu":
         writer.append(Note("provenance", COMPARED))

@@ -3,6 +3,7 @@
 import re
 import signal
 import threading
+from collections import Counter
 from fnmatch import fnmatchcase
 from types import FrameType
 
@@ -10,6 +11,8 @@ from gputrace.code.demangle import demangled, function_name
 from gputrace.errors import UsageError
 
 EXPECTED = "submission:N, kernel:NAME, kernel:NAME#N (the N-th launch of it) or signal:USR1"
+
+_signals: Counter[int] = Counter()  # how often each has come
 
 
 class Trigger:
@@ -21,8 +24,8 @@ class Trigger:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.came = False
         self.kernel = ""
+        self._came = False
         self._submission, self._left = 0, 1
         self._signal: signal.Signals | None = None
         what, _, value = text.partition(":")
@@ -34,22 +37,29 @@ class Trigger:
             self.kernel, self._left = found[1], int(found[2] or 1)
         else:
             raise UsageError(f"trigger {text!r}: expected {EXPECTED}")
+        self._before = _signals[self._signal] if self._signal else 0
 
     def arm(self) -> None:
-        """Begin to listen; only the main thread can listen for signals."""
+        """Have this process listen for a signal; only the main thread can."""
         if self._signal and threading.current_thread() is threading.main_thread():
-            signal.signal(self._signal, self._signalled)
+            signal.signal(self._signal, _signalled)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+    @property
+    def came(self) -> bool:
+        """Whether it has come."""
+        return self._came or bool(self._signal and _signals[self._signal] > self._before)
 
     def see(self, submission: int, kernels: list[str]) -> None:
         """Take a submission into account that is about to be rung, and what it starts."""
         if self._submission and submission >= self._submission:
-            self.came = True
+            self._came = True
         if self.kernel:
             self._left -= sum(is_named(symbol, self.kernel) for symbol in kernels)
-            self.came = self.came or self._left <= 0
+            self._came = self._came or self._left <= 0
+
+
+def _signalled(number: int, frame: FrameType | None) -> None:
+    _signals[number] += 1
 
 
 def is_named(symbol: str, pattern: str) -> bool:

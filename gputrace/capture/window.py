@@ -53,6 +53,12 @@ class Part:
             if text:
                 Trigger(text)
 
+    def listen(self) -> None:
+        """Have this process listen for the signals of its triggers; only the main thread can."""
+        for text in (self.start, self.stop):
+            if text:
+                Trigger(text).arm()
+
     @property
     def rolling(self) -> bool:
         """Whether it is what came last."""
@@ -71,6 +77,19 @@ class Part:
 
 WHOLE: Part = Part()
 """All of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a run is recorded: see `gputrace.record`."""
+
+    mode: str = "light"
+    durable: bool = False
+    part: Part = WHOLE
+
+
+USUAL: Settings = Settings()
+"""All of a run, without waiting for anything."""
 
 
 class _File:
@@ -101,9 +120,7 @@ class PartWriter:
         self._submissions = 0
         self._start = Trigger(part.start) if part.start else None
         self._stop = Trigger(part.stop) if part.stop else None
-        for trigger in (self._start, self._stop):
-            if trigger is not None:
-                trigger.arm()
+        part.listen()
         self._kernels: Kernels | None = None
         self._seen: dict[str, None] = {}  # names of kernels
         self._current = None if part.start else _File(make(self._path), 0)
@@ -198,7 +215,7 @@ class PartWriter:
         if not trigger.kernel:
             rung = f" in {self._submissions} submissions"
             return text + rung * trigger.text.startswith("submission")
-        names = [function_name(one) for one in self._seen]
+        names = list(dict.fromkeys(map(function_name, self._seen)))
         more = len(names) - NAMED
         listed = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{text}; kernels that were started: {listed or 'none'}"
@@ -207,7 +224,9 @@ class PartWriter:
 
     def ringing(self, queue: int, address: int, value: int, bits: int) -> None:
         """Look at a doorbell that is about to be rung: whether the part begins or ends with it."""
-        self._look_for_end()
+        if not self._stopped:
+            self._roll()
+            self._end()
         if self._stopped:
             return
         kernels = self._kernels.started(queue, address, value, bits) if self._kernels else []
@@ -219,6 +238,15 @@ class PartWriter:
                 return
         if self._stop is not None:
             self._stop.see(number, kernels)
+
+    @property
+    def ending(self) -> str:
+        """Why the part ends before the next submission, or nothing."""
+        if self._stopped or self._current is None:
+            return ""
+        if self._part.size and self._current.writer.size >= self._part.size:
+            return f"the file has {self._part.size} bytes"
+        return self._part.stop if self._stop is not None and self._stop.came else ""
 
     @property
     def wants_checkpoint(self) -> bool:
@@ -246,18 +274,23 @@ class PartWriter:
         queues: tuple[events.QueueState, ...],
         problem: str = "",
     ) -> None:
-        """Begin a file here: `memory` is all of it, and every queue is at its end.
+        """Begin a file here: `memory` is all that is watched, and every queue is at its end.
 
         `problem` says why it is not so.
         """
         writer = self._make(self._next if self._current is not None else self._path)
+        held = list(memory)
+        unseen = self._live.unseen((address, len(view)) for address, view in held)
+        if unseen and not problem:
+            size, first = sum(size for _, size in unseen), unseen[0][0]
+            problem = f"{size} bytes of memory that the CPU cannot see, the first at {first:#x}"
         for event in self._live.setup():
             writer.append(event)
         writer.append(events.Trigger("start", self._part.start or "what came last",
                                      self._submissions + 1))  # fmt: skip
         places = [
             (address + offset, view[offset : offset + length])
-            for address, view in memory
+            for address, view in held
             for offset, length in pieces(address, len(view))
             if view[offset : offset + length].tobytes().strip(b"\0")
         ]
@@ -277,20 +310,17 @@ class PartWriter:
             return []
         return [one.writer for one in (self._current, self._newer) if one is not None]
 
-    def _look_for_end(self) -> None:
+    def _roll(self) -> None:
         if self._newer is not None and self._enough():
             assert self._current is not None
             self._current.writer.abandon()
             os.replace(self._next, self._path)
             self._current, self._newer = self._newer, None
-        if self._stopped or self._current is None:
-            return
-        writer = self._current.writer
-        if self._part.size and writer.size >= self._part.size:
-            self._stopped = f"the file has {self._part.size} bytes"
-        elif self._stop is not None and self._stop.came:
-            self._stopped = self._part.stop
-        if self._stopped:
+
+    def _end(self) -> None:
+        self._stopped = self.ending
+        if self._stopped and self._current is not None:
+            writer = self._current.writer
             writer.append(events.Trigger("stop", self._stopped, self._submissions))
             writer.flush()
 
@@ -301,6 +331,13 @@ class PartWriter:
         if self._part.last:
             return self._submissions - self._newer.first >= self._part.last
         return self._current.history >= self._part.last_bytes
+
+
+def part_writer(
+    path: str | os.PathLike[str], part: Part, make: Callable[[str], TraceWriter]
+) -> TraceWriter | PartWriter:
+    """Return what writes a part of a run to a file; `make` opens a trace at a path."""
+    return make(os.fspath(path)) if part.whole else PartWriter(path, part, make)
 
 
 def _header(make: Callable[[str], TraceWriter]) -> events.Header:

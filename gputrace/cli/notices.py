@@ -23,7 +23,7 @@ class Notices:
         if self._as_json:
             line = {"what": notice.what, "process": notice.process, "text": notice.text}
             print(json.dumps(line), file=sys.stderr, flush=True)
-        elif notice.what == "refused" or self._faults <= LIMIT:
+        elif notice.what != "fault" or self._faults <= LIMIT:
             print(f"gputrace: {notice.what}: {notice.text}", file=sys.stderr, flush=True)
 
     def end(self) -> None:

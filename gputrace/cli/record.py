@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,10 +19,17 @@ from gputrace.trace.events import Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.repair import repair
 
+if TYPE_CHECKING:
+    from gputrace.capture.window import Settings
+
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 NODE = Path("/dev/kfd")
 Environment = Callable[[dict[str, str]], dict[str, str]]
 _FATAL = 128
+ONLY_OURS = (
+    "on real GPUs parts of a run are recorded of programs that use gputrace; others are recorded "
+    "from their beginning to their end"
+)
 
 
 @click.command("record", context_settings={"ignore_unknown_options": True})
@@ -53,13 +60,13 @@ def command(
 
     A program that opens /dev/kfd by itself gets the emulated GPU that `--device` names. Exit
     status: the program's own, 128 and the signal's number if one ended it; 2 when it opened no
-    device. With `--json` what was recorded is a line of JSON on stderr. `--last`, `--max-size`,
-    `--start` and `--stop` are for programs that open their devices by gputrace.
+    device. With `--json` what was recorded is a line of JSON on stderr. Signals that begin or end
+    a part are for the program if it uses gputrace, else for this command.
     """
     # Imported here: help should not wait for the device layers.
     from gputrace.capture.program import environment
     from gputrace.capture.session import check_name
-    from gputrace.capture.window import Part
+    from gputrace.capture.window import Part, Settings
 
     check_name(output)
     sizes = [0 if one is None else _at_least_one(one) for one in (max_size, last_bytes)]
@@ -72,7 +79,8 @@ def command(
             click.echo(f"gputrace: {line}", err=True)
     before = time.monotonic()
     with _room(output):
-        with _served(device, output, as_json, durable, mode) as environment_of:
+        settings = Settings(mode, durable, part)
+        with _served(device, output, as_json, settings) as environment_of:
             status = _run(program, environment_of({**os.environ, **wanted}))
         seconds = time.monotonic() - before
         traces = _traces(output)
@@ -102,7 +110,7 @@ def _at_least_one(text: str) -> int:
 
 @contextmanager
 def _served(
-    device: str | None, output: str, as_json: bool, durable: bool, mode: str
+    device: str | None, output: str, as_json: bool, settings: "Settings"
 ) -> Iterator[Environment]:
     # A program may open the device nodes itself: they are emulated ones, or tapped.
     from gputrace.capture.program import NODES
@@ -122,10 +130,15 @@ def _served(
         return
     notices, trace = Notices(as_json), Path(output)
     if tap:
-        served = tapping(notices.tell, trace, mode=mode, durable=durable)
+        if not settings.part.whole and not as_json:
+            click.echo(f"gputrace: {ONLY_OURS}", err=True)
+        served = tapping(notices.tell, trace, mode=settings.mode, durable=settings.durable)
     else:
-        topology = emulated(name).topology
-        served = serving(lambda client: recorded(name, client), topology, notices.tell, trace)
+        served = serving(
+            lambda client: recorded(name, client), emulated(name).topology, notices.tell, trace,
+            settings,
+        )  # fmt: skip
+        settings.part.listen()
     with served as server:
         yield lambda given: {**server.environment(given), NODES: "1"}
     notices.end()

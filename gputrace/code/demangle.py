@@ -38,6 +38,8 @@ def function_name(symbol: str) -> str:
 
     Template arguments, parameters and the type of the result are left out.
     """
+    if not symbol.startswith("_Z"):
+        return symbol
     kept, depth = "", 0
     for letter in demangled(symbol).replace(_UNNAMED, "\0"):
         if letter == "(" and not depth and kept:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from gputrace.bits import Record
 from gputrace.capture.program import claim
+from gputrace.capture.window import USUAL, Settings
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
 from gputrace.devices.emulated.served import ServedKfd
@@ -22,20 +23,24 @@ from gputrace.interpose.wire import Gone, Kind, Message, Node
 MakeDevice = Callable[[Client], EmulatedKfd]
 
 
-def emulated_programs(make: MakeDevice, trace: Path | None = None) -> Maker:
+def emulated_programs(
+    make: MakeDevice, trace: Path | None = None, settings: Settings = USUAL
+) -> Maker:
     """Return what makes programs whose devices `make` makes; ServedKfds for those recorded.
 
     With `trace` they are recorded: the first into this file, further ones into files beside it.
     """
-    return lambda process, image: EmulatedProgram(process, image, make, trace)
+    return lambda process, image: EmulatedProgram(process, image, make, trace, settings)
 
 
 class EmulatedProgram(Program):
     """A program with an emulated device of its own."""
 
-    def __init__(self, process: int, image: int, make: MakeDevice, trace: Path | None) -> None:
+    def __init__(
+        self, process: int, image: int, make: MakeDevice, trace: Path | None, settings: Settings
+    ) -> None:
         super().__init__(process, image)
-        self._kfd, self._wanted = make(self.client), trace
+        self._kfd, self._wanted, self._settings = make(self.client), trace, settings
         self._recording: Recording | None = None
         self._unknown: Counter[str] = Counter()
 
@@ -53,7 +58,9 @@ class EmulatedProgram(Program):
         if self._wanted is not None:
             assert isinstance(self._kfd, ServedKfd)
             self.trace = claim(self._wanted, self.process)
-            self._recording = Recording(self.trace, self.process, self._kfd, self.client)
+            self._recording = Recording(
+                self.trace, self.process, self._kfd, self.client, self._settings
+            )
         self._calls.open()
 
     def _open(self, handle: int, node: Node, minor: int, descriptor: int) -> int:
@@ -110,6 +117,10 @@ class EmulatedProgram(Program):
         if self._recording is not None:
             self._recording.end()
         self._kfd.close()
+
+    def remark(self) -> str:
+        """Return what should be said of the recording."""
+        return self._recording.remark if self._recording is not None else ""
 
     def refused(self) -> Mapping[str, int]:
         """Return what is not modelled."""

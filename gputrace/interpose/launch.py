@@ -15,6 +15,7 @@ from pathlib import Path
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
+from gputrace.capture.window import USUAL, Settings
 from gputrace.errors import UsageError
 from gputrace.interpose.emulated import MakeDevice, emulated_programs
 from gputrace.interpose.library import preload_library
@@ -83,6 +84,7 @@ def serving(
     topology: Topology,
     tell: Callable[[Notice], None],
     trace: Path | None = None,
+    settings: Settings = USUAL,
 ) -> Iterator[Served]:
     """Serve programs that are started inside the block. Raises UsageError without the library.
 
@@ -95,7 +97,7 @@ def serving(
         tree.mkdir()
         write_tree(tree, topology)
         variables = {"GPUTRACE_SOCKET": str(place), "GPUTRACE_TREE": str(tree)}
-        with Server(emulated_programs(make, trace), place, tell) as server:
+        with Server(emulated_programs(make, trace, settings), place, tell) as server:
             yield Served(server, library, variables)
 
 

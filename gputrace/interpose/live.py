@@ -5,6 +5,7 @@ from collections.abc import Callable
 from gputrace.capture.digests import Digests
 from gputrace.capture.observing import Observations
 from gputrace.capture.recorder import Recorder
+from gputrace.capture.window import PartWriter
 from gputrace.devices.emulated.served import ServedKfd
 from gputrace.interpose.memory import LiveMemory
 from gputrace.interpose.tracker import RemoteTracker
@@ -22,15 +23,17 @@ class LiveRecorder(Recorder):
     def __init__(
         self,
         kfd: ServedKfd,
-        writer: TraceWriter,
+        writer: TraceWriter | PartWriter,
         tracker: RemoteTracker,
         read: Callable[[int, int], bytes],
     ) -> None:
         super().__init__(kfd, writer, tracker=tracker, read=read)
         self._served = kfd
         self._memory = LiveMemory(tracker, kfd.packet_writes)
+        if self._part:
+            self._part.watch(self._memory)
         self._observations = Observations(self._memory.word)
-        self._digests = Digests(self._memory, writer, full=False)
+        self._digests = Digests(self._memory, writer, full=self._full)
         kfd.on_kernel_end = self._absorb
 
     def digest(self, address: int, size: int) -> None:

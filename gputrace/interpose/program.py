@@ -18,7 +18,7 @@ from gputrace.interpose.wire import Gone, Message, Node
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the user of a program should know: `what` is "refused" or "fault"."""
+    """Something that the user should know: `what` is "refused", "fault" or "recording"."""
 
     what: str
     process: int
@@ -119,6 +119,10 @@ class Program(ABC):
     @abstractmethod
     def end(self) -> None:
         """Close device and trace: the program is gone. Called once, and only if it has begun."""
+
+    def remark(self) -> str:
+        """Return what should be said of its recording once it has ended, or nothing."""
+        return ""
 
     @abstractmethod
     def refused(self) -> Mapping[str, int]:

@@ -9,6 +9,7 @@ from typing import Literal
 from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.pointers import read_pointed
 from gputrace.capture.session import header_of
+from gputrace.capture.window import PartWriter, Settings, part_writer
 from gputrace.devices.emulated.served import ServedKfd
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import FreeMemoryOfGpu, WaitEvents
@@ -28,12 +29,19 @@ LAST_SECONDS = 5.0
 class Recording:
     """The trace of one program; every method is called in the order in which things happen."""
 
-    def __init__(self, path: Path, process: int, kfd: ServedKfd, client: RemoteClient) -> None:
+    def __init__(
+        self, path: Path, process: int, kfd: ServedKfd, client: RemoteClient,
+        settings: Settings,
+    ) -> None:  # fmt: skip
         self.path = path
         self._kfd, self._client = kfd, client
         # No order of steps can be replayed: the program's stores come at any time between them.
-        self._writer = TraceWriter(path, replace(header_of(kfd), scheduler=""))
-        self._tracker = RemoteTracker(process)
+        header = replace(header_of(kfd), scheduler="", mode=settings.mode)
+        self._writer = part_writer(
+            path, settings.part,
+            lambda where: TraceWriter(where, header, durable=settings.durable),
+        )  # fmt: skip
+        self._tracker = RemoteTracker(process, kfd.touched)
         self._recorder = LiveRecorder(kfd, self._writer, self._tracker, self._read)
         self._ended = False
         self._mappings: dict[int, Mapping] = {}
@@ -144,6 +152,14 @@ class Recording:
         outcome = self._outcome()
         self._recorder.close()
         self._writer.close(outcome)
+
+    @property
+    def remark(self) -> str:
+        """What should be said of the trace once it has ended, or nothing."""
+        writer = self._writer
+        if not isinstance(writer, PartWriter):
+            return ""
+        return f"nothing, as {writer.missing}" if writer.missing else writer.remark
 
     def _outcome(self) -> Outcome:
         faults, stalls = self._kfd.faults(), self._kfd.stalls()

@@ -136,6 +136,8 @@ class Server:
             self._look(program)
             self._refused.update(program.refused())
             program.end()
+            if remark := program.remark():
+                self._tell(Notice("recording", program.process, remark))
         os.close(program.ended)
         self._programs.pop(program.process, None)
         self._pumped.discard(program)

@@ -121,6 +121,17 @@ def test_a_part_that_begins_with_queues_at_work_says_so(path: Path) -> None:
     assert "queues had not done all that they were given" in verdict.text
 
 
+def test_memory_that_the_cpu_cannot_see_is_missed_unless_it_is_scratch(path: Path) -> None:
+    part = gputrace.Part(start="kernel:transform")
+    for name, complete in (("scratch of queue 1", True), ("weights", False)):
+        with gputrace.record(path, part=part), gputrace.open("emu:gfx942") as device:
+            device.alloc(8192, visible=False, name=name)
+            work(device, "aql")
+        (checkpoint,) = [one for one in read(path) if isinstance(one, events.Checkpoint)]
+        assert checkpoint.complete is complete
+        assert ("8192 bytes of memory that the CPU cannot see" in checkpoint.text) is not complete
+
+
 def test_what_never_came_is_said_with_what_did(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

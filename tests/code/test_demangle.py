@@ -18,6 +18,7 @@ NAMES = {
     "_Z9x": "_Z9x",
     "_Z": "_Z",
     "": "",
+    "the code at 0x1000": "the code at 0x1000",
 }
 
 

@@ -65,6 +65,25 @@ def test_hip(tmp_path: Path, hip: str, target: str, what: str) -> None:
     check(tmp_path / "hip.gtrace", target, hip, what)
 
 
+@needs_hip
+def test_a_part_of_a_hip_program_is_the_launch_of_a_kernel(tmp_path: Path, hip: str) -> None:
+    trace = tmp_path / "part.gtrace"
+    record = ["record", "-o", str(trace), "--device", "emu:gfx90a"]
+    part = ["--start", "kernel:saxpy", "--stop", "kernel:saxpy"]  # in C++ words
+    done = gputrace(*record, *part, "--", hip, "streams")
+    assert done.returncode == 0, done.stderr
+    shown = gputrace("dump", str(trace)).stdout.splitlines()
+    launches = [line for line in shown if "KernelDispatch" in line]
+    assert len(launches) == 1
+    assert "_Z5saxpyifPKfPf(" in launches[0]
+    replayed = gputrace("replay", str(trace), "--expect", "recorded")
+    assert replayed.stdout.startswith("same: "), replayed.stdout
+    done = gputrace(*record, "--start", "kernel:saxp", "--", hip, "streams")
+    assert done.returncode == 2
+    assert "nothing, as kernel:saxp never came; kernels that were started: " in done.stderr
+    assert [one for one in shown if "checkpoint, complete" in one]
+
+
 @needs_tinygrad
 @pytest.mark.parametrize("target", ["gfx942", "gfx1201"])
 def test_tinygrad(tmp_path: Path, target: str) -> None:
