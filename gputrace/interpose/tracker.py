@@ -2,23 +2,32 @@
 
 The library in the program registers its mappings with a userfaultfd of the program's own, for
 asynchronous write protection; here the program's pagemap is scanned. What could not be registered
-counts as written at each look, and so does everything once the program has ended.
+counts as written at each look, and once the program has ended so does all that anybody touched.
 """
+
+from collections.abc import Callable
 
 from gputrace.kfd.pagemap import Pagemap, Ranges, Region, stretches
 from gputrace.kfd.tracking import Span, spans
 
+LARGE = 1 << 24
+"""Of larger ranges only the parts are scanned that have pages: a scan walks over all the others."""
+
 
 class RemoteTracker:
-    """Watches mappings of process `process`; a `kfd.tracking.Tracker`."""
+    """Watches mappings of process `process`; a `kfd.tracking.Tracker`.
 
-    def __init__(self, process: int) -> None:
-        self._pagemap = Pagemap(process)
+    `touched` gives the parts of a range (address, size) that do not only hold zeros.
+    """
+
+    def __init__(self, process: int, touched: Callable[[int, int], list[Region]]) -> None:
+        self._pagemap, self._touched = Pagemap(process), touched
         self._ranges = Ranges()
+        self._small: dict[int, int] = {}  # the sizes of those that are not large
         self._always: set[int] = set()
         self._fresh: set[int] = set()
         self.ended = False
-        """Set when the program has ended: nobody can be asked any more, so all is looked at."""
+        """Set when the program has ended: nobody can be asked any more what it wrote last."""
 
     def unregistered(self, address: int) -> None:
         """Say that the range to be watched at an address could not be registered."""
@@ -29,12 +38,15 @@ class RemoteTracker:
         self._ranges.add(address, size)
         if written:
             self._fresh.add(address)
-        if address not in self._always:
-            self._scan(address, address + size, protect=True)
+        if size <= LARGE:
+            self._small[address] = size
+            if address not in self._always:
+                self._scan(address, address + size, protect=True)
 
     def forget(self, address: int, size: int) -> None:
         """Stop watching a range."""
         self._ranges.remove(address)
+        self._small.pop(address, None)
         self._fresh.discard(address)
         self._always.discard(address)
 
@@ -50,10 +62,17 @@ class RemoteTracker:
 
     def _look(self, *, protect: bool) -> list[Span]:
         ranges, found = self._ranges, list[Region]()
-        for start, end in stretches(ranges.starts, ranges.sizes):
+        for start, end in stretches(ranges.starts, self._small):
             found += self._scan(start, end, protect=protect)
-        whole = set(ranges.starts) if self.ended else self._fresh | self._always
-        return spans(ranges, found, whole)
+        if len(self._small) < len(ranges.starts):
+            for at in ranges.starts:
+                if at not in self._small:
+                    for start, end in self._touched(at, ranges.sizes[at]):
+                        found += self._scan(start, end, protect=protect)
+        if self.ended:
+            found = [one for at in ranges.starts for one in self._touched(at, ranges.sizes[at])]
+            return spans(ranges, found, set())
+        return spans(ranges, sorted(found), self._fresh | self._always)
 
     def _scan(self, start: int, end: int, *, protect: bool) -> list[Region]:
         if not self.ended:

@@ -6,6 +6,7 @@ for them are the emulator's own. Values of the GPU's clock are kept, since no re
 them.
 """
 
+import os
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -148,6 +149,24 @@ class ServedKfd(EmulatedKfd):
         """Take note of pages of the program's own in the memory file; return where they are."""
         with self._lock:
             return self._view(address, offset, length)
+
+    def touched(self, address: int, size: int) -> list[tuple[int, int]]:
+        """Return the parts of a range that have pages: (first, end). The rest holds zeros."""
+        with self._lock:
+            view = self._views.get(address)
+            if view is None:
+                return [(address, address + size)]
+            file, (at, _) = self._opened("touched").pool.fd, view
+            shift, end, found = address - at, at + size, list[tuple[int, int]]()
+            while at < end:
+                try:
+                    low = os.lseek(file, at, os.SEEK_DATA)
+                except OSError:
+                    break  # nothing after it
+                at = min(os.lseek(file, low, os.SEEK_HOLE), end)
+                if low < end:
+                    found.append((low + shift, at + shift))
+            return found
 
     def packet_writes(self) -> list[Span]:
         """Return what packets wrote since the last call, as the program maps it.
