@@ -72,12 +72,15 @@ def kernel_names() -> dict[str, set[str]]:
 
 def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
+    from tests.isa import test_flow, test_memory_special, test_memory_witness, test_relative
     from tests.isa.test_matrix import DOTS, cases
     from tests.isa.witness import SPEC
 
+    memory = test_memory_witness.NAMES | test_memory_special.NAMES | test_relative.NAMES
+    flow = test_flow.NAMES | set(test_flow.HINTS)
     prefixes = ("v_mfma", "v_smfmac", "v_wmma", "v_swmmac")
     products = {name for prefix in prefixes for _, name in cases(prefix, TARGETS)}
-    return (set(SPEC) | set(DOTS) | products) & set(MEANINGS.meanings)
+    return (set(SPEC) | set(DOTS) | products | memory | flow) & set(MEANINGS.meanings)
 
 
 def text() -> str:

@@ -46,6 +46,7 @@ class _Dry(Context):
         self.seen: dict[int, bytes] = {}
 
     def _load(self, node: Node, address: Array, mask: Array) -> Array:
+        address = self._each(node, address)
         found = super()._load(node, address, mask)
         if node.attribute != "lds":
             self._keep(found, address, self._lanes(mask, address))
@@ -58,6 +59,7 @@ class _Dry(Context):
             raise _Changes
 
     def _store(self, node: Node, address: Array, value: Array, mask: Array) -> None:
+        address = self._each(node, address)
         size = value.dtype.itemsize
         raw = np.array(self._lanes(value, address)).view(np.uint8).reshape(len(address), size)
         for data, offset, lanes in self._where(node.attribute, address, mask, size):
@@ -66,7 +68,8 @@ class _Dry(Context):
 
     def _atomic(self, node: Node, address: Array, *args: Array) -> Array:
         # Each lane finds the same value, since no lane may change it.
-        *data, mask = args
+        address = self._each(node, address)
+        *data, mask = (self._lanes(value, address) for value in args)
         assert isinstance(node.attribute, tuple)
         space, operation = node.attribute
         old = Context._load(self, replace(node, attribute=space), address, mask)

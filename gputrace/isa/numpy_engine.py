@@ -170,8 +170,13 @@ class Context:
     def _lanes(self, value: Array, like: Array) -> Array:
         return np.broadcast_to(value, like.shape)
 
+    def _each(self, node: Node, address: Array) -> Array:
+        # One address for each lane of an access of the lanes, also where all are the same.
+        return np.broadcast_to(address, (self.wave_size,)) if node.lanes else address
+
     def _check(self, node: Node, address: Array, mask: Array) -> Array:
         assert isinstance(node.attribute, tuple)
+        address = self._each(node, address)
         access, size = node.attribute
         mask = self._lanes(mask, address)
         allowed = self._allowed(address, int(size), access != "read")
@@ -224,6 +229,7 @@ class Context:
         return self._pieces(address, mask)
 
     def _load(self, node: Node, address: Array, mask: Array) -> Array:
+        address = self._each(node, address)
         size = node.type.bits // 8
         result = np.zeros((len(address), size), np.uint8)
         span = np.arange(size)
@@ -232,6 +238,7 @@ class Context:
         return result.view(node.type.dtype).reshape(-1)
 
     def _store(self, node: Node, address: Array, value: Array, mask: Array) -> None:
+        address = self._each(node, address)
         size = value.dtype.itemsize
         raw = np.array(self._lanes(value, address)).view(np.uint8).reshape(len(address), size)
         span = np.arange(size)
@@ -242,7 +249,8 @@ class Context:
             data[places] = raw[lanes]
 
     def _atomic(self, node: Node, address: Array, *args: Array) -> Array:
-        address, *data, mask = np.broadcast_arrays(address, *args)  # one place for all lanes, too
+        address = self._each(node, address)
+        *data, mask = (self._lanes(value, address) for value in args)
         assert isinstance(node.attribute, tuple)
         space, operation = node.attribute
         size = node.type.bits // 8

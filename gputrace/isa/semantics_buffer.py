@@ -19,8 +19,12 @@ from gputrace.isa.semantics_memory import (
     LOADS,
     STORES,
     Access,
+    load_part,
+    memory_of,
+    put_in_lds,
     put_loaded,
     stored_values,
+    vector_index,
 )
 from gputrace.isa.semantics_places import Part, dwords_part
 from gputrace.isa.trace import NotModelled, Trace
@@ -80,8 +84,6 @@ def _scalar_offset(trace: Trace, memory: Memory) -> Node:
 
 def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
     """Return where a buffer access goes; each dword has a place and a mask of its own."""
-    if memory.lds or memory.tfe:
-        raise NotModelled("LDS or TFE form of a buffer access")
     resource = Resource.read(trace, memory)
     index, offset = _index_and_offset(trace, memory, resource)
     scalar = _scalar_offset(trace, memory)
@@ -131,23 +133,24 @@ def _in_range(trace: Trace, resource: Resource, index: Node, end: Node, scalar: 
     return where(trace.splat(resource.select.eq(0)), known & fits, found)
 
 
-def _memory(trace: Trace) -> Memory:
-    if trace.instruction.memory is None:
-        raise NotModelled("no memory operands")
-    return trace.instruction.memory
-
-
 def _load(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        part = buffer_part(trace, _memory(trace), "read", access.size)
+        memory = memory_of(trace)
+        part = buffer_part(trace, memory, "read", access.size)
+        if memory.lds:
+            put_in_lds(trace, memory, load_part(part, access)[0])
+            return
         put_loaded(trace, [part], access)
+        if memory.tfe:  # the dword behind tells which pages were missing: none were
+            index = vector_index(trace.instruction.dst[0])
+            trace.put_vector(index + access.count, trace.const(U32, 0))
 
     return meaning
 
 
 def _store(access: Access) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        memory = _memory(trace)
+        memory = memory_of(trace)
         values = stored_values(trace, memory.data[0], access)
         buffer_part(trace, memory, "write", access.size).store(values)
 

@@ -109,8 +109,11 @@ def _crossbar(trace: Trace) -> tuple[Node, Node]:
     memory = memory_of(trace)
     if memory.address is None:
         raise NotModelled("no address")
-    index = ((trace.raw(memory.address, 0, 1) + memory.offset) >> 2) & (trace.mode.wave_size - 1)
-    return trace.splat(index), trace.splat(trace.raw(memory.data[0], 0, 1))
+    # Some generations move values within each half of a wave of 64 lanes only.
+    reach = min(trace.mode.wave_size, trace.mode.behaviour.crossbar)
+    index = ((trace.raw(memory.address, 0, 1) + memory.offset) >> 2) & (reach - 1)
+    half = trace.apply("lane_id") & (trace.mode.wave_size - reach)
+    return trace.splat(index) | half, trace.splat(trace.raw(memory.data[0], 0, 1))
 
 
 @LANES.meaning("ds_bpermute_b32")
@@ -134,8 +137,8 @@ def _permute(trace: Trace) -> None:
     trace.put_vector(vector_index(trace.instruction.dst[0]), value)
 
 
-def _swizzled(pattern: int, lane: int) -> int | None:
-    # The lane that a lane reads; None for a pattern that is not modelled.
+def _swizzled(pattern: int, lane: int) -> int:
+    # The lane that a lane reads.
     if pattern < 0x8000:
         keep, add, flip = pattern & 31, pattern >> 5 & 31, pattern >> 10 & 31
         return lane & ~31 | ((lane & keep | add) ^ flip) & 31
@@ -145,7 +148,10 @@ def _swizzled(pattern: int, lane: int) -> int | None:
         stay, step = pattern & 31, pattern >> 5 & 31
         moved = lane - step if pattern >> 10 & 1 else lane + step
         return lane & ~31 | lane & stay | moved & 31 & ~stay
-    return None
+    # The order in which a fast Fourier transform wants its points: bits reversed.
+    keep = pattern & 31
+    turned = int(f"{lane & 31:05b}"[::-1], 2) >> keep.bit_count()
+    return lane & 32 | turned | lane & keep
 
 
 @LANES.meaning("ds_swizzle_b32")
@@ -153,10 +159,7 @@ def _swizzle(trace: Trace) -> None:
     memory = trace.instruction.memory
     if memory is None or memory.address is None:
         raise NotModelled("no address")
-    found = [_swizzled(memory.offset, lane) for lane in range(trace.mode.wave_size)]
-    source = tuple(lane for lane in found if lane is not None)
-    if len(source) < len(found):
-        raise NotModelled(f"swizzle pattern {memory.offset:#x} (FFT)")
+    source = tuple(_swizzled(memory.offset, lane) for lane in range(trace.mode.wave_size))
     index = trace.apply("lane_values", type=U32, attribute=source)
     data = trace.splat(trace.raw(memory.address, 0, 1))
     value = trace.apply("permute", where(trace.active(), data, 0), index)

@@ -10,7 +10,7 @@ AMDGPUUsage (apertures, scratch swizzle), and the results of compiled kernels in
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gputrace.isa import state
 from gputrace.isa.graph import U8, U16, U32, U64, Node, Type, where
@@ -73,8 +73,8 @@ def memory_of(trace: Trace) -> Memory:
     memory = trace.instruction.memory
     if memory is None:
         raise NotModelled("no memory operands")
-    if memory.gds or memory.lds or memory.tfe:
-        raise NotModelled("GDS, LDS-direct or TFE form")
+    if memory.gds:
+        raise NotModelled("GDS, which the kernel gives to no queue")
     return memory
 
 
@@ -121,9 +121,22 @@ def _dword_aligned(trace: Trace, memory: Memory, size: int) -> tuple[Node, bool]
     return where(bad, trace.const(U32, 0xFFFFFFFF), offset), True
 
 
-def parts_of(trace: Trace, memory: Memory, access: str, size: int) -> list[Part]:
-    """Return where an access goes: all checks come first, so every part takes place or none."""
-    active = trace.active()
+def parts_of(
+    trace: Trace,
+    memory: Memory,
+    access: str,
+    size: int,
+    mask: Node | None = None,
+    behind: int = 0,
+) -> list[Part]:
+    """Return where an access goes: all checks come first, so every part takes place or none.
+
+    `mask` are the lanes that take part, all active ones unless told; `behind` counts bytes from
+    the address that the instruction says.
+    """
+    active = trace.active() if mask is None else mask
+    if behind:
+        memory = replace(memory, offset=memory.offset + behind)
     encoding = trace.instruction.name.split("_")[0]
     if encoding == "ds":
         if memory.address is None:
@@ -168,7 +181,8 @@ def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: in
 # --- loads and stores
 
 
-def _load_part(part: Part, access: Access) -> list[Node]:
+def load_part(part: Part, access: Access) -> list[Node]:
+    """Read the elements of an access, widened to dwords."""
     values = [
         part.load(k * access.element.bits // 8, access.element) for k in range(access.count)
     ]
@@ -195,7 +209,7 @@ def _keep_half(trace: Trace, index: int, access: Access, value: Node) -> Node:
 
 def put_loaded(trace: Trace, parts: list[Part], access: Access) -> None:
     """Read what the parts say and write it to the destination, later parts over earlier ones."""
-    results = [_load_part(part, access) for part in parts]
+    results = [load_part(part, access) for part in parts]
     index = vector_index(trace.instruction.dst[0])
     for k in range(access.count):
         value = results[0][k]
@@ -242,6 +256,21 @@ for _name, _access in STORES.items():
         MEMORY.add(f"ds_write_{_name} ds_store_{_name}", _store(_access))
 
 
+# --- from memory to LDS and back, past the registers
+
+
+def staging_place(trace: Trace, memory: Memory) -> Node:
+    """Return where in LDS a lane's dword lies that goes to or from memory directly."""
+    base = (trace.scalar(state.M0) & 0xFFFF) + memory.offset
+    return trace.splat(base) + (trace.apply("lane_id") << 2)
+
+
+def put_in_lds(trace: Trace, memory: Memory, value: Node) -> None:
+    """Write a dword of each active lane to its place."""
+    place = staging_place(trace, memory)
+    trace.apply("store", place, value, trace.active(), attribute="lds")
+
+
 # --- two places of LDS at once
 
 
@@ -262,7 +291,7 @@ def _load_two(words: int, scale: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         index = vector_index(trace.instruction.dst[0])
         for part in _two_parts(trace, words, scale):
-            for value in _load_part(part, Access(U32, words)):
+            for value in load_part(part, Access(U32, words)):
                 trace.put_vector(index, value)
                 index += 1
 

@@ -13,7 +13,6 @@ from gputrace.isa.semantics import Registry
 from gputrace.isa.trace import NotModelled, Trace
 
 RELATIVE = Registry()
-_VECTORS = 256
 
 
 def _vector_number(trace: Trace, destination: bool) -> int:
@@ -24,23 +23,18 @@ def _vector_number(trace: Trace, destination: bool) -> int:
 
 
 def _read_at(trace: Trace, number: int, index: Node) -> Node:
-    value = trace.vector(0)
-    for k in range(_VECTORS - number):
-        value = where(trace.splat(index.eq(k)), trace.vector(number + k), value)
-    return value
+    return trace.apply("get_vector_at", index + number)
 
 
 def _write_at(trace: Trace, number: int, index: Node, value: Node) -> None:
-    active = trace.active()
-    for k in range(_VECTORS - number):
-        trace.put_vector(number + k, value, active & trace.splat(index.eq(k)))
+    trace.put_vector_at(index + number, value)
 
 
 def _move(source: bool, destination: bool, apart: bool) -> Callable[[Trace], None]:
     # `apart`: the two numbers are different fields of M0.
     def meaning(trace: Trace) -> None:
         m0 = trace.scalar(state.M0)
-        from_index, to_index = (m0 & 0xFF, (m0 >> 16) & 0x3FF) if apart else (m0, m0)
+        from_index, to_index = (m0 & 0x3FF, (m0 >> 16) & 0x3FF) if apart else (m0, m0)
         if source:
             value = _read_at(trace, _vector_number(trace, destination=False), from_index)
         else:
@@ -90,3 +84,28 @@ def _scalar_write(words: int) -> Callable[[Trace], None]:
 for _bits, _words in ((32, 1), (64, 2)):
     RELATIVE.add(f"s_movrels_b{_bits}", _scalar_read(_words))
     RELATIVE.add(f"s_movreld_b{_bits}", _scalar_write(_words))
+
+
+@RELATIVE.meaning("v_swaprel_b32")
+def _swap(trace: Trace) -> None:
+    m0 = trace.scalar(state.M0)
+    one = (m0 & 0x3FF) + _vector_number(trace, destination=False)
+    other = ((m0 >> 16) & 0x3FF) + _vector_number(trace, destination=True)
+    values = [trace.apply("get_vector_at", number) for number in (one, other)]
+    trace.put_vector_at(other, values[0])
+    trace.put_vector_at(one, values[1])
+
+
+@RELATIVE.meaning("s_movrelsd_2_b32")
+def _scalar_both(trace: Trace) -> None:
+    source, to = trace.instruction.src[0], trace.instruction.dst[0]
+    if source.kind is not OperandKind.SGPR or to.kind is not OperandKind.SGPR:
+        raise NotModelled("relative access to something else than a scalar register")
+    m0 = trace.scalar(state.M0)
+    from_index, to_index = m0 & 0x3FF, (m0 >> 16) & 0x3FF
+    value = trace.scalar(source.index)
+    for k in range(1, state.SGPRS - source.index):
+        value = where(from_index.eq(k), trace.scalar(source.index + k), value)
+    for k in range(state.SGPRS - to.index):
+        kept = trace.scalar(to.index + k)
+        trace.put_scalar(to.index + k, where(to_index.eq(k), value, kept))

@@ -235,9 +235,15 @@ class Trace:
         for k, word in enumerate(self.words(value)):
             if self._relative:
                 number = self._moved(index + k, _RELATIVE_DST)
-                self._writes.append(("put_vector_at", (self.splat(word), number, active), None))
+                args = self.splat(word), number, active
+                self._writes.append(("put_vector_at", args, None))
             else:
                 self._writes.append(("put_vector", (self.splat(word), active), index + k))
+
+    def put_vector_at(self, number: Node, value: Node) -> None:
+        """Write the active lanes of the register of a computed number, if there is one."""
+        args = self.splat(value), number, self.written()
+        self._writes.append(("put_vector_at", args, None))
 
     def _moved(self, index: int, bit: int) -> Node:
         # The number of a register in GPR index mode, if the bit of M0 says that it is relative.

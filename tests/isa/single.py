@@ -12,6 +12,7 @@ from gputrace.isa.launch import View
 from gputrace.isa.meanings import MEANINGS
 from gputrace.isa.numpy_engine import Context, prepare
 from gputrace.isa.semantics import trace_instruction
+from gputrace.isa.state import FLAT_SCRATCH
 from gputrace.isa.trace import Mode
 from gputrace.isa.waves import Group
 from tests.isa.launching import Arrays
@@ -101,6 +102,10 @@ class Bench:
         self.wave.scalars[index] = value & 0xFFFFFFFF
         if self.lanes == 64:
             self.wave.scalars[index + 1] = value >> 32
+
+    def set_scratch(self, address: int) -> None:
+        """Say where the wave's scratch lies."""
+        self.wave.scalars[FLAT_SCRATCH : FLAT_SCRATCH + 2] = [address & 0xFFFFFFFF, address >> 32]
 
     def mask(self, index: int) -> int:
         """Read a lane mask from scalar registers."""

@@ -1,14 +1,44 @@
 """Program flow and the registers of the sequencer, by what AMD's manuals say of each."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from gputrace.isa import state
+from gputrace.isa.decode import decoder
 from gputrace.isa.machine import Done, Endless, Trapped, Unsupported
 from gputrace.isa.waves import Group
 from tests.isa.launching import Arrays
 from tests.isa.steps import CODE, encode, run_both, run_with
 
+_NAMES = """\
+s_getreg_b32 s_setreg_b32 s_setreg_imm32_b32 s_round_mode s_denorm_mode s_getpc_b64 s_setpc_b64
+s_swappc_b64 s_call_b64 s_rfe_b64 s_rfe_restore_b64 s_branch s_cbranch_scc0 s_cbranch_scc1
+s_cbranch_vccz s_cbranch_vccnz s_cbranch_execz s_cbranch_execnz s_cbranch_cdbgsys
+s_cbranch_cdbguser s_cbranch_cdbgsys_or_user s_cbranch_cdbgsys_and_user s_cbranch_i_fork
+s_cbranch_g_fork s_cbranch_join s_subvector_loop_begin s_subvector_loop_end s_set_gpr_idx_on
+s_set_gpr_idx_off s_set_gpr_idx_mode s_set_gpr_idx_idx s_setvskip s_trap s_code_end s_sethalt
+s_sendmsghalt s_sendmsg s_sendmsg_rtn_b32 s_sendmsg_rtn_b64 s_memtime s_memrealtime s_barrier
+s_barrier_signal s_barrier_signal_isfirst s_barrier_wait s_get_barrier_state s_endpgm
+s_endpgm_saved s_setkill s_alloc_vgpr
+"""
+NAMES = frozenset(_NAMES.split())
+"""Instructions whose effects are tested here."""
+_HINTS = """\
+s_nop s_waitcnt s_waitcnt_depctr s_waitcnt_vscnt s_waitcnt_vmcnt s_waitcnt_expcnt
+s_waitcnt_lgkmcnt s_delay_alu s_clause s_sleep s_sleep_var s_set_inst_prefetch_distance
+s_inst_prefetch s_setprio s_icache_inv s_wait_loadcnt s_wait_storecnt s_wait_samplecnt
+s_wait_bvhcnt s_wait_expcnt s_wait_dscnt s_wait_kmcnt s_wait_loadcnt_dscnt s_wait_storecnt_dscnt
+s_wait_alu s_wait_event s_wait_idle s_wakeup s_ttracedata s_ttracedata_imm s_incperflevel
+s_decperflevel s_version s_singleuse_vdst ds_nop global_inv global_wb global_wbinv buffer_gl0_inv
+buffer_gl1_inv buffer_wbl2 buffer_inv buffer_invl2 buffer_wbinvl1 buffer_wbinvl1_vol s_dcache_inv
+s_dcache_wb s_dcache_inv_vol s_dcache_wb_vol s_gl1_inv s_dcache_discard s_dcache_discard_x2
+s_atc_probe s_atc_probe_buffer s_prefetch_inst s_prefetch_inst_pc_rel s_prefetch_data
+s_prefetch_data_pc_rel s_buffer_prefetch_data
+"""
+HINTS = tuple(_HINTS.split())
+"""Waits, hints and caches: what changes no register and no memory that a wave can see."""
 TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
 each_target = pytest.mark.parametrize("target", TARGETS)
 VCC, M0_FIELD, EXEC = 106, {"gfx1100": 125, "gfx1201": 125}, 126
@@ -167,6 +197,24 @@ def test_fork_and_join_run_both_sides(target: str, chosen: int) -> None:
     assert ended.scalars(EXEC, 2) == [alive & 0xFFFFFFFF, alive >> 32]
 
 
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("everyone", [True, False])
+def test_forks_to_an_address_do_not_divide_waves_that_agree(target: str, everyone: bool) -> None:
+    head = encode(target, "s_cbranch_g_fork", ssrc0=36, ssrc1=38)
+    body = [*move(target, 5, 1), *end(target)]
+    other = [*move(target, 5, 2), *end(target)]
+    place = CODE + 4 * len(head + body)
+
+    def setup(group: Group) -> None:
+        scalars = group.waves[0].scalars
+        scalars[36:38] = 0xFFFFFFFF if everyone else 0
+        scalars[38:40] = [place, 0]
+
+    ended = run_both(target, [*head, *body, *other], setup)
+    assert ended.scalars(5) == [2 if everyone else 1]
+    assert ended.scalars(EXEC, 2) == [0xFFFFFFFF] * 2
+
+
 @pytest.mark.parametrize("target", ["gfx1030", "gfx1100"])
 @pytest.mark.parametrize("lanes", [0xFFFFFFFFFFFFFFFF, 0xFFFF0000, 0xFF00000000, 0x100000001, 0])
 def test_loops_over_halves_visit_each_half_that_has_lanes(target: str, lanes: int) -> None:
@@ -197,6 +245,55 @@ def test_calls_return_behind_themselves(target: str) -> None:
         *encode(target, "s_call_b64", sdst=30, simm=3), *move(target, 4, 9), *end(target), *body,
     ]  # fmt: skip
     assert run_both(target, code).scalars(3, 2) == [7, 9]
+
+
+@each_target
+def test_calls_and_returns_by_registers(target: str) -> None:
+    # s[30:31] = place of the function; it comes back to the address that the call left.
+    names = ["s_setpc_b64", "s_rfe_b64"]
+    if target in ("gfx90a", "gfx942"):
+        names.append("s_rfe_restore_b64")
+    for name in names:
+        back = encode(target, name, ssrc0=34)
+        body = [*move(target, 3, 7), *back]
+        head = [
+            *encode(target, "s_swappc_b64", sdst=34, ssrc0=30), *move(target, 4, 9), *end(target),
+        ]  # fmt: skip
+        place = CODE + 4 * len(head)
+
+        def setup(group: Group, place: int = place) -> None:
+            group.waves[0].scalars[30:32] = [place & 0xFFFFFFFF, place >> 32]
+
+        ended = run_both(target, [*head, *body], setup)
+        assert ended.scalars(3, 2) == [7, 9]
+        assert ended.scalars(34, 2) == [CODE + 4, 0]
+
+
+CONDITIONS = {
+    "scc0": (0, 1, 1), "scc1": (1, 1, 1), "vccz": (0, 0, 1), "vccnz": (0, 1, 1),
+    "execz": (0, 1, 0), "execnz": (0, 1, 1),
+}  # fmt: skip
+"""By condition: SCC, VCC and EXEC for which it holds; it fails when the one it names changes."""
+
+
+@each_target
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("holds", [True, False])
+def test_branches_look_at_what_they_name(target: str, condition: str, holds: bool) -> None:
+    values = list(CONDITIONS[condition])
+    number = {"s": 0, "v": 1, "e": 2}[condition[0]]
+    values[number] ^= not holds
+    code = encode(target, f"s_cbranch_{condition}", simm=2)
+    code += [*move(target, 5, 1), *move(target, 6, 2), *end(target)]
+
+    def setup(group: Group) -> None:
+        scalars = group.waves[0].scalars
+        scalars[state.SCC], scalars[VCC : VCC + 2] = values[0], [0, values[1]]
+        if target not in ("gfx90a", "gfx942"):
+            scalars[VCC : VCC + 2] = [values[1], 5]  # the upper half does not count
+        scalars[EXEC : EXEC + 2] = [values[2], 0]
+
+    assert run_both(target, code, setup).scalars(5, 2) == ([0, 2] if holds else [1, 2])
 
 
 @each_target
@@ -317,6 +414,68 @@ def test_messages_of_graphics_are_refused(target: str) -> None:
     outcome = run_both(target, [*encode(target, "s_sendmsg", simm=number), *end(target)]).outcome
     assert isinstance(outcome, Unsupported)
     assert outcome.reason.startswith("message ")
+
+
+@each_target
+def test_clocks_go_on(target: str) -> None:
+    if target in ("gfx90a", "gfx942", "gfx1030"):
+        names = ["s_memtime", "s_memrealtime"]
+        reads = [encode(target, name, sdata=8 + 2 * k) for k, name in enumerate(names)]
+    else:
+        names = ["s_sendmsg_rtn_b32", "s_sendmsg_rtn_b64"]
+        reads = [encode(target, name, sdst=8 + 2 * k, ssrc0=131) for k, name in enumerate(names)]
+    wait = encode(target, "s_nop")
+    ended = run_both(target, [*wait, *reads[0], *wait, *reads[1], *end(target)])
+    times = ended.scalars(8, 4)
+    assert 0 < times[0] < times[2]
+    assert times[1] == times[3] == 0
+
+
+@pytest.mark.parametrize("target", ["gfx1100", "gfx1201"])
+def test_no_trap_handler_is_installed(target: str) -> None:
+    code = encode(target, "s_sendmsg_rtn_b64", sdst=8, ssrc0=130)
+    code += [*encode(target, "s_sendmsg_rtn_b64", sdst=10, ssrc0=133), *end(target)]
+
+    def setup(group: Group) -> None:
+        group.waves[0].scalars[8:12] = 5
+
+    assert run_both(target, code, setup).scalars(8, 4) == [0] * 4
+
+
+@each_target
+@pytest.mark.parametrize("name", ["s_endpgm", "s_endpgm_saved", "s_setkill"])
+def test_programs_end_where_they_say(target: str, name: str) -> None:
+    code = [*encode(target, name, simm=name == "s_setkill"), *move(target, 5, 1), *end(target)]
+    ended = run_both(target, code)
+    assert ended.outcome == Done()
+    assert ended.scalars(5) == [0]
+    assert ended.execution.instructions == 1
+
+
+def test_every_wave_has_all_vector_registers() -> None:
+    code = [*encode("gfx1201", "s_alloc_vgpr", ssrc0=constant(32)), *end("gfx1201")]
+    assert run_both("gfx1201", code).scalars(state.SCC) == [1]
+
+
+@each_target
+def test_waits_hints_and_caches_change_nothing(target: str) -> None:
+    known = {name for _, name in decoder(target).names()}
+    code = []
+    for name in HINTS:
+        if name in known:
+            code += encode(target, name)
+    words = np.random.default_rng(1).integers(2**32, size=100, dtype=np.uint32)
+    start: list[np.ndarray[Any, Any]] = []
+
+    def setup(group: Group) -> None:
+        group.waves[0].scalars[:100] = words
+        group.waves[0].vectors[:] = np.arange(512, dtype=np.uint32)[:, None]
+        start.append(group.words.copy())
+
+    ended = run_both(target, [*code, *end(target)], setup)
+    assert ended.outcome == Done()
+    assert np.array_equal(ended.words, start[0])
+    assert ended.lds == bytes(4096)
 
 
 # --- barriers in halves

@@ -108,12 +108,18 @@ class KernelRun:
             self.loop = Loop((), self.launch.kernel, None, text, proven=False)
         return False
 
+    def take_messages(self) -> list[int]:
+        """Return the contexts of the interrupts that waves have raised since the last call."""
+        return self._execution.take_messages()
+
     def _endless(self, outcome: isa.Endless) -> Loop:
         place = outcome.place
-        text = (
-            f"loops for ever: {_where(place)} comes back to the same state after"
-            f" {outcome.period} instructions, and no wave of the others ends"
-        )
+        text = f"{_where(place)} waits at a barrier to which not all waves will ever come"
+        if outcome.period:
+            text = (
+                f"loops for ever: {_where(place)} comes back to the same state after"
+                f" {outcome.period} instructions, and no wave of the others ends"
+            )
         return Loop(outcome.seen, self.launch.kernel, place, text, registers=self._shown(outcome))
 
     def _shown(self, outcome: isa.Stopped | isa.Endless) -> Registers:
@@ -135,7 +141,8 @@ class KernelRun:
             stop.lanes, stop.size = outcome.lanes, size
             return stop
         if isinstance(outcome, isa.Trapped):
-            return KernelStop(f"{at}: trap {outcome.number}", kernel, place)
+            what = outcome.what or f"trap {outcome.number}"
+            return KernelStop(f"{at}: {what}", kernel, place)
         text = f"{at}: {outcome.name} is not modelled: {outcome.reason}"
         return KernelStop(text, kernel, place, refused=f"instruction {outcome.name}")
 

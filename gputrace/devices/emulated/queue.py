@@ -40,6 +40,7 @@ from gputrace.isa.launch import Place
 from gputrace.kfd.port import Registers
 
 PACKET_NS = 100
+_MESSAGE = 0xFFFFFF  # what M0 says in an interrupt of a wave (kfd_int_process_v9.c)
 """Virtual time of one packet, in nanoseconds."""
 BYTES_PER_NS = 32
 """Bytes that a copy moves in a nanosecond of virtual time."""
@@ -90,6 +91,9 @@ class Work(Protocol):
 
         With `alone` nothing else on the device is ready to go or waits for memory.
         """
+
+    def take_messages(self) -> list[int]:
+        """Return the contexts of the interrupts that waves have raised since the last call."""
 
     @property
     def cost_ns(self) -> int:
@@ -340,7 +344,11 @@ class HardwareQueue:
         self.working = tail = self.pipe[at]
         self._author = tail.packet
         if tail.work is not None:
-            ended = tail.work.advance(alone)
+            try:
+                ended = tail.work.advance(alone)
+            finally:
+                for context in tail.work.take_messages():
+                    self.host.interrupt(context & _MESSAGE)
             self.cost_ns = tail.work.cost_ns
             if not ended:
                 return
