@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar, runtime_checkable
 from gputrace.bits import Record
 from gputrace.capture.comparing import ComparingTracker
 from gputrace.capture.digests import Digests
+from gputrace.capture.late import LATE, LateStores, copies
 from gputrace.capture.memory import Store, WatchedMemory
 from gputrace.capture.naming import Doorbells, names_made, queue_map
 from gputrace.capture.observing import Observations
@@ -116,7 +117,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._device_lock = self._emulated.lock if self._emulated else None
         self._user: dict[int, tuple[int, int]] = {}  # handle -> pages of the client's own
-        self._exact = True  # whether the steps of events are known
+        self._doubted = False  # whether the note on threads is written
         self._submissions = self._stalls = self._nanoseconds = 0
         self._open = self._dropped = False
         self._busy = 0  # threads that are with the device
@@ -376,7 +377,7 @@ class Recorder:
 
     @property
     def _step(self) -> int:
-        return self._emulated.step if self._emulated and self._exact else -1
+        return self._emulated.step if self._emulated else -1
 
     @contextmanager
     def _hook(self, *, look: bool = True, gate: bool = False) -> Iterator[None]:
@@ -458,28 +459,39 @@ class Recorder:
     def _absorb(self) -> None:
         if not self._emulated:
             return
+        late = LateStores()
         if isinstance(self._tracker, ComparingTracker):
             spans, changes = self._memory.absorb_all()
         else:
             spans = self._emulated.written_by_gpu()
             if self._user or threading.active_count() > 1:
-                spans = self._shared_pages(spans)
+                spans = self._shared_pages(spans, late)
             changes = self._memory.absorb(spans)
         self._observations.add(changes)
         self._digests.add(spans)
+        if late:
+            self._write_late(late)
 
-    def _shared_pages(self, by_gpu: list[Span]) -> list[Span]:
+    def _write_late(self, late: LateStores) -> None:
+        # After what the GPU had done by then: of what it stored some may be among the unknown.
+        if not self._doubted:
+            self._doubted = True
+            self._writer.append(events.Note(events.THREADS, LATE))
+        self._write_progress()
+        self._writer.stores(late.unknown, "unknown", self._step)
+        self._write_stores(late.cpu, gate=True)
+
+    def _shared_pages(self, by_gpu: list[Span], late: LateStores) -> list[Span]:
         # Pages that the tracker found while the device worked. User memory has one mapping only:
-        # there it was the GPU. In other pages other threads stored, at steps that nobody knows;
-        # where the GPU stored into the same page nobody can tell the two apart.
+        # there it was the GPU. In other pages other threads stored, before the step at which it is
+        # found; where the GPU stored into the same page nobody can tell the two apart.
         for span in self._memory.written():
             if any(low <= span.address < low + size for low, size in self._user.values()):
                 by_gpu = [*by_gpu, span]
                 continue
-            self._exact = False
             both = [one for one in by_gpu if _overlap(one, span)]
-            self._writer.stores(self._memory.stores(both), "unknown")
-            self._write_stores(self._memory.stores([span]), gate=True)
+            late.unknown += copies(self._memory.stores(both))
+            late.cpu += copies(self._memory.stores([span]))
         return by_gpu
 
     # Digests.

@@ -23,6 +23,7 @@ from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.explain import Where, packet_lines
+from gputrace.replay.running import in_doubt
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
@@ -146,6 +147,8 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
         if exact
         else learn(whole, name, ended, limits, "progress")
     )
+    if history.verdict.result is Result.DIFFERS and exact and in_doubt(whole.source):
+        exact, history = False, learn(whole, name, ended, limits, "progress")
     if history.verdict.result is Result.DIFFERS and exact:
         text = history.verdict.text
         raise UsageError(f"the trace does not replay as it was recorded: {text}")

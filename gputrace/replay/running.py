@@ -19,8 +19,9 @@ from gputrace.replay.pacing import Pacing
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
-from gputrace.trace.events import Header
+from gputrace.trace.events import THREADS, Header, Note
 from gputrace.trace.reader import TraceReader
+from gputrace.trace.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +82,42 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
         if found:
             text = f"cannot be replayed on {name}: {'; '.join(found)}"
             return Verdict(Result.UNSUPPORTED, text, reasons=tuple(found), device=name)
-        player = _player(reader, device, expired)
-        verdict = player.run()
+        pacing = pacing_for(reader.header, device)
+        verdict = _player(reader, device, pacing, expired).run()
+        if pacing == "steps" and not _as_recorded(reader, verdict) and in_doubt(reader):
+            pacing = "progress"
+            verdict = _player(reader, make_device(name), pacing, expired).run()
         if verdict.difference is not None and verdict.difference.observed is not None:
-            verdict = _with_writer(reader, name, verdict, expired)
+            verdict = _with_writer(reader, name, verdict, pacing, expired)
         verdict = explain(reader, verdict)
         return replace(verdict, device=name)
 
 
-def _player(reader: TraceReader, device: Kfd, expired: Callable[[], bool]) -> Player:
+def in_doubt(source: Source) -> bool:
+    """Say whether a trace notes that threads stored at steps that are not known for sure.
+
+    At the steps of the recording it does the same again as long as nothing looked at those stores
+    before they were found; otherwise the recorded progress is all that there is to go by.
+    """
+    return any(isinstance(one, Note) and one.what == THREADS for _, one in source.numbered())
+
+
+def _ended(reader: TraceReader) -> str:
     trailer = reader.trailer
-    ended = str(trailer.outcome.get("result", "")) if trailer is not None else ""
+    return str(trailer.outcome.get("result", "")) if trailer is not None else ""
+
+
+def _as_recorded(reader: TraceReader, verdict: Verdict) -> bool:
+    classes = {"hang": Result.HANG, "fault": Result.FAULT}
+    wanted = classes.get(_ended(reader))
+    return verdict.result is wanted if wanted else verdict.result is not Result.DIFFERS
+
+
+def _player(
+    reader: TraceReader, device: Kfd, pacing: Pacing, expired: Callable[[], bool]
+) -> Player:
+    trailer, ended = reader.trailer, _ended(reader)
     complete = ended not in ("", "killed")
-    pacing = pacing_for(reader.header, device)
     player = Player(reader, device, pacing, ended=ended, complete=complete, expired=expired)
     if pacing == "progress" and not (trailer and trailer.kinds.get("ClockReads")):
         player.comparison.clocks = clock_places(reader)
@@ -101,13 +125,13 @@ def _player(reader: TraceReader, device: Kfd, expired: Callable[[], bool]) -> Pl
 
 
 def _with_writer(
-    reader: TraceReader, name: str, verdict: Verdict, expired: Callable[[], bool]
+    reader: TraceReader, name: str, verdict: Verdict, pacing: Pacing, expired: Callable[[], bool]
 ) -> Verdict:
     # Who wrote a byte last is seen by replaying once more with an eye on it.
     device, difference = make_device(name), verdict.difference
     if not isinstance(device, EmulatedKfd) or difference is None:
         return verdict
-    player = _player(reader, device, expired)
+    player = _player(reader, device, pacing, expired)
     watch = Watch(player, device, difference.address, 1, difference.event)
     player.run()
     if watch.writer is None:

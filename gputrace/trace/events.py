@@ -393,6 +393,10 @@ class Trigger(Event):
     submission: int = 0
 
 
+THREADS = "threads"
+"""What the Note is about that says that some stores may have come before their step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Note(Event):
     """Free text that explains something to a reader."""
