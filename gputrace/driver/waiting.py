@@ -103,6 +103,8 @@ class Waiter:
     def _raise(self, fault: Fault | None) -> None:
         if fault is None:
             return
+        if fault.queue < 0:  # the kernel says that something happened: a queue may know more
+            fault = next((told for check in self._checks if (told := check())), fault)
         submitted = self._describe(fault)
         text = f"{fault.text}; submitted as: {submitted}" if submitted else fault.text
         if fault.queue < 0:  # hardware does not tell who did it: say what all were doing

@@ -199,6 +199,34 @@ def test_a_queue_that_cannot_be_made_gives_everything_back():
     kfd.check()
 
 
+@pytest.mark.parametrize("kind", ["pm4", "aql", "copy"])
+def test_a_queue_that_is_closed_gives_its_event_and_memory_back(kind):
+    kfd = Counting(EmulatedKfd("gfx942"))
+    with driver.open_kfd(kfd) as device:
+        def made():
+            return device.copy_queue() if kind == "copy" else device.compute_queue(kind)
+
+        made().close()  # what all queues share stays
+        events, handles = set(kfd.events), set(kfd.handles)
+        for _ in range(3):
+            queue = made()
+            queue.signal().wait(5.0)
+            queue.close()
+        assert len(kfd.events) == len(events)
+        assert len(kfd.handles) == len(handles)
+        assert not kfd.queues
+
+
+def test_more_scratch_is_taken_when_what_used_the_old_one_has_ended():
+    with driver.open("emu:gfx942") as device:
+        kernel, out = device.load(built("gfx942", "O0"))["fill"], device.alloc(1 << 16)
+        queue = device.compute_queue("pm4")
+        for turn, stack in enumerate((1024, 4096, 16384, 512)):
+            done = queue.launch(kernel, 64, 64, [out, turn], stack=stack)  # nobody waits between
+        done.wait(10.0)
+        assert out.read(4) == (3).to_bytes(4, "little")
+
+
 def test_what_a_fork_does_leaves_its_parent_alone():
     # Memory of an emulated device is shared with a fork: it must not be given back there.
     with driver.open("emu:gfx942") as device:

@@ -205,14 +205,33 @@ def test_a_timeline_crosses_the_32_bit_border_on_every_kind_of_queue(pair):
 def test_a_launch_crosses_the_32_bit_border_of_its_queues_timeline(target):
     with driver.open(f"emu:{target}") as device:
         kernel, out = device.load(built(target))["fill"], device.alloc(256)
+        copies = device.copy_queue()
         for kind in ("pm4", "aql"):
             queue = device.compute_queue(kind)
             queue.timeline.set((1 << 32) - 3)
             for value in range(6):
                 done = queue.launch(kernel, 1, 64, [out, value])
-                done.wait(5.0)
+                copies.wait(done)  # engines look at one cell of the two only
+                copies.signal().wait(5.0)
                 assert (out.view(np.uint32) == value).all()
             assert queue.timeline.value == (1 << 32) + 3
+
+
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
+@pytest.mark.parametrize("kind", ["pm4", "aql", "copy"])
+def test_each_kind_of_queue_takes_a_timeline_over_the_border_alone(target, kind):
+    with driver.open(f"emu:{target}") as device:
+        line, waiter = device.timeline("long"), device.compute_queue("pm4")
+        queue = device.copy_queue() if kind == "copy" else device.compute_queue(kind)
+        line.set((1 << 32) - 1)
+        waiter.wait(line.at((1 << 32) + 7))
+        done = waiter.signal()
+        queue.signal(line, (1 << 32) + 6).wait(5.0)
+        assert not done.done
+        queue.signal(line, (1 << 32) + 7)
+        done.wait(5.0)
+        with pytest.raises(UsageError, match="does not come after"):
+            line.set((1 << 32) + 7)
 
 
 @pytest.mark.parametrize("shared", [True, False])

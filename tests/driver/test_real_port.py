@@ -16,6 +16,7 @@ from gputrace import driver
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.kfd import RealKfd
 from gputrace.errors import KfdError, UsageError
+from gputrace.formats.aql import KernelDispatch
 from gputrace.formats.ioctl import by_request
 from gputrace.kfd import host
 from tests.driver.test_launch import built
@@ -114,6 +115,19 @@ def test_a_fault_comes_as_an_event_and_names_what_was_going_on(kernel, port):
             queue.signal().wait(10.0)
         assert caught.value.address == buffer.address
         assert "compute 0" in str(caught.value)
+
+
+def test_an_error_that_the_queue_itself_tells_ends_a_wait(kernel, port, monkeypatch):
+    # Where KFD says nothing, the packet processor's word in the queue's own signal is all.
+    monkeypatch.setattr("gputrace.driver.device.DRAIN_SECONDS", 0.02)
+    with driver.open_kfd(port) as device:
+        queue = device.compute_queue("aql")
+        empty = KernelDispatch(
+            dimensions=1, workgroup_size_x=64, grid_size_x=0, kernel_object=4096
+        )
+        queue.submit([empty], "nonsense")
+        with pytest.raises(driver.DeviceFault, match=r"stopped: INVALID_DIMENSIONS; at nonsense"):
+            queue.signal().wait(10.0)
 
 
 def test_a_wait_that_never_ends_is_a_timeout_and_no_proof(port, monkeypatch):
