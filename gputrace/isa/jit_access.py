@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gputrace.isa.graph import U32, Graph, Node
 
+_ROW = 16  # lanes whose words are taken from memory at once
 _MOST_WORDS = 4  # of one lane in memory that a short way exists for
 
 
@@ -220,11 +221,9 @@ def load_row(out: Lines, host: str, mask: str, words: int) -> list[str]:
         name = f"llvm.masked.load.v{lanes}i32.p0"
         args = [("ptr", at), ("i32", "1"), (f"<{lanes} x i1>", mask), (kind, "zeroinitializer")]
         return [out.external(kind, name, *args)]
-    block = out.fresh(f"load <{words * lanes} x i32>, ptr {at}, align 1")
-    return [
-        _pick(out, "i32", block, words * lanes, range(k, words * lanes, words))
-        for k in range(words)
-    ]
+    places = _places(out, at, words * _ROW, lanes // _ROW)
+    parts = [_load_dealt(out, place, _ROW, words) for place in places]
+    return [joined(out, "i32", found, _ROW) for found in zip(*parts, strict=True)]
 
 
 def store_row(out: Lines, host: str, mask: str, values: Sequence[str], changes: str) -> None:
@@ -242,16 +241,16 @@ def store_row(out: Lines, host: str, mask: str, values: Sequence[str], changes: 
         name = f"llvm.masked.store.v{lanes}i32.p0"
         out.external("void", name, (kind, values[0]), ("ptr", at), ("i32", "1"), (bit, mask))
         return
-    total = words * lanes
-    padded = [*values, *(["poison"] * (-words % 2 if words != 1 else 0))]
-    block = joined(out, "i32", padded, lanes)
-    order = [lane + lanes * word for lane in range(lanes) for word in range(words)]
-    block = _pick(out, "i32", block, len(padded) * lanes, order)
-    old = out.fresh(f"load <{total} x i32>, ptr {at}, align 1")
-    differs = out.fresh(f"icmp ne <{total} x i32> {old}, {block}")
-    raw = out.fresh(f"bitcast <{total} x i1> {differs} to i{total}")
-    _count(out, f"i{total}", raw, changes)
-    out.line(f"store <{total} x i32> {block}, ptr {at}, align 1")
+    kind, changed = f"<{_ROW} x i32>", "zeroinitializer"
+    for number, start in enumerate(_places(out, at, words * _ROW, lanes // _ROW)):
+        chosen = range(number * _ROW, (number + 1) * _ROW)
+        blocks = _dealt_back(out, [_pick(out, "i32", v, lanes, chosen) for v in values], _ROW)
+        for place, block in zip(_places(out, start, _ROW, words), blocks, strict=True):
+            old = out.fresh(f"load {kind}, ptr {place}, align 1")
+            changed = out.fresh(f"or {kind} {changed}, {out.fresh(f'xor {kind} {old}, {block}')}")
+            out.line(f"store {kind} {block}, ptr {place}, align 1")
+    some = out.fresh(f"icmp ne {kind} {changed}, zeroinitializer")
+    _count(out, f"i{_ROW}", out.fresh(f"bitcast <{_ROW} x i1> {some} to i{_ROW}"), changes)
 
 
 def _count(out: Lines, kind: str, raw: str, changes: str) -> None:
@@ -259,6 +258,66 @@ def _count(out: Lines, kind: str, raw: str, changes: str) -> None:
     before = out.fresh(f"load i64, ptr {changes}")
     after = out.fresh(f"add i64 {before}, {out.fresh(f'zext i1 {some} to i64')}")
     out.line(f"store i64 {after}, ptr {changes}")
+
+
+# --- the words of a few lanes: from one vector of some lanes after another to one for each word
+
+
+def _two(out: Lines, pair: Sequence[str], width: int, index: Sequence[int]) -> str:
+    one, other = pair
+    part, picked = f"<{width} x i32>", _numbers("i32", index)
+    return out.inst(f"shufflevector {part} {one}, {part} {other}, {part} {picked}")
+
+
+def _any(out: Lines, sources: Sequence[str], width: int, places: Sequence[int]) -> str:
+    # Element i is number places[i] of all sources behind each other.
+    found = sources[0]
+    for low in range(width, len(sources) * width, width):
+        index = [
+            (at if low == width else i) if at < low else at - low + width if at < low + width else 0
+            for i, at in enumerate(places)
+        ]
+        found = _two(out, (found, sources[low // width]), width, index)
+    return found
+
+
+def _places(out: Lines, at: str, width: int, count: int) -> list[str]:
+    # Where vectors behind each other lie.
+    return [out.inst(f"getelementptr i8, ptr {at}, i64 {4 * width * n}") for n in range(count)]
+
+
+def _load_dealt(out: Lines, at: str, width: int, words: int) -> list[str]:
+    # Words of lanes side by side: a vector for each word.
+    kind, half = f"<{width} x i32>", width // 2
+    blocks = [
+        out.fresh(f"load {kind}, ptr {place}, align 1") for place in _places(out, at, width, words)
+    ]
+    if words != 4:
+        return [_any(out, blocks, width, range(k, words * width, words)) for k in range(words)]
+    found = []
+    for k in (0, 2):
+        index = [*range(k, 2 * width, 4), *range(k + 1, 2 * width, 4)]
+        halves = [_two(out, blocks[n : n + 2], width, index) for n in (0, 2)]
+        for n in (0, half):
+            ends = [*range(n, n + half), *range(width + n, width + n + half)]
+            found.append(_two(out, halves, width, ends))
+    return found
+
+
+def _dealt_back(out: Lines, values: Sequence[str], width: int) -> list[str]:
+    # The opposite: vectors as they lie in memory.
+    words, half = len(values), width // 2
+    if words != 4:
+        order = [lane + width * word for lane in range(width) for word in range(words)]
+        return [_any(out, values, width, order[n : n + width]) for n in range(0, len(order), width)]
+    found = []
+    for low in (0, half):
+        index = [i + j for i in range(low, low + half) for j in (0, width)]
+        pairs = [_two(out, values[n : n + 2], width, index) for n in (0, 2)]
+        for k in (0, half):
+            ends = [i + j + n for i in range(k, k + half, 2) for j in (0, width) for n in (0, 1)]
+            found.append(_two(out, pairs, width, ends))
+    return found
 
 
 # --- LDS: the lanes of one host vector within the words of one
@@ -347,25 +406,19 @@ def store_near(out: Lines, near: Near, offset: int, width: int, value: str, mask
 
 def load_side_by_side(out: Lines, near: Near, offset: int, width: int, words: int) -> list[str]:
     """Load so many words for each lane; those of each vector of lanes are side by side."""
-    total = words * width
-    parts: list[list[str]] = [[] for _ in range(words)]
-    for start in near.starts:
-        block = out.fresh(f"load <{total} x i32>, ptr {_near_place(out, start, offset)}, align 1")
-        for word, found in enumerate(parts):
-            found.append(_pick(out, "i32", block, total, range(word, total, words)))
-    return [joined(out, "i32", found, width) for found in parts]
+    parts = [
+        _load_dealt(out, _near_place(out, start, offset), width, words) for start in near.starts
+    ]
+    return [joined(out, "i32", found, width) for found in zip(*parts, strict=True)]
 
 
 def store_side_by_side(
     out: Lines, near: Near, offset: int, width: int, values: Sequence[str]
 ) -> None:
     """Store words of each lane; those of each vector of lanes are side by side."""
-    lanes, words = out.wave_size, len(values)
-    padded = [*values, *(["poison"] * ((1 << (words - 1).bit_length()) - words))]
-    order = [lane + width * word for lane in range(width) for word in range(words)]
     for number, start in enumerate(near.starts):
         chosen = range(number * width, (number + 1) * width)
-        parts = [v if v == "poison" else _pick(out, "i32", v, lanes, chosen) for v in padded]
-        block = _pick(out, "i32", joined(out, "i32", parts, width), len(parts) * width, order)
-        at = _near_place(out, start, offset)
-        out.line(f"store <{words * width} x i32> {block}, ptr {at}, align 1")
+        parts = [_pick(out, "i32", value, out.wave_size, chosen) for value in values]
+        places = _places(out, _near_place(out, start, offset), width, len(values))
+        for place, block in zip(places, _dealt_back(out, parts, width), strict=True):
+            out.line(f"store <{width} x i32> {block}, ptr {place}, align 1")
