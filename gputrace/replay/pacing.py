@@ -103,7 +103,6 @@ class Clock:
                 return False
         return True
 
-
     def _settle(self, done: Callable[[], bool]) -> None:
         until = self._device.clock() + SETTLE_NS
         while not done() and self._device.clock() < until:

@@ -8,6 +8,8 @@ import pytest
 
 import gputrace
 from gputrace.errors import GputraceError
+from gputrace.formats import ioctl
+from gputrace.formats.ioctl import WaitResult
 from gputrace.replay.running import Request, replay
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
@@ -84,3 +86,44 @@ def test_no_trace_ends_the_replaying_process(path: Path, name: str) -> None:
         refusal = str(error)
     assert "\n" not in refusal
     assert verdict is None or verdict.result not in (Result.HOST_CRASH, Result.SAME), verdict
+
+
+def refuse(event: events.Event) -> events.Event:
+    if isinstance(event, events.Ioctl) and event.record == "AllocMemoryOfGpu":
+        return replace(event, errno=12)
+    return event
+
+
+def ask_for_nothing(event: events.Event) -> events.Event:
+    if isinstance(event, events.Ioctl) and event.record == "AllocMemoryOfGpu":
+        record = ioctl.AllocMemoryOfGpu.from_bytes(event.before)
+        return replace(event, before=record.replace(size=0).to_bytes())
+    return event
+
+
+def time_out(event: events.Event) -> events.Event:
+    if isinstance(event, events.Ioctl) and event.record == "WaitEvents":
+        answer = ioctl.WaitEvents.from_bytes(event.after)
+        return replace(event, after=answer.replace(wait_result=WaitResult.TIMEOUT).to_bytes())
+    return event
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [(refuse, "AllocMemoryOfGpu.errno: recorded 12, observed 0"),
+     (ask_for_nothing, "AllocMemoryOfGpu.errno: recorded 0, observed 22"),
+     (time_out, "WaitEvents.wait_result: recorded <WaitResult.TIMEOUT")],
+)  # fmt: skip
+def test_answers_that_were_others_are_told(
+    tmp_path: Path, edit: Callable[[events.Event], events.Event], reason: str
+) -> None:
+    made = tmp_path / "t.gtrace"
+    with gputrace.record(made), gputrace.open("emu:gfx1100") as device:
+        kfd, event = device.session.kfd, device.session.make_event()
+        device.compute_queue().signal().wait()
+        kfd.ioctl(ioctl.SetEvent(event_id=event.event_id))
+        device.session.mechanism.wait([ioctl.SignalEventData(event_id=event.event_id)], 10)
+    assert replay(Request(str(made))).result is not Result.DIFFERS
+    verdict = replay(Request(str(rewrite(made, lambda event, data: [edit(event)]))))
+    assert verdict.result is Result.DIFFERS
+    assert reason in verdict.text
