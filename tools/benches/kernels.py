@@ -6,15 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gputrace.families import family
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Done, Machine
 from tests.isa.launching import Arrays, Program
-from tools.benches import Options, Row, at_least, at_most
+from tools.benches import Options, Row, at_least, at_most, seconds
 
 TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +27,7 @@ from tools.benches import kernels
 case = kernels.CASES["matmul"]("gfx942", 64)
 import gputrace.isa.jit_engine  # the process has LLVM loaded
 before = time.process_time()
-machine = kernels.Machine("gfx942", "jit")
+machine = kernels.Machine("gfx942", "jit", 1)
 machine.start(case.launch, case.memory).run(1)
 print(time.process_time() - before, machine.library.compiled)
 """
@@ -49,14 +51,34 @@ def _launch(
     return Program(target, "speed-O3").launch(kernel, groups, size, memory, args)
 
 
-def matmul(target: str, size: int) -> Case:
-    """Square matrices through tiles of 16x16 in LDS."""
+def _square(
+    target: str, source: str, kernel: str, size: int, tile: int, items: Sizes, kind: type
+) -> Case:
+    # A product of square matrices, of which a group makes a tile.
     chance, memory = np.random.default_rng(1), Arrays()
-    a, b = (chance.random((size, size), np.float32) for _ in range(2))
+    a, b = (chance.random((size, size), np.float32).astype(kind) for _ in range(2))
     out = np.zeros((size, size), np.float32)
     args = memory.add(out), memory.add(a), memory.add(b), np.uint32(size)
-    launch = _launch(target, "matmul", (size // 16, size // 16), (16, 16), memory, args)
-    return Case(launch, memory, lambda: np.allclose(out, a @ b, rtol=1e-4))
+    groups = size // tile, size // tile
+    launch = Program(target, source).launch(kernel, groups, items, memory, args)
+    expected = a.astype(np.float32) @ (b.T if kernel == "tiles" else b).astype(np.float32)
+    return Case(launch, memory, lambda: np.allclose(out, expected, rtol=1e-3))
+
+
+def matmul(target: str, size: int) -> Case:
+    """Square matrices through tiles of 16x16 in LDS."""
+    return _square(target, "speed-O3", "matmul", size, 16, (16, 16), np.float32)
+
+
+def blocks(target: str, size: int) -> Case:
+    """Square matrices as fast code multiplies them: tiles of 64x64, 4x4 of them in each item."""
+    return _square(target, "speed-O3", "blocks", size, 64, (16, 16), np.float32)
+
+
+def tiles(target: str, size: int) -> Case:
+    """Square matrices of half precision through the matrix unit, one tile of 16x16 a wave."""
+    lanes = min(family(target).waves)
+    return _square(target, "matrix-O3", "tiles", size, 16, (lanes,), np.float16)
 
 
 def add(target: str, size: int) -> Case:
@@ -151,7 +173,7 @@ def rows(options: Options) -> Iterator[Row]:
     size, rounds = (64, 3) if options.quick else (256, 8)
     for target in TARGETS:
         for name, case_of in CASES.items():
-            case, machine = case_of(target, size), Machine(target, "jit")
+            case, machine = case_of(target, size), Machine(target, "jit", 1)
             machine.library.drive(case.launch.wave_size)
             count, first = _run(machine, case)
             best = min(_run(machine, case)[1] for _ in range(rounds))
@@ -166,7 +188,39 @@ def rows(options: Options) -> Iterator[Row]:
         machine = Machine(target, "numpy")
         count, spent = min((_run(machine, small) for _ in range(3)), key=lambda pair: pair[1])
         yield Row(f"{target} matmul with numpy", count / spent / 1e6, "M wave-inst/s")
+    yield from _large(options)
+    yield from _several(options)
     yield _start(options)
+
+
+def _large(options: Options) -> Iterator[Row]:
+    # Whole products, compiled before: on one core.
+    size = 256 if options.quick else 1024
+    for target, case_of, most in (("gfx1100", blocks, 0.4), ("gfx942", tiles, 1.0)):
+        case, machine = case_of(target, size), Machine(target, "jit", 1)
+        count, _ = _run(machine, case)
+        best = min(_run(machine, case)[1] for _ in range(3))
+        name = f"{target} {case_of.__name__} {size}^3"
+        yield at_most(name, best, "s", most, f"{count:,} instructions")
+
+
+def _several(options: Options) -> Iterator[Row]:
+    # By the wall, each time in turn: other work on the machine takes from both.
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        return
+    size, rounds = (256, 3) if options.quick else (1024, 6)
+    for target, name in (("gfx1100", "matmul"), ("gfx942", "matmul"), ("gfx942", "gather")):
+        case = CASES[name](target, size if name == "matmul" else 2 * size)
+        machines = [Machine(target, "jit", count) for count in (1, 2)]
+        best = [1e9, 1e9]
+        for _ in range(rounds):
+            for number, machine in enumerate(machines):
+                run = partial(machine.start(case.launch, case.memory).run, ENDLESS)
+                best[number] = min(best[number], seconds(run, time.monotonic))
+        note = f"load of the machine {os.getloadavg()[0]:.1f}"
+        rate = best[0] / best[1]
+        yield at_least(f"{target} {name} on two cores", rate, "times one core", 1.7, note)
 
 
 def _start(options: Options) -> Row:
