@@ -37,7 +37,8 @@ def record(
     """Record the device that is opened inside the block into a trace.
 
     `durable` waits for the disk before each doorbell, so that not even the end of the machine
-    loses one. In mode "light" digests of what the GPU wrote are taken where the program waits
+    loses one. When the file cannot be written any more, which is said on stderr, the program goes
+    on without. In mode "light" digests of what the GPU wrote are taken where the program waits
     itself, in "full" after each submission, which has to end first. `part` asks for a part of the
     run, such as `Part(last=100)` or `Part(start="kernel:saxpy")`.
 
@@ -108,7 +109,7 @@ def start(
         header = replace(header, scheduler="")  # steps count from the beginning of a run
 
     def make(where: str) -> TraceWriter:
-        return TraceWriter(where, header, durable=durable)
+        return TraceWriter(where, header, durable=durable, failing=_tell_failure)
 
     writer = part_writer(path, part, make)
     recorder = Recorder(kfd, writer)
@@ -116,6 +117,11 @@ def start(
         writer.append(Note("provenance", COMPARED))
         print(f"gputrace: {COMPARED}", file=sys.stderr)
     return Recording(recorder, writer)
+
+
+def _tell_failure(reason: str) -> None:
+    # The program is worth more than its record.
+    print(f"gputrace: {reason}: the trace ends here, the program goes on", file=sys.stderr)
 
 
 def header_of(kfd: Kfd) -> Header:

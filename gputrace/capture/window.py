@@ -311,7 +311,9 @@ class PartWriter:
         return [one.writer for one in (self._current, self._newer) if one is not None]
 
     def _roll(self) -> None:
-        if self._newer is not None and self._enough():
+        if self._newer is None or self._newer.writer.failed:
+            return  # the older file has more
+        if self._enough():
             assert self._current is not None
             self._current.writer.abandon()
             os.replace(self._next, self._path)

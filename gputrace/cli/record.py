@@ -260,7 +260,8 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         yield f"{head}: {data['problem']}"
         return
     if not data["complete"]:
-        yield f"{head}, {data['events']} events; it has no end, as the process had none"
+        why = "the program could not close it, or it could not be written to its end"
+        yield f"{head}, {data['events']} events; incomplete: {why}"
         return
     yield f"{head}, {data['events']} events, {data['doorbells']} doorbells, {data['outcome']}"
     cost = data["cost"]

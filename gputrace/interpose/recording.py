@@ -37,9 +37,12 @@ class Recording:
         self._kfd, self._client = kfd, client
         # No order of steps can be replayed: the program's stores come at any time between them.
         header = replace(header_of(kfd), scheduler="", mode=settings.mode)
+        self._failures: list[str] = []
         self._writer = part_writer(
             path, settings.part,
-            lambda where: TraceWriter(where, header, durable=settings.durable),
+            lambda where: TraceWriter(
+                where, header, durable=settings.durable, failing=self._failures.append
+            ),
         )  # fmt: skip
         self._tracker = RemoteTracker(process, kfd.touched)
         self._recorder = LiveRecorder(kfd, self._writer, self._tracker, self._read)
@@ -157,6 +160,8 @@ class Recording:
     def remark(self) -> str:
         """What should be said of the trace once it has ended, or nothing."""
         writer = self._writer
+        if self._failures:
+            return f"{self._failures[0]}: the trace ends there, the program went on"
         if not isinstance(writer, PartWriter):
             return ""
         return f"nothing, as {writer.missing}" if writer.missing else writer.remark

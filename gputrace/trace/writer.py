@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Self
@@ -56,10 +57,18 @@ _STATELESS = {DoorbellIntent, Digest, HostStore, Memory, Progress, WaitBegin, Wa
 
 
 class BlockFile:
-    """Append blocks to a file by `os.writev`: no buffer of ours can be lost with the process."""
+    """Append blocks to a file by `os.writev`: no buffer of ours can be lost with the process.
 
-    def __init__(self, path: str | os.PathLike[str], level: int) -> None:
-        self.path, self.level = os.fspath(path), level
+    When the file cannot be written any more, UsageError is raised; or, if there is a `failing`, it
+    is called once with the reason, and whatever comes later is left out.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], level: int, failing: Callable[[str], None] | None = None
+    ) -> None:
+        self.path, self.level, self._failing = os.fspath(path), level, failing
+        self.failed = False
+        """Whether the file could not be written."""
         self.offset = self.sequence = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         try:
@@ -91,7 +100,12 @@ class BlockFile:
 
     def sync(self) -> None:
         """Wait until the file's bytes are on the disk."""
-        os.fdatasync(self.fd)
+        if self.failed:
+            return
+        try:
+            os.fdatasync(self.fd)
+        except OSError as error:
+            self._fail(error)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -101,33 +115,49 @@ class BlockFile:
 
     def _write(self, head: bytes, body: Bytes) -> None:
         if self.fd < 0:
+            if self.failed and self._failing:
+                return
             raise UsageError(f"{self.path} is closed")
         try:
             done = os.writev(self.fd, (head, body))
-            self.offset += done
             if done < len(head) + len(body):
                 self._write_rest(memoryview(head + body)[done:])
+            self.offset += len(head) + len(body)
         except OSError as error:
-            # A block may be cut here: whatever came after it would be out of the reader's sight.
-            self.close()
-            raise UsageError(f"cannot write {self.path}: {error.strerror}") from error
+            self._fail(error)
 
     def _write_rest(self, rest: memoryview) -> None:
         while rest:
-            done = os.write(self.fd, rest)
-            self.offset += done
-            rest = rest[done:]
+            rest = rest[os.write(self.fd, rest) :]
+
+    # Part of a block may be there: whatever came after it would be out of the reader's sight.
+    def _fail(self, error: OSError) -> None:
+        self.failed = True
+        with suppress(OSError):
+            os.ftruncate(self.fd, self.offset)
+        self.close()
+        reason = f"cannot write {self.path}: {error.strerror}"
+        if self._failing is None:
+            raise UsageError(reason) from error
+        self._failing(reason)
 
 
 class TraceWriter:
     """Write events and memory to a `.gtrace` file.
 
     `durable` makes `flush(intent=True)` wait for the disk. `level` is zstd's (0 stores raw). Raises
-    UsageError when the file cannot be written; then nothing more is taken.
+    UsageError when the file cannot be made, and when it cannot be written any more, unless there is
+    a `failing`: then that is called once with the reason, and what comes later is left out.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], header: Header, *, durable: bool = False, level: int = 1
+        self,
+        path: str | os.PathLike[str],
+        header: Header,
+        *,
+        durable: bool = False,
+        level: int = 1,
+        failing: Callable[[str], None] | None = None,
     ) -> None:
         self.header = replace(header, durable=durable, kinds=kind_table())
         self.durable = durable
@@ -144,7 +174,7 @@ class TraceWriter:
         self._look_at = LOOK_EVERY  # the number of a block
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._since_keyframe = self._bytes_since_keyframe = self._keyframe_size = 0
-        self._file = BlockFile(path, level)
+        self._file = BlockFile(path, level, failing)
         self.append(self.header)
         self.flush()
 
@@ -152,6 +182,11 @@ class TraceWriter:
     def size(self) -> int:
         """Give the bytes of the file so far, with those that still wait for a flush."""
         return self._file.offset + len(self._pending)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the file could not be written any more."""
+        return self._file.failed
 
     @property
     def memory_bytes(self) -> int:

@@ -163,6 +163,35 @@ def test_the_last_submissions_of_a_program(tmp_path: Path) -> None:
     assert run(["replay", str(trace), "--expect", "recorded"]) == 0
 
 
+FILLS = """
+import resource, gputrace
+with gputrace.open("emu:gfx942") as device:
+    buffer, queue = device.alloc(4096), device.compute_queue("pm4")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+    for turn in range(300):
+        queue.write(buffer, bytes([turn & 255]) * 64)
+        queue.signal().wait()
+    print("last byte", buffer.read(1)[0])
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--last", "5000"), ("--durable",)])
+def test_a_program_outlives_the_file_that_it_is_recorded_into(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    done, trace = record(tmp_path, FILLS, *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "last byte 43\n"
+    assert "File too large: the trace ends here, the program goes on" in done.stderr
+    assert "Traceback" not in done.stderr
+    with TraceReader(trace) as reader:
+        assert (reader.complete, reader.torn) == (False, None)
+        rung = [one for one in reader if isinstance(one, events.DoorbellIntent)]
+    assert len(rung) > 10
+    assert 40_000 < trace.stat().st_size <= 60_000
+    assert run(["replay", str(trace)]) == 0
+
+
 OVERLAP = """
 import runpy
 runpy.run_module("gputrace.cli.workloads.overlap", run_name="__main__")

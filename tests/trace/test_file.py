@@ -1,7 +1,10 @@
 """Whole files: what was written comes back, cut, flipped and hostile files are handled as said."""
 
+import errno
+import os
 import random
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -259,6 +262,36 @@ def test_a_repair_keeps_the_file_where_no_links_can_be_made(
         path.write_bytes(small.read_bytes()[:-100])
         assert repair(path).kept
         assert len(list(tmp_path.glob("t.gtrace.damaged*"))) == number
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("room", [1000, 10_000, 70_000])
+def test_a_full_disk_ends_a_trace_after_a_whole_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, lenient: bool
+) -> None:
+    path, reasons, writev = tmp_path / "t.gtrace", list[str](), os.writev
+
+    def limited(fd: int, parts: Sequence[bytes]) -> int:
+        left = room - os.fstat(fd).st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return writev(fd, [memoryview(b"".join(parts))[:left]])
+
+    monkeypatch.setattr("os.writev", limited)
+    monkeypatch.setattr("os.write", lambda fd, data: limited(fd, [data]))
+    with pytest.raises(UsageError, match="No space left") if not lenient else nullcontext():
+        writer = TraceWriter(path, HEADER, failing=reasons.append if lenient else None)
+        for number in range(500):
+            writer.memory(number << 12, random.Random(number).randbytes(300), "cpu")
+            writer.intent(number, 0, 0x1000, number)
+            writer.done(number, 0)
+        writer.close()
+    assert reasons == [f"cannot write {path}: No space left on device"] * lenient
+    with TraceReader(path) as reader:
+        assert (reader.complete, reader.torn) == (False, None)
+        rung = [one.submission for one in reader if isinstance(one, ev.DoorbellIntent)]
+    assert rung == list(range(len(rung)))
+    assert room - 1000 < path.stat().st_size <= room
 
 
 def test_nothing_to_repair_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
