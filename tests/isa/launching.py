@@ -69,11 +69,11 @@ class Arrays:
 
 
 class Program:
-    """One stored code object."""
+    """One code object, stored or given."""
 
-    def __init__(self, target: str, name: str) -> None:
+    def __init__(self, target: str, name: str, code: bytes | None = None) -> None:
         self.target = target
-        elf = ELFFile(io.BytesIO((BUILT / target / f"{name}.co").read_bytes()))
+        elf = ELFFile(io.BytesIO(code or (BUILT / target / f"{name}.co").read_bytes()))
         loads = [s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD"]
         self.image = np.zeros(max(s["p_vaddr"] + s["p_memsz"] for s in loads) + 64, np.uint8)
         for segment in loads:
