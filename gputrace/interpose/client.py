@@ -7,7 +7,6 @@ thread that waits.
 
 import socket
 import threading
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from errno import EFAULT, EINVAL
 
 from gputrace.devices.emulated.memory import Pool
 from gputrace.devices.emulated.process import Client
-from gputrace.errors import KfdError
+from gputrace.errors import KfdError, UsageError
 from gputrace.interpose.wire import PAYLOAD_LIMIT, Gone, Kind, Message, receive, send
+from gputrace.kfd.registered import Registered
 
 
 @dataclass(slots=True)
@@ -26,10 +26,8 @@ class Shared:
     address: int
     length: int
     offset: int
-    place: int
     stores_found: bool
     """Whether the kernel tells which of these pages the program writes."""
-    users: int = 1
 
 
 class RemoteClient(Client):
@@ -37,7 +35,8 @@ class RemoteClient(Client):
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._shared: list[Shared] = []  # by address, no two overlap
+        self._shared: dict[int, Shared] = {}  # by address; no two overlap
+        self._registered: Registered[tuple[int, int]] | None = None
 
     @contextmanager
     def through(self, connection: socket.socket) -> Iterator[None]:
@@ -98,44 +97,59 @@ class RemoteClient(Client):
     def share(self, pool: Pool, address: int, length: int) -> tuple[int, int]:
         """Move pages of the program into the memory file, and map them there in their place.
 
-        Pages that were shared before stay where they are, so that two registrations of the same
-        memory are one. Raises KfdError EINVAL for a range that overlaps another in part.
+        Pages that were shared before stay where they are: where two registrations overlap they are
+        the same memory. Raises KfdError, with EINVAL where there is no room for that.
         """
-        at = bisect_right(self._shared, address, key=lambda one: one.address) - 1
-        if at >= 0 and address + length <= self._shared[at].address + self._shared[at].length:
-            found = self._shared[at]
-            found.users += 1
-            return found.offset + address - found.address, found.place + address - found.address
-        end = self._shared[at].address + self._shared[at].length if at >= 0 else 0
-        after = self._shared[at + 1].address if at + 1 < len(self._shared) else 1 << 64
-        if address < end or address + length > after:
-            fields = {"address": address, "size": length}
-            reason = "it overlaps another user pointer in part, which is not modelled"
-            raise KfdError("ALLOC_MEMORY_OF_GPU", EINVAL, fields, reason)
-        offset, place = pool.take(length)
+        registered = self._rooms(pool)
         try:
-            message = Message(Kind.SHARE, address, length, offset)
-            done = self._ask(message, "ALLOC_MEMORY_OF_GPU", pool.fd)
-        except (KfdError, Gone):
-            pool.drop(offset, length, place)
+            room = registered.room(address, address + length)
+        except UsageError as problem:
+            fields = {"address": address, "size": length}
+            raise KfdError("ALLOC_MEMORY_OF_GPU", EINVAL, fields, str(problem)) from None
+        offset, place = room.place
+        shift = offset - room.start
+        try:
+            for low, high in registered.holes(address, address + length):
+                self._shared[low] = self._move(pool, low, high - low, low + shift)
+        except KfdError:
+            self._undo(registered, address, length)
             raise
-        one = Shared(address, length, offset, place, bool(done.a))
-        self._shared.insert(at + 1, one)
-        return offset, place
+        registered.take(address, address + length)
+        return address + shift, place + address - room.start
+
+    def _rooms(self, pool: Pool) -> Registered[tuple[int, int]]:
+        if self._registered is None:
+            self._registered = Registered(
+                pool.take, lambda room: pool.drop(room.place[0], room.length, room.place[1])
+            )
+        return self._registered
+
+    def _move(self, pool: Pool, address: int, length: int, offset: int) -> Shared:
+        message = Message(Kind.SHARE, address, length, offset)
+        done = self._ask(message, "ALLOC_MEMORY_OF_GPU", pool.fd)
+        return Shared(address, length, offset, bool(done.a))
+
+    def _undo(self, registered: Registered[tuple[int, int]], address: int, length: int) -> None:
+        for low, _ in registered.holes(address, address + length):
+            if low in self._shared:
+                self._move_back(self._shared.pop(low))
+        registered.leave(address)
+
+    def _move_back(self, one: Shared) -> None:
+        self._ask(Message(Kind.DETACH, one.address, one.length), "FREE_MEMORY_OF_GPU")
 
     @property
     def shared(self) -> tuple[Shared, ...]:
-        """What is shared now, by address."""
-        return tuple(self._shared)
+        """What is shared now."""
+        return tuple(self._shared.values())
 
-    def detach(self, pool: Pool, place: int) -> None:
-        """Give pages back to the program, with what they hold now."""
-        for index, one in enumerate(self._shared):
-            if one.place <= place < one.place + one.length:
-                one.users -= 1
-                if not one.users:
-                    del self._shared[index]
-                    message = Message(Kind.DETACH, one.address, one.length)
-                    self._ask(message, "FREE_MEMORY_OF_GPU")
-                    pool.drop(one.offset, one.length, one.place)
-                return
+    def detach(self, pool: Pool, place: int, length: int) -> None:
+        """Give pages back to the program, with what they hold now, unless others have them too."""
+        registered = self._rooms(pool)
+        room = registered.by_place(lambda one: 0 <= place - one.place[1] < one.length)
+        if room is None:
+            return
+        address = room.start + place - room.place[1]
+        for low, _ in registered.give(address, address + length):
+            self._move_back(self._shared.pop(low))
+        registered.leave(address)

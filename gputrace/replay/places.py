@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from gputrace.errors import KfdError, UsageError
 from gputrace.kfd import host
 from gputrace.kfd.port import Kfd, Mapping
+from gputrace.kfd.registered import Registered
 
 
 @dataclass(slots=True)
@@ -32,8 +33,7 @@ class Mapped:
     size: int
     live: int
     writable: bool
-    mapping: Mapping | None = None
-    pages: mmap.mmap | None = None
+    mapping: Mapping
 
 
 class Places:
@@ -44,6 +44,7 @@ class Places:
         self._reserved: dict[int, Range] = {}
         self._mapped: dict[int, Mapped] = {}
         self._starts: list[int] = []
+        self._user = Registered(_pages, lambda room: None)
         self.moved: list[tuple[int, int]] = []
         """Ranges (recorded address, size) that could not be had where they were."""
 
@@ -88,15 +89,22 @@ class Places:
         self._insert(Mapped(address, mapping.size, mapping.address, writable, mapping))
 
     def own(self, address: int, size: int) -> int:
-        """Make whole pages that stand for the recorded process's own; return where it is."""
-        start = address // host.PAGE * host.PAGE
-        try:
-            pages = mmap.mmap(-1, -(-(address + size - start) // host.PAGE) * host.PAGE)
-        except (OSError, OverflowError, ValueError) as error:
-            raise UsageError(f"the trace needs {size} bytes of its own: {error}") from None
-        live = ctypes.addressof(ctypes.c_ubyte.from_buffer(pages))
-        self._insert(Mapped(start, len(pages), live, True, None, pages))
-        return live + address - start
+        """Make whole pages that stand for the recorded process's own; return where it is.
+
+        What was made before for pages near stays where it is, and what overlaps is the same.
+        """
+        start, end = _whole(address, size)
+        pages = self._user.room(start, end)
+        self._user.take(start, end)
+        return pages.place[0] + address - pages.start
+
+    def disown(self, address: int, size: int) -> None:
+        """Undo `own`: pages that nothing else has hold zeros when they come back."""
+        for start, end in self._user.give(*_whole(address, size)):
+            room = self._user.room_at(start)
+            assert room is not None
+            host.view(room.place[0] + start - room.start, end - start)[:] = bytes(end - start)
+        self._user.leave(address)
 
     def _insert(self, mapped: Mapped) -> None:
         if mapped.recorded in self._mapped:
@@ -105,23 +113,26 @@ class Places:
         insort(self._starts, mapped.recorded)
 
     def unmap(self, address: int) -> None:
-        """Undo what `add` or `own` took note of. Raises UsageError if nothing is there."""
+        """Undo what `add` took note of. Raises UsageError if nothing is there."""
         known = self._mapped.pop(address, None)
         if known is None:
             raise UsageError(f"the trace unmaps {address:#x}, where it maps nothing")
         self._starts.remove(address)
-        if known.mapping is not None:
-            self._device.unmap(known.mapping)
+        self._device.unmap(known.mapping)
 
     def live(self, address: int, size: int) -> int | None:
         """Return where recorded bytes are; None if no one mapping that may be written has them."""
         at = bisect_right(self._starts, address) - 1
-        if at < 0:
-            return None
-        known = self._mapped[self._starts[at]]
-        if address + size > known.recorded + known.size or not known.writable:
-            return None
+        known = self._mapped[self._starts[at]] if at >= 0 else None
+        if known is None or address + size > known.recorded + known.size or not known.writable:
+            return self._own_memory(address, size)
         return known.live + address - known.recorded
+
+    def _own_memory(self, address: int, size: int) -> int | None:
+        room = self._user.room_at(address)
+        if room is None or self._user.holes(address, address + size):
+            return None
+        return room.place[0] + address - room.start
 
     def inside(self, address: int, size: int) -> int:
         """Like `live`. Raises UsageError: a trace may name any address, it gets only its own."""
@@ -141,3 +152,16 @@ class Places:
             self.release(address, known.size)
         for address in list(self._mapped):
             self.unmap(address)
+
+
+def _whole(address: int, size: int) -> tuple[int, int]:
+    end = -(-(address + size) // host.PAGE) * host.PAGE
+    return address // host.PAGE * host.PAGE, end
+
+
+def _pages(length: int) -> tuple[int, mmap.mmap]:
+    try:
+        pages = mmap.mmap(-1, length)
+    except (OSError, OverflowError, ValueError) as error:
+        raise UsageError(f"the trace needs {length} bytes of its own: {error}") from None
+    return ctypes.addressof(ctypes.c_ubyte.from_buffer(pages)), pages

@@ -12,7 +12,6 @@ from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
-from gputrace.kfd.host import PAGE
 from gputrace.kfd.port import Kfd, Protection
 from gputrace.replay.comparison import Comparison
 from gputrace.replay.ending import Ending
@@ -64,7 +63,7 @@ class Player:
         self._reached = Reached(self.places.live)
         self.clock = Clock(device, expired, self._reached.all_fetched)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
-        self._user_memory: dict[int, int] = {}  # recorded handle -> recorded CPU address
+        self._user_memory: dict[int, tuple[int, int]] = {}  # handle -> CPU address, size
         self._doorbells: dict[int, int] = {}  # recorded queue -> bytes that its doorbell moved
         self.comparison = Comparison(self._bytes, source.chunk)
         self.after_event: Callable[[int], None] | None = None
@@ -265,7 +264,8 @@ class Player:
                 return
             case ioctl.AllocMemoryOfGpu(flags=flags) if flags & AllocFlag.USERPTR:
                 live_memory = self.places.own(record.mmap_offset, record.size)
-                self._user_memory[getattr(after, "handle", 0)] = record.mmap_offset
+                where = record.mmap_offset, record.size
+                self._user_memory[getattr(after, "handle", 0)] = where
                 record = record.replace(mmap_offset=live_memory)
         self._call(event, record, after)
 
@@ -288,7 +288,7 @@ class Player:
             case ioctl.FreeMemoryOfGpu():
                 recorded = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
                 if recorded in self._user_memory:
-                    self.places.unmap(self._user_memory.pop(recorded) // PAGE * PAGE)
+                    self.places.disown(*self._user_memory.pop(recorded))
             case ioctl.CreateQueue():
                 assert isinstance(after, ioctl.CreateQueue)
                 self._find_doorbell(after, live)

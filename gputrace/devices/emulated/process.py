@@ -77,8 +77,8 @@ class Client:
         """Make the client's own pages reachable; return their offset in the pool and where."""
         return 0, address
 
-    def detach(self, pool: Pool, place: int) -> None:
-        """Undo `share`, by the place that it gave."""
+    def detach(self, pool: Pool, place: int, length: int) -> None:
+        """Undo `share`, by the place that it gave and the length that it was given."""
 
 
 class Process:
@@ -172,7 +172,7 @@ class Process:
         if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
             self.pool.drop(buffer.offset, buffer.length, buffer.host)
         if buffer.flags & AllocFlag.USERPTR:
-            self.client.detach(self.pool, buffer.host)
+            self.client.detach(self.pool, buffer.host, buffer.length)
         if buffer.flags & AllocFlag.VRAM:
             self.by_id[buffer.gpu_id].vram_used -= buffer.length
 

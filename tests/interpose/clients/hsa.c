@@ -22,7 +22,7 @@
             exit(1);                                                                               \
         }                                                                                          \
     } while (0)
-enum { BUFFERS = 16, KERNARG = 4096, PAGE = 4096 };
+enum { BUFFERS = 16, KERNARG = 4096 };
 
 struct buffer {
     const char *file;
@@ -131,7 +131,7 @@ static void *take_buffer(const char *path)
     fseek(file, 0, SEEK_END);
     one->file = path;
     one->size = ftell(file);
-    one->host = aligned_alloc(PAGE, (one->size + PAGE - 1) / PAGE * PAGE);
+    one->host = malloc(one->size); /* buffers share pages */
     rewind(file);
     if (fread(one->host, 1, one->size, file) != one->size)
         exit(1);
