@@ -74,7 +74,7 @@ def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
     from tests.isa import test_flow, test_memory_special, test_memory_witness, test_relative
     from tests.isa.test_matrix import DOTS, cases
-    from tests.isa.witness import SPEC
+    from tests.isa.witness_more import SPEC
 
     memory = test_memory_witness.NAMES | test_memory_special.NAMES | test_relative.NAMES
     flow = test_flow.NAMES | set(test_flow.HINTS)

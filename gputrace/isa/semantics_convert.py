@@ -61,6 +61,7 @@ def _normal(signed: bool) -> Callable[[Node], Node]:
 
 
 for _letter, _function in (("i", _normal(signed=True)), ("u", _normal(signed=False))):
+    _pure(f"v_cvt_norm_{_letter}16_f16", _function)
     for _f in ("f16", "f32"):
         _pure(
             f"v_cvt_pknorm_{_letter}16_{_f} v_cvt_pk_norm_{_letter}16_{_f}",

@@ -27,7 +27,8 @@ _pure("v_add_f16 v_add_f32 v_add_f64", lambda a, b: a + b)
 _pure("v_sub_f16 v_sub_f32", lambda a, b: a - b)
 _pure("v_subrev_f16 v_subrev_f32", lambda a, b: b - a)
 _pure("v_mul_f16 v_mul_f32 v_mul_f64", lambda a, b: a * b)
-_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fmamk_f32 v_fmaak_f32 v_fmamk_f16 v_fmaak_f16", _fma)
+_pure("v_fma_f16 v_fma_f32 v_fma_f64 v_fma_legacy_f16", _fma)
+_pure("v_fmamk_f32 v_fmaak_f32 v_fmamk_f16 v_fmaak_f16", _fma)
 
 
 @FLOAT.meaning("v_fmac_f32 v_fmac_f16 v_fmac_f64")
@@ -129,7 +130,8 @@ def _unfused(a: Node, b: Node, c: Node) -> Node:
     return no_denormals(no_denormals(a * b) + c)
 
 
-_pure("v_mad_f32 v_mad_f16 v_madmk_f32 v_madak_f32 v_madmk_f16 v_madak_f16", _unfused)
+_pure("v_mad_f32 v_mad_f16 v_mad_legacy_f16", _unfused)
+_pure("v_madmk_f32 v_madak_f32 v_madmk_f16 v_madak_f16", _unfused)
 
 
 @FLOAT.meaning("v_mac_f32 v_mac_f16")
@@ -197,34 +199,67 @@ def _reciprocal(a: Node) -> Node:
     return a.trace.apply("fdiv", 1.0, a)
 
 
-_TURN = 6.283185307179586
+
+
+def _reciprocal_root(a: Node) -> Node:
+    # 1 / sqrt(a): a step of Newton's method takes away what the two roundings left, but where the
+    # first guess is no number that has one.
+    trace = a.trace
+    guess = _reciprocal(trace.apply("sqrt", a))
+    high = a * guess
+    low = trace.apply("fma", a, guess, high * -1.0)
+    rest = trace.apply("fma", high * -1.0, guess, 1.0) - low * guess
+    better = trace.apply("fma", guess * 0.5, rest, guess)
+    return where(better.eq(better) & trace.apply("flt", 1e-290, a), better, guess)
+
+
 for _name, _exact in (
     ("rcp", _reciprocal),
     ("rsq", lambda a: _reciprocal(a.trace.apply("sqrt", a))),
     ("sqrt", _apply("sqrt")),
 ):
-    _pure(
-        f"v_{_name}_f16 v_{_name}_f32 v_{_name}_f64 v_s_{_name}_f16 v_s_{_name}_f32",
-        _in_double(_exact),
-    )
+    _pure(f"v_{_name}_f16 v_{_name}_f32 v_s_{_name}_f16 v_s_{_name}_f32", _in_double(_exact))
+_pure("v_rcp_f64", _in_double(_reciprocal))
+_pure("v_sqrt_f64", _in_double(_apply("sqrt")))
+_pure("v_rsq_f64", _in_double(_reciprocal_root))
 _pure("v_rcp_iflag_f32", _in_double(_reciprocal))
 for _name in ("exp", "log"):
     _pure(
-        f"v_{_name}_f16 v_{_name}_f32 v_s_{_name}_f16 v_s_{_name}_f32",
+        f"v_{_name}_f16 v_{_name}_f32 v_{_name}_legacy_f32 v_s_{_name}_f16 v_s_{_name}_f32",
         _in_double(_apply(f"{_name}2")),
     )
 
 
-def _turns(prim: str) -> Callable[[Node], Node]:
-    # The argument counts whole turns.
-    return lambda a: a.trace.apply(prim, (a - a.trace.apply("truncate", a)) * _TURN)
+_TURN = 6.283185307179586
 
 
-for _name in ("sin", "cos"):
-    _pure(
-        f"v_{_name}_f16 v_{_name}_f32",
-        _in_double(_turns(_name)),
-    )
+def _quarter(a: Node) -> Node:
+    # The sine of whole turns, given at most a quarter of one to either side.
+    return a.trace.apply("sin", a * _TURN)
+
+
+def _part_of_turn(a: Node) -> Node:
+    # The nearest whole number of turns is taken away, which is exact.
+    return a - a.trace.apply("rint", a)
+
+
+def _absolute(a: Node) -> Node:
+    return (a.bits_as(U64) & ((1 << 63) - 1)).bits_as(F64)
+
+
+def _sine(a: Node) -> Node:
+    part = _part_of_turn(a)
+    beyond = a.trace.apply("flt", 0.25, _absolute(part))
+    half = where(a.trace.apply("flt", 0.0, part), a.trace.const(F64, 0.5), -0.5)
+    return _quarter(where(beyond, half - part, part))
+
+
+def _cosine(a: Node) -> Node:
+    return _quarter(_absolute(_part_of_turn(a)) * -1.0 + 0.25)
+
+
+_pure("v_sin_f16 v_sin_f32", _in_double(_sine))
+_pure("v_cos_f16 v_cos_f32", _in_double(_cosine))
 
 
 def _within(n: Node, most: int) -> Node:

@@ -158,7 +158,7 @@ def _field(signed: bool) -> Callable[[Node, Node], Node]:
         if not signed:
             cut = where(whole, a >> offset, ((a >> offset) << left) >> left)
         else:
-            cut = where(whole, a.ashr(offset), ((a >> offset) << left).ashr(left))
+            cut = where(whole, a.ashr(offset), (a.ashr(offset) << left).ashr(left))
         return where(width.eq(0), 0, cut)
 
     return function

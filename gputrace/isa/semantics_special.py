@@ -5,6 +5,7 @@ the shift of V_TRIG_PREOP as the device library needs it (ROCm-Device-Libs, trig
 """
 
 from collections.abc import Callable
+from functools import cache
 
 from gputrace.isa.graph import F32, F64, U8, U16, U32, U64, Node, Type, where
 from gputrace.isa.semantics import Registry
@@ -166,6 +167,7 @@ _BITS = 1201
 """Bits of 2/pi behind the point that the hardware has."""
 
 
+@cache
 def _two_over_pi() -> int:
     # floor(2/pi * 2^_BITS), pi by Machin's formula with bits to spare.
     one = 1 << _BITS + 64

@@ -351,8 +351,11 @@ class Trace:
         count = 2 if self.mode.wave_size == 64 else 1
         return self.scalar(state.VCC, count).eq(0)
 
-    def read(self, operand: Operand) -> Node:
-        """Read a source of up to 64 bits with its modifiers, in the type that it has."""
+    def read(self, operand: Operand, flush: bool = True) -> Node:
+        """Read a source of up to 64 bits with its modifiers, in the type that it has.
+
+        With `flush` denormals are treated as MODE says.
+        """
         kind, width = operand.type[0], operand.bits
         if operand.type == "mask":
             return self.read_mask(operand)
@@ -360,7 +363,7 @@ class Trace:
             return self.crossed(operand)
         raw = self._selected(operand, self.crossed(operand))
         if kind == "f" and width in _FLOATS:
-            return self._float_modifiers(operand, raw.zext(_UNSIGNED[width]))
+            return self._float_modifiers(operand, raw.zext(_UNSIGNED[width]), flush)
         if width in _UNSIGNED:
             return raw.zext(_UNSIGNED[width])
         return raw
@@ -432,13 +435,14 @@ class Trace:
             return raw >> 16
         return raw
 
-    def _float_modifiers(self, operand: Operand, raw: Node) -> Node:
+    def _float_modifiers(self, operand: Operand, raw: Node, flush: bool) -> Node:
         sign = 1 << (raw.type.bits - 1)
         if operand.abs:
             raw = raw & (sign - 1)
         if operand.neg:
             raw = raw ^ sign
-        return self.flush(raw.bits_as(_FLOATS[raw.type.bits]), source=True)
+        value = raw.bits_as(_FLOATS[raw.type.bits])
+        return self.flush(value, source=True) if flush else value
 
     def flush(self, value: Node, source: bool = False) -> Node:
         """Apply the denormal mode to a float: on the way in or on the way out."""

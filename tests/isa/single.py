@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gputrace.isa import state
 from gputrace.isa.decode import Decoder, decoder
 from gputrace.isa.instruction import Instruction, Operand, OperandKind
 from gputrace.isa.launch import View
@@ -115,6 +116,9 @@ class Bench:
     def _words(self, operand: Operand) -> NDArray[np.uint32]:
         if operand.kind is OperandKind.VGPR:
             return self.wave.vectors[operand.index : operand.index + operand.count]
+        if operand.kind is OperandKind.ACC:
+            first = state.FIRST_ACCUMULATOR + operand.index
+            return self.wave.vectors[first : first + operand.count]
         at = 106 if operand.name.startswith("vcc") else operand.index
         return self.wave.scalars[at : at + operand.count].reshape(-1, 1)
 
