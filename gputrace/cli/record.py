@@ -83,6 +83,9 @@ def command(
         with _served(device, output, as_json, settings) as environment_of:
             status = _run(program, environment_of({**os.environ, **wanted}))
         seconds = time.monotonic() - before
+        for one in _traces(output):
+            if not one.stat().st_size:
+                one.unlink()  # a name that was kept for a trace which never began
         traces = _traces(output)
         if not traces:
             reason = f", or {start} never came" if start else ""

@@ -192,6 +192,16 @@ def test_a_program_outlives_the_file_that_it_is_recorded_into(
     assert run(["replay", str(trace)]) == 0
 
 
+def test_a_program_that_is_killed_before_its_part_begins_leaves_nothing(tmp_path: Path) -> None:
+    script = FILLS.replace("    print(", "    os.kill(os.getpid(), 9)\n    print(")
+    done, _ = record(tmp_path, f"import os\n{script}", "--start", "submission:1000")
+    assert done.returncode == 2
+    *_, last = done.stderr.splitlines()
+    assert last.endswith("(exit status 137) opened no device, or submission:1000 never came: "
+                         "there is no trace")  # fmt: skip
+    assert [one.name for one in tmp_path.iterdir()] == ["program.py"]
+
+
 OVERLAP = """
 import runpy
 runpy.run_module("gputrace.cli.workloads.overlap", run_name="__main__")
