@@ -72,12 +72,18 @@ def kernel_names() -> dict[str, set[str]]:
 
 def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
-    from tests.isa import test_flow, test_memory_special, test_memory_witness, test_relative
+    from tests.isa import (
+        test_flow,
+        test_memory_special,
+        test_memory_witness,
+        test_relative,
+        test_typed_buffers,
+    )
     from tests.isa.test_matrix import DOTS, cases
     from tests.isa.witness_more import SPEC
 
-    memory = test_memory_witness.NAMES | test_memory_special.NAMES | test_relative.NAMES
-    flow = test_flow.NAMES | set(test_flow.HINTS)
+    memory = test_memory_witness.NAMES | test_memory_special.NAMES | test_typed_buffers.NAMES
+    flow = test_flow.NAMES | test_relative.NAMES | set(test_flow.HINTS)
     prefixes = ("v_mfma", "v_smfmac", "v_wmma", "v_swmmac")
     products = {name for prefix in prefixes for _, name in cases(prefix, TARGETS)}
     return (set(SPEC) | set(DOTS) | products | memory | flow) & set(MEANINGS.meanings)

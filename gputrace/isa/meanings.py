@@ -22,12 +22,13 @@ from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
 from gputrace.isa.semantics_smem import SMEM
 from gputrace.isa.semantics_special import SPECIAL
 from gputrace.isa.semantics_staged import STAGED
+from gputrace.isa.semantics_typed import TYPED
 from gputrace.isa.semantics_vector import VECTOR
 
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, FLOW, STAGED, DOT, NARROW, SPECIAL,
+    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, FLOW, STAGED, TYPED, DOT, NARROW, SPECIAL,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

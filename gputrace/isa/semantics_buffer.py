@@ -46,11 +46,16 @@ class Resource:
     select: Node
 
     @classmethod
-    def read(cls, trace: Trace, memory: Memory) -> "Resource":
-        """Read the four words."""
+    def word(cls, trace: Trace, memory: Memory, number: int) -> Node:
+        """Read one of the four words."""
         if memory.base is None:
             raise NotModelled("no resource")
-        words = [trace.raw(memory.base, k, 1) for k in range(4)]
+        return trace.raw(memory.base, number, 1)
+
+    @classmethod
+    def read(cls, trace: Trace, memory: Memory) -> "Resource":
+        """Read the four words."""
+        words = [cls.word(trace, memory, k) for k in range(4)]
         low = words[0].zext(U64) | ((words[1] & 0xFFFF).zext(U64) << 32)
         select = words[3] >> _SELECT & 3 if trace.mode.bounds_select else trace.const(U32, 3)
         return cls(
@@ -82,38 +87,63 @@ def _scalar_offset(trace: Trace, memory: Memory) -> Node:
     return trace.raw(memory.soffset, 0, 1)
 
 
-def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
-    """Return where a buffer access goes; each dword has a place and a mask of its own."""
-    resource = Resource.read(trace, memory)
-    index, offset = _index_and_offset(trace, memory, resource)
-    scalar = _scalar_offset(trace, memory)
-    base = resource.base + scalar.zext(U64)
-    stride = resource.stride.zext(U64)
-    log = resource.index_stride_log
-    ones = (trace.const(U32, 1) << log) - 1
-    group, inside = (index >> log).zext(U64), (index & ones).zext(U64)
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where the bytes of a buffer lie for each lane of an instruction."""
 
-    def address(extra: int) -> Node:
-        place = ((offset + extra) & 0xFFFFFFFC).zext(U64)
-        linear = index.zext(U64) * stride + place
+    resource: Resource
+    index: Node
+    offset: Node
+    scalar: Node
+
+    @classmethod
+    def read(cls, trace: Trace, memory: Memory, cleared: Node | None = None) -> "Window":
+        """Read descriptor, index and offsets; `cleared` are bits of the offset that are ignored."""
+        resource = Resource.read(trace, memory)
+        index, offset = _index_and_offset(trace, memory, resource)
+        if cleared is not None:
+            offset = offset & (cleared ^ 0xFFFFFFFF)
+        return cls(resource, index, offset, _scalar_offset(trace, memory))
+
+    @property
+    def inside(self) -> Node:
+        """Return the byte of its dword at which an access begins."""
+        return (self.offset & 3).zext(U64)
+
+    def address(self, extra: int) -> Node:
+        """Return the address of the dword that is so many bytes behind the first."""
+        resource, trace = self.resource, self.offset.trace
+        assert isinstance(trace, Trace)
+        stride, log = resource.stride.zext(U64), resource.index_stride_log
+        ones = (trace.const(U32, 1) << log) - 1
+        group, inside = (self.index >> log).zext(U64), (self.index & ones).zext(U64)
+        place = ((self.offset + extra) & 0xFFFFFFFC).zext(U64)
+        linear = self.index.zext(U64) * stride + place
         moved = ((group * stride + place) << log.zext(U64)) + (inside << 2)
+        base = resource.base + self.scalar.zext(U64)
         return base + where(trace.splat(resource.swizzled), moved, linear)
 
-    active = trace.active()
+    def reaches(self, count: int) -> Node:
+        """Return for each lane whether the first `count` bytes are in range."""
+        trace = self.offset.trace
+        assert isinstance(trace, Trace)
+        end = self.offset.zext(U64) + count
+        return _in_range(trace, self.resource, self.index, end, self.scalar)
+
+
+def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
+    """Return where a buffer access goes; each dword has a place and a mask of its own."""
+    window, active = Window.read(trace, memory), trace.active()
 
     def reaches(extra: int) -> Node:
-        end = offset.zext(U64) + (extra + min(4, size))
-        return active & _in_range(trace, resource, index, end, scalar)
+        return active & window.reaches(extra + min(4, size))
 
     if access == "atomic":
-        place = trace.apply(
-            "check",
-            address(0) + (offset & 3).zext(U64),
-            reaches(size - 4),
-            attribute=(access, size),
-        )
-        return Part("global", reaches(size - 4), lambda extra: place)
-    return dwords_part(trace, address, offset & 3, reaches, access, size)
+        mask = reaches(size - 4)
+        address = window.address(0) + window.inside
+        place = trace.apply("check", address, mask, attribute=(access, size))
+        return Part("global", mask, lambda extra: place)
+    return dwords_part(trace, window.address, window.offset & 3, reaches, access, size)
 
 
 def _in_range(trace: Trace, resource: Resource, index: Node, end: Node, scalar: Node) -> Node:
