@@ -1,6 +1,9 @@
 """What a recorded program wrote and what the GPU beside it did, however fast the program is."""
 
+import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -76,3 +79,33 @@ def test_a_program_may_overwrite_what_a_kernel_wrote_when_its_end_shows(
         assert not any(bytes([0x11]) * 4096 in data for data in stored)
     verdict = replay(Request(str(trace)))
     assert verdict.result is Result.SAME, verdict.text
+
+
+ASLEEP = """
+import time, gputrace
+with gputrace.open("kfd:0") as device:
+    device.compute_queue().signal().wait(10)
+    print("asleep", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_recorder_ends_the_program_and_the_trace(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    trace = tmp_path / "t.gtrace"
+    command = [sys.executable, "-m", "gputrace.cli.main", "record", "-o", str(trace)]
+    program = ["--device", "emu:gfx1100", "--", sys.executable, "-c", ASLEEP]
+    given = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [*command, *program], env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as recorder:
+        assert recorder.stdout is not None
+        assert recorder.stdout.readline() == b"asleep\n"
+        recorder.send_signal(number)
+        assert recorder.wait() == 128 + number
+    with TraceReader(trace) as reader:
+        assert reader.complete
+    assert replay(Request(str(trace))).result is Result.SAME
