@@ -39,6 +39,7 @@ class RegionEmitter(Module):
             " ptr noalias %sites, i64 %base, i64 %entry) #0 {",
             "start:",
             f"  %addresses = alloca <{lanes} x i64>, align 64",
+            f"  %four = alloca [4 x <{lanes} x i32>], align 64",
             "  %count = alloca i64",
             f"  %executed.at = getelementptr i64, ptr %context, i64 {rt.EXECUTED}",
             "  %executed = load i64, ptr %executed.at",

@@ -127,6 +127,8 @@ class MemoryWriter(BlockWriter):
             start, kind = self.check(root, names[root.args[0].index], mask), "i64"
         else:
             start, kind = names[root.index], "i32"
+        if root.prim == "check" and not access.stores and len(access.nodes) == 4:
+            return self._four_words(start, mask)
         results = []
         for node, offset in zip(access.nodes, access.offsets, strict=True):
             place = start
@@ -137,6 +139,16 @@ class MemoryWriter(BlockWriter):
             else:
                 results.append(self.load(node, place, mask))
         return results
+
+    def _four_words(self, start: str, mask: str) -> list[str]:
+        # Words of lanes anywhere in memory: those of one lane come together.
+        lanes, kind = self.wave_size, f"<{self.wave_size} x i32>"
+        args = ("ptr", "%four"), (f"<{lanes} x i64>", start), ("i64", self.bits(mask))
+        self.external("void", "load32x4", *args)
+        places = [
+            self.fresh(f"getelementptr i32, ptr %four, i64 {word * lanes}") for word in range(4)
+        ]
+        return [self.fresh(f"load {kind}, ptr {place}, align 64") for place in places]
 
     def check(self, node: Node, address: str, mask: str) -> str:
         """Write a check; return addresses on the host."""

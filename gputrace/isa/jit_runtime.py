@@ -5,6 +5,7 @@ memory and LDS with short ways for lanes that lie side by side or at one place, 
 and functions of the C library lane by lane.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from gputrace.isa import jit_atomics
@@ -21,7 +22,8 @@ def helpers(wave_size: int) -> str:
         values = {"GATHER": gather, "T": f"i{bits}", "BITS": str(bits), "BYTES": str(bits // 8)}
         texts = (_declared(bits), _LOAD, _STORE, _PERMUTE, _LDS_LOAD, _LDS_STORE)
         parts += [_filled(text, values) for text in texts]
-    parts += [_SCATTER, *(_MATHEMATICS.replace("@NAME@", name) for name in MATHEMATICS)]
+    parts += [_four_words(wave_size), _SCATTER]
+    parts += [_MATHEMATICS.replace("@NAME@", name) for name in MATHEMATICS]
     for name in jit_atomics.HELPERS:
         parts += [jit_atomics.helper(name, space) for space in ("global", "lds")]
     shape = {
@@ -36,7 +38,7 @@ def helpers(wave_size: int) -> str:
 
 def names() -> list[str]:
     """Return the names of all helpers that regions may call."""
-    found = ["find", "locate", "scatter32", *(f"{name}.lanes" for name in MATHEMATICS)]
+    found = ["find", "locate", "load32x4", "scatter32", *(f"{name}.lanes" for name in MATHEMATICS)]
     for bits in (8, 16, 32, 64):
         found += [f"{name}{bits}" for name in ("load", "store", "permute", "lds.load", "lds.store")]
     return [*found, *jit_atomics.HELPERS, *(f"lds.{name}" for name in jit_atomics.HELPERS)]
@@ -303,6 +305,60 @@ def _rows(wave_size: int) -> str:
         lanes *= 2
     return "\n  ".join([*lines, f"ret <@W@ x i32> {parts[0]}", "apart:\n  "])
 
+
+def _four_words(wave_size: int) -> str:
+    # Four words of each lane, which come together and are dealt out: a vector for each word.
+    lines = []
+    for lane in range(wave_size):
+        lines += [
+            f"%at.{lane} = getelementptr i64, ptr %list, i64 {lane}",
+            f"%from.{lane} = load ptr, ptr %at.{lane}",
+            f"%lane.{lane} = load <4 x i32>, ptr %from.{lane}, align 1",
+        ]
+    for head in range(0, wave_size, 4):
+        for low in (head, head + 2):
+            lines.append(_shuffled(f"%two.{low}", 4, f"%lane.{low}", f"%lane.{low + 1}", range(8)))
+        lines.append(_shuffled(f"%four.{head}", 8, f"%two.{head}", f"%two.{head + 2}", range(16)))
+    for head in range(0, wave_size, 16):
+        for low in (0, 2):
+            index = [*range(low, 32, 4), *range(low + 1, 32, 4)]
+            halves = [f"%half.{at}.{low}" for at in (head, head + 8)]
+            for name, at in zip(halves, (head, head + 8), strict=True):
+                lines.append(_shuffled(name, 16, f"%four.{at}", f"%four.{at + 4}", index))
+            for word, start in ((low, 0), (low + 1, 8)):
+                ends = [*range(start, start + 8), *range(16 + start, 24 + start)]
+                name = f"%word.{head}.{word}"
+                lines += [
+                    _shuffled(name, 16, halves[0], halves[1], ends),
+                    f"{name}.to = getelementptr i32, ptr %out, i64 {word * wave_size + head}",
+                    f"store <16 x i32> {name}, ptr {name}.to, align 64",
+                ]
+    return _FOUR_WORDS.replace("@LINES@", "\n  ".join(lines))
+
+
+def _shuffled(name: str, width: int, one: str, other: str, index: Iterable[int]) -> str:
+    kind, numbers = f"<{width} x i32>", [f"i32 {at}" for at in index]
+    mask = f"<{len(numbers)} x i32> <{', '.join(numbers)}>"
+    return f"{name} = shufflevector {kind} {one}, {kind} {other}, {mask}"
+
+
+_FOUR_WORDS = """
+define void @load32x4(ptr %out, <@W@ x i64> %places, i64 %mask) #0 {
+entry:
+  %list = alloca <@W@ x i64>, align 64
+  %nothing = alloca <4 x i32>, align 16
+  store <4 x i32> zeroinitializer, ptr %nothing, align 16
+  %cut = @NARROW@
+  %k = bitcast i@W@ %cut to <@W@ x i1>
+  %none = ptrtoint ptr %nothing to i64
+  %none.in = insertelement <@W@ x i64> poison, i64 %none, i64 0
+  %none.all = shufflevector <@W@ x i64> %none.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
+  %chosen = select <@W@ x i1> %k, <@W@ x i64> %places, <@W@ x i64> %none.all
+  store <@W@ x i64> %chosen, ptr %list, align 64
+  @LINES@
+  ret void
+}
+"""
 
 _GATHER_BY_LANE = """store <@W@ x i64> %places, ptr %list, align 64
   store <@W@ x @T@> zeroinitializer, ptr %buffer, align 64

@@ -157,7 +157,8 @@ CASES: dict[str, Callable[[str, int], Case]] = {
 BUDGETS = {"matmul": 100, "mix": 100, "add": 60, "columns": 60, "add4": 60, "gather": 60}
 
 
-def _run(machine: Machine, case: Case) -> tuple[int, float]:
+def measure(machine: Machine, case: Case) -> tuple[int, float]:
+    """Run a case; return its instructions and the seconds of this thread."""
     before = time.thread_time()
     execution = machine.start(case.launch, case.memory)
     outcome = execution.run(ENDLESS)
@@ -175,8 +176,8 @@ def rows(options: Options) -> Iterator[Row]:
         for name, case_of in CASES.items():
             case, machine = case_of(target, size), Machine(target, "jit", 1)
             machine.library.drive(case.launch.wave_size)
-            count, first = _run(machine, case)
-            best = min(_run(machine, case)[1] for _ in range(rounds))
+            count, first = measure(machine, case)
+            best = min(measure(machine, case)[1] for _ in range(rounds))
             if name == "matmul":
                 each = (first - best) * 1e3 / machine.library.compiled
                 note = f"{machine.library.compiled} instructions"
@@ -186,7 +187,7 @@ def rows(options: Options) -> Iterator[Row]:
             yield at_least(f"{target} {name}", rate, "M wave-inst/s", BUDGETS[name], note)
         small = matmul(target, 32)
         machine = Machine(target, "numpy")
-        count, spent = min((_run(machine, small) for _ in range(3)), key=lambda pair: pair[1])
+        count, spent = min((measure(machine, small) for _ in range(3)), key=lambda pair: pair[1])
         yield Row(f"{target} matmul with numpy", count / spent / 1e6, "M wave-inst/s")
     yield from _large(options)
     yield from _several(options)
@@ -198,8 +199,8 @@ def _large(options: Options) -> Iterator[Row]:
     size = 256 if options.quick else 1024
     for target, case_of, most in (("gfx1100", blocks, 0.4), ("gfx942", tiles, 1.0)):
         case, machine = case_of(target, size), Machine(target, "jit", 1)
-        count, _ = _run(machine, case)
-        best = min(_run(machine, case)[1] for _ in range(3))
+        count, _ = measure(machine, case)
+        best = min(measure(machine, case)[1] for _ in range(3))
         name = f"{target} {case_of.__name__} {size}^3"
         yield at_most(name, best, "s", most, f"{count:,} instructions")
 
