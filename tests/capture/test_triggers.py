@@ -1,5 +1,7 @@
 """Parts of a run that a kernel begins or ends, on both kinds of compute queue, and bounded ones."""
 
+import signal
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -204,3 +206,19 @@ def test_what_is_no_trigger_is_refused(text: str) -> None:
     for wrong in ({"last": 1, "last_bytes": 1}, {"last_bytes": 1, "start": "kernel:a"}):
         with pytest.raises(UsageError):
             gputrace.Part(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_signal_reaches_triggers_of_other_threads_that_were_there_before_it() -> None:
+    part, made = gputrace.Part(start="signal:USR2"), list[Trigger]()
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        part.listen()
+        thread = threading.Thread(target=lambda: made.append(Trigger(part.start)))
+        thread.start()
+        thread.join()
+        assert not made[0].came
+        signal.raise_signal(signal.SIGUSR2)
+        assert made[0].came
+        assert not Trigger(part.start).came
+    finally:
+        signal.signal(signal.SIGUSR2, before)
