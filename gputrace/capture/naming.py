@@ -7,7 +7,6 @@ from gputrace.formats.ioctl import (
     CreateEvent,
     CreateQueue,
     DestroyEvent,
-    EventType,
     doorbell_parts,
 )
 from gputrace.trace import events
@@ -18,7 +17,7 @@ def names_made(answer: Record) -> Iterator[events.Event]:
     match answer:
         case CreateEvent():
             slot = answer.event_slot_index
-            yield events.EventMap(answer.event_id, EventType(answer.event_type), slot)
+            yield events.EventMap(answer.event_id, int(answer.event_type), slot)
         case DestroyEvent():
             yield events.EventMap(answer.event_id, 0, 0, live=False)
 

@@ -70,6 +70,7 @@ def _data(reader: TraceReader) -> dict[str, Any]:
         "provenance": dict(summary.memory),
         "cost": summary.cost,
         "outcome": outcome,
+        "refused": summary.refused,
         "unsupported": [
             {"what": what, "reason": reason, "count": count}
             for (what, reason), count in sorted(summary.unsupported.items())
@@ -131,6 +132,8 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         yield f"    {count:>9} {name}"
     for name, count in sorted(data["skipped"].items()):
         yield f"    {count:>9} {name}: optional, not known to this version, skipped"
+    for text in data["refused"]:
+        yield f"  refused      {text}: not modelled"
     if not data["unsupported"]:
         yield "  replay       everything that was seen can be replayed"
     for entry in data["unsupported"]:

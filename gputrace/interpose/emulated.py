@@ -115,6 +115,7 @@ class EmulatedProgram(Program):
     def end(self) -> None:
         """Close device and trace."""
         if self._recording is not None:
+            self._recording.refused(self.refused())
             self._recording.end()
         self._kfd.close()
 

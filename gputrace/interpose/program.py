@@ -42,6 +42,8 @@ class Program(ABC):
         self.ended = os.pidfd_open(process)
         """Descriptor that becomes readable when the process ends."""
         self.lock = threading.Lock()
+        self.pumping = threading.RLock()
+        """Held while it is pumped, and while it ends."""
         self.started = self.closed = False
         self.trace: Path | None = None
         """The file that it is recorded into, once it is."""

@@ -1,6 +1,7 @@
 """Record a program in another process: calls, mappings, stores and doorbells, into one trace."""
 
 import time
+from collections.abc import Mapping as MappingOf
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from gputrace.interpose.client import RemoteClient, Shared
 from gputrace.interpose.live import LiveRecorder
 from gputrace.interpose.tracker import RemoteTracker
 from gputrace.kfd.port import Mapping, Protection, R
-from gputrace.trace.events import ClockReads, Outcome
+from gputrace.trace.events import ClockReads, Note, Outcome
 from gputrace.trace.writer import TraceWriter
 
 MOST_READS = 4096
@@ -145,6 +146,12 @@ class Recording:
             for at in range(0, len(values), MOST_READS):
                 self._writer.append(ClockReads(queue, tuple(values[at : at + MOST_READS])))
         return worked or bool(rung)
+
+    def refused(self, names: MappingOf[str, int]) -> None:
+        """Write down what was refused because it is not modelled, with how often."""
+        for name, count in names.items():
+            times = "once" if count == 1 else f"{count} times"
+            self._writer.append(Note("refused", f"{name}, {times}"))
 
     def end(self) -> None:
         """Close device and trace; what the program rang last is in it, and what came of that."""

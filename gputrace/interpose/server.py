@@ -57,7 +57,7 @@ class Server:
         with suppress(ValueError, OSError):  # a connection for each thread of each program
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         self._listener.bind(str(self._path))
-        self._listener.listen(64)
+        self._listener.listen(1024)
         self._threads.append(_started(self._accept))
         return self
 
@@ -69,8 +69,10 @@ class Server:
         for pump in self._pumps:
             pump.join()
         with self._lock:
-            for program in list(self._programs.values()):
-                self._end(program)  # which ends waits for events, too
+            programs = list(self._programs.values())
+        for program in programs:
+            self._end(program)  # which ends waits for events, too
+        with self._lock:
             connections = list(self._connections)
         for connection in connections:
             with suppress(OSError):
@@ -122,25 +124,30 @@ class Server:
             known = self._programs.get(process)
             if known is not None and known.image == image and not known.closed:
                 return known
-            if known is not None:
-                self._end(known)  # exec has replaced the program
-            program = self._make(process, image)
-            self._programs[process] = program
-            return program
+            program = self._programs[process] = self._make(process, image)
+        if known is not None:
+            self._end(known)  # exec has replaced the program
+        return program
 
     def _end(self, program: Program) -> None:
-        if program.closed:
-            return
-        program.closed = True
-        if program.started:
-            self._look(program)
-            self._refused.update(program.refused())
-            program.end()
-            if remark := program.remark():
-                self._tell(Notice("recording", program.process, remark))
-        os.close(program.ended)
-        self._programs.pop(program.process, None)
-        self._pumped.discard(program)
+        # Nothing that another program needs is held: writing down the last of a run takes time.
+        with self._lock:
+            if program.closed:
+                return
+            program.closed = True
+            self._pumped.discard(program)
+            if self._programs.get(program.process) is program:
+                del self._programs[program.process]
+        with program.pumping:
+            if program.started:
+                self._look(program)
+                refused = program.refused()
+                program.end()
+                if remark := program.remark():
+                    self._tell(Notice("recording", program.process, remark))
+                with self._lock:
+                    self._refused.update(refused)
+            os.close(program.ended)
 
     @property
     def refused(self) -> Counter[str]:
@@ -211,9 +218,14 @@ class Server:
         idle, pause = 0, _SHORTEST
         ended = select.poll()
         ended.register(program.ended, select.POLLIN)
-        while not self._stopping.is_set() and not program.closed:
-            if program.pump():
-                self._look(program)
+        while not self._stopping.is_set():
+            with program.pumping:
+                if program.closed:
+                    return
+                worked = program.pump()
+                if worked:
+                    self._look(program)
+            if worked:
                 idle, pause = 0, _SHORTEST
                 continue
             idle += 1
@@ -221,8 +233,7 @@ class Server:
                 time.sleep(0)
                 continue
             if ended.poll(1e3 * pause):
-                with self._lock:
-                    self._end(program)
+                self._end(program)
                 return
             pause = min(2 * pause, _LONGEST)
 

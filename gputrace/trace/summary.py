@@ -12,6 +12,7 @@ from gputrace.trace.events import (
     DoorbellIntent,
     Event,
     Memory,
+    Note,
     QueueMap,
     Unsupported,
 )
@@ -27,13 +28,15 @@ class Summary:
 
     `memory` holds bytes by provenance ("cpu", "gpu", "unknown") and of digests ("compared",
     "unstable"), `queues` a map of facts for each queue in the order of their making, `unsupported`
-    counts by (what, reason), `cost` what the capture cost.
+    counts by (what, reason), `refused` what the device refused as not modelled, `cost` what the
+    capture cost.
     """
 
     def __init__(self) -> None:
         self.memory: Counter[str] = Counter()
         self.queues: list[dict[str, int]] = []
         self.unsupported: Counter[tuple[str, str]] = Counter()
+        self.refused: list[str] = []
         self.cost: dict[str, int] = {}
         self.windowed = False
         self._alive: dict[int, dict[str, int]] = {}
@@ -50,6 +53,7 @@ class Summary:
             "memory": dict(self.memory),
             "queues": self.queues,
             "unsupported": [[*key, count] for key, count in self.unsupported.items()],
+            "refused": self.refused,
             "cost": self.cost,
             "windowed": self.windowed,
         }
@@ -75,6 +79,10 @@ class Summary:
         if len(rows) != len(unsupported) or not all(queue.keys() >= _FACTS for queue in queues):
             return None
         made.memory.update(memory)
+        refused = data.get("refused", [])  # traces of earlier versions say nothing of it
+        if not isinstance(refused, list) or not all(isinstance(one, str) for one in refused):
+            return None
+        made.refused = refused
         made.queues, made.cost, made.windowed = queues, cost, windowed
         made.unsupported.update({(what, reason): count for what, reason, count in rows})
         return made
@@ -112,6 +120,10 @@ class Summary:
         if key in self.unsupported or len(self.unsupported) < MOST:
             self.unsupported[key] += 1
 
+    def _note(self, event: Note) -> None:
+        if event.what == "refused" and len(self.refused) < MOST:
+            self.refused.append(event.text[:LONGEST])
+
     def _cost(self, event: Cost) -> None:
         self.cost = asdict(event)
 
@@ -124,6 +136,7 @@ class Summary:
         QueueMap: _queue,
         DoorbellIntent: _doorbell,
         Unsupported: _unsupported,
+        Note: _note,
         Cost: _cost,
         Checkpoint: _checkpoint,
     }
