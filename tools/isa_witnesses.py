@@ -74,9 +74,13 @@ def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
     from tests.isa import (
         test_flow,
+        test_functions,
         test_memory_special,
         test_memory_witness,
+        test_odd_ones,
+        test_packed,
         test_relative,
+        test_scalar_state,
         test_typed_buffers,
     )
     from tests.isa.test_matrix import DOTS, cases
@@ -86,7 +90,10 @@ def property_names() -> set[str]:
     flow = test_flow.NAMES | test_relative.NAMES | set(test_flow.HINTS)
     prefixes = ("v_mfma", "v_smfmac", "v_wmma", "v_swmmac")
     products = {name for prefix in prefixes for _, name in cases(prefix, TARGETS)}
-    return (set(SPEC) | set(DOTS) | products | memory | flow) & set(MEANINGS.meanings)
+    functions = {name for _, name in test_functions.cases()}
+    packed = {"v_pk_fmac_f16", *test_packed.PACKED, *test_packed.MIXED}
+    rest = functions | packed | set(test_scalar_state.STATE) | test_odd_ones.NAMES
+    return (set(SPEC) | set(DOTS) | products | memory | flow | rest) & set(MEANINGS.meanings)
 
 
 def text() -> str:

@@ -21,7 +21,7 @@ from tests.isa.launching import Arrays
 # Where the fields of an instruction put their registers: far enough apart for four dwords.
 SCALARS = {"sdst": 16, "ssrc0": 24, "ssrc1": 32}
 VECTORS = {"vdst": 4, "src0": 16, "src1": 32, "vsrc1": 32, "src2": 48}
-ENCODINGS = ("VOP3", "VOP3P", "MAI", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC")
+ENCODINGS = ("VOP3", "VOP3P", "MAI", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC", "SOPK")
 
 
 def _number(field: str, mask: bool, vectors: dict[str, int]) -> int:
@@ -60,7 +60,7 @@ def assemble(
     row = machine._rows[place]
     raw = form.prefix << (32 - form.width) | place[1] << form.opcode[0]
     for slot in (*row.dst, *row.src):
-        if slot.field in form.fields:
+        if slot.field in form.fields and slot.field != "simm":
             masked = slot.type.name == "mask"
             scalar = slot.field == "sdst" or (masked and slot.field == "vdst")
             number = 56 if scalar and masked else _number(slot.field, masked, vectors or VECTORS)
