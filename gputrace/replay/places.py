@@ -84,9 +84,12 @@ class Places:
 
     # --- mappings ------------------------------------------------------------------------------
 
-    def add(self, address: int, mapping: Mapping, *, writable: bool = True) -> None:
-        """Take note of a mapping that was made for a recorded address."""
-        self._insert(Mapped(address, mapping.size, mapping.address, writable, mapping))
+    def add(
+        self, address: int, mapping: Mapping, *, writable: bool = True, skip: int = 0
+    ) -> None:
+        """Take note of a mapping that was made for a recorded address, but for its first bytes."""
+        size, live = mapping.size - skip, mapping.address + skip
+        self._insert(Mapped(address, size, live, writable, mapping))
 
     def own(self, address: int, size: int) -> int:
         """Make whole pages that stand for the recorded process's own; return where it is.

@@ -4,7 +4,7 @@ import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from gputrace.bits import Record
 from gputrace.capture.pointers import MAX_BYTES, pointed_size, pointers
@@ -31,6 +31,14 @@ AFTER_STEPS = 10_000_000
 
 def _never() -> bool:
     return False
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A device whose queues can begin in the middle of a run."""
+
+    def resume_queue(self, queue_id: int, read: int, doorbell: int, packets: int = 0) -> None:
+        """Let a new queue stand where it stood when memory was saved."""
 
 
 class Player:
@@ -63,6 +71,7 @@ class Player:
         self._reached = Reached(self.places.live)
         self.clock = Clock(device, expired, self._reached.all_fetched)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
+        self._sizes: dict[int, int] = {}  # recorded mmap offset -> bytes of the buffer there
         self._user_memory: dict[int, tuple[int, int]] = {}  # handle -> CPU address, size
         self._doorbells: dict[int, int] = {}  # recorded queue -> bytes that its doorbell moved
         self.comparison = Comparison(self._bytes, source.chunk)
@@ -161,8 +170,8 @@ class Player:
                 self.names.bind("gpu", was, node.gpu_id)
 
     def _resume(self, checkpoint: events.Checkpoint) -> None:
-        device = self._device
-        if not isinstance(device, EmulatedKfd):
+        device: Kfd = self._device
+        if not isinstance(device, Resumable):
             raise UsageError(f"{device.name} cannot begin in the middle of a run")
         for state in checkpoint.queues:
             live = self.names.live("queue", state.queue)
@@ -199,17 +208,26 @@ class Player:
     def _map(self, event: events.Map) -> None:
         on_kfd = event.target == "kfd"
         handle = 0 if on_kfd else self.names.live("fd", _number(event.target, "fd:"))
-        self.places.add(
-            event.address,
-            self._device.map(
-                fd="kfd" if on_kfd else handle,
-                offset=self._offsets.get((event.target, event.offset), event.offset),
-                size=event.size,
-                address=self.places.place(event.address, event.size),
-                protection=Protection(event.protection & Protection.BOTH),
-            ),
-            writable=bool(event.protection & Protection.WRITE),
+        offset, skip = self._offset(event.target, event.offset)
+        place = self.places.place(event.address, event.size)
+        # Buffers are mapped from where they begin: what is left of a mapping goes anywhere.
+        mapping = self._device.map(
+            fd="kfd" if on_kfd else handle,
+            offset=offset,
+            size=skip + event.size,
+            address=None if skip else place,
+            protection=Protection(event.protection & Protection.BOTH),
         )
+        writable = bool(event.protection & Protection.WRITE)
+        self.places.add(event.address, mapping, writable=writable, skip=skip)
+
+    def _offset(self, target: str, recorded: int) -> tuple[int, int]:
+        # Where the buffer is mapped from here, and how far behind that the recorded place is.
+        base = recorded
+        if (target, recorded) not in self._offsets:
+            whole = (at for at, size in self._sizes.items() if at <= recorded < at + size)
+            base = next(whole, recorded)
+        return self._offsets.get((target, base), base), recorded - base
 
     def _remember(self, recorded: int, live: int) -> None:
         for target in ("kfd", *(f"fd:{fd}" for fd in self.names.all("fd"))):
@@ -285,6 +303,7 @@ class Player:
             case ioctl.AllocMemoryOfGpu():
                 assert isinstance(after, ioctl.AllocMemoryOfGpu)
                 self._remember(after.mmap_offset, live.mmap_offset)
+                self._sizes[after.mmap_offset] = after.size
             case ioctl.FreeMemoryOfGpu():
                 recorded = ioctl.FreeMemoryOfGpu.from_bytes(event.before).handle
                 if recorded in self._user_memory:

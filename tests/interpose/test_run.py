@@ -22,6 +22,8 @@ from gputrace.interpose.server import Server
 from gputrace.interpose.tree import write_tree
 from gputrace.replay.running import Request, replay
 from gputrace.replay.verdict import Result
+from gputrace.trace import events
+from gputrace.trace.reader import TraceReader
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -254,3 +256,41 @@ def test_a_recorded_program_replays_the_same(
     verdict = replay(Request(str(ended.traces[0])))
     assert verdict.result is Result.SAME
     assert verdict.compared == verdict.written > 8192
+
+
+def _record(trace: Path, *program: str, target: str = "gfx1100") -> Ended:
+    return run(
+        program,
+        lambda client: ServedKfd(target, client=client),
+        ServedKfd(target).topology,
+        tell=lambda notice: None,
+        trace=trace,
+    )
+
+
+@needs_compiler
+def test_parts_of_mappings_go_and_move(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert COMPILER is not None
+    program, trace = tmp_path / "parts", tmp_path / "parts.gtrace"
+    source = str(HERE / "clients" / "parts.c")
+    subprocess.run([COMPILER, "-O1", source, "-o", str(program)], check=True)
+    assert _record(trace, str(program)).status == 0
+    start, moved = (int(one, 16) for one in capfd.readouterr().out.split())
+    page = 4096
+    with TraceReader(trace) as reader:
+        known = list(reader)
+        maps = [(one.address, one.size) for one in known if isinstance(one, events.Map)]
+        stores = {
+            (one.address, bytes(one.data)) for one in known if isinstance(one, events.Memory)
+        }
+    assert maps == [
+        (start, 5 * page),
+        (start, page), (start + 2 * page, 3 * page),
+        (start + 2 * page, 2 * page),
+        (moved, 2 * page),
+    ]  # fmt: skip
+    seen = {(address, data.rstrip(b"\0")) for address, data in stores if data}
+    wanted = [(start, b"firs"), (start + 2 * page, b"thir"), (start + 3 * page, b"fourth")]
+    for address, data in [*wanted, (moved, b"mov")]:
+        assert any(at == address and text.startswith(data[:1]) for at, text in seen), seen
+    assert replay(Request(str(trace))).result is Result.NOT_COMPARED
