@@ -2,7 +2,7 @@
 
 import click
 
-from gputrace.cli.common import json_option, show, trace_argument
+from gputrace.cli.common import json_option, progress, show, trace_argument
 from gputrace.minimize.failure import describe_queue
 from gputrace.minimize.model import Kind
 from gputrace.minimize.prefix import First, bisect
@@ -22,8 +22,8 @@ from gputrace.trace.reader import TraceReader
 @json_option
 def command(trace: str, device: str, seeds: int, timeout: float, as_json: bool) -> int:
     """Find the first packet with which TRACE fails, by binary search over prefixes."""
-    with TraceReader(trace) as reader:
-        found = bisect(reader, Settings(device=device, seeds=seeds, seconds=timeout))
+    with TraceReader(trace) as reader, progress() as tell:
+        found = bisect(reader, Settings(device=device, seeds=seeds, seconds=timeout, tell=tell))
         model, item = found.case.model, found.item
         where, line = "the trace itself", "it fails before anything is done"
         if item is not None and item.kind is Kind.PACKET:

@@ -1,11 +1,16 @@
 """What the commands share: options, and printing as text or JSON."""
 
 import json
-from collections.abc import Callable, Iterable
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
+SHOW_EVERY = 0.1
+"""Seconds between two updates of a terminal."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,6 +33,24 @@ def show(as_json: bool, data: dict[str, Any], lines: Iterable[str]) -> None:
         return
     for line in lines:
         click.echo(line)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Give a function that shows a line on a terminal, over the one before; nothing in a pipe."""
+    shown, last = sys.stderr.isatty(), [0.0]
+
+    def tell(text: str) -> None:
+        now = time.monotonic()
+        if shown and now - last[0] >= SHOW_EVERY:
+            last[0] = now
+            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+
+    try:
+        yield tell
+    finally:
+        if last[0]:
+            click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def amount(size: int) -> str:

@@ -1,9 +1,11 @@
 """The `gputrace` command: find the sub-command, run it, turn errors into one line."""
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -65,8 +67,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give the exit status."""
+    """Run the command line and give the exit status.
+
+    With `--json` an error is an object on stdout too, beside its line on stderr.
+    """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _run(given)
+    except _Failure as failure:
+        text = " ".join(str(failure).split())
+        click.echo(f"gputrace: {text}", err=True)
+        if _told_in_json(given):
+            with suppress(OSError):  # the output may be what failed
+                click.echo(json.dumps({"error": text, "exit_code": failure.status}))
+        return failure.status
+
+
+class _Failure(Exception):
+    def __init__(self, text: str, status: int) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+def _run(given: list[str]) -> int:
     result: Any = 0
     try:
         # click's own `main` would end a run with status 1, a verdict, when the pipe is closed.
@@ -76,30 +99,32 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         result = ended.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return _fail("interrupted", 130)
+        raise _Failure("interrupted", 130) from None
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return 2
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx is not None else "gputrace"
-        return _fail(f"{error.format_message()} (see `{command} --help`)", 2)
+        text = f"{error.format_message()} (see `{command} --help`)"
+        raise _Failure(text, 2) from None
     except click.ClickException as error:
-        return _fail(error.format_message(), 2)
+        raise _Failure(error.format_message(), 2) from None
     except GputraceError as error:
-        return _fail(str(error), 2)
+        raise _Failure(str(error), 2) from None
     except BrokenPipeError:
         # The reader of our output has gone; do not let the interpreter complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{name}{error.strerror or error}", 2)
+        raise _Failure(f"{name}{error.strerror or error}", 2) from None
     return result if isinstance(result, int) else 0
 
 
-def _fail(text: str, status: int) -> int:
-    click.echo("gputrace: " + " ".join(text.split()), err=True)
-    return status
+def _told_in_json(given: Sequence[str]) -> bool:
+    # The output of `record` and `run` is that of their program.
+    own = given[: given.index("--")] if "--" in given else given
+    return "--json" in own and own[0] not in ("record", "run")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,18 @@
 """`gputrace minimize`: the smallest trace that fails as a given one does."""
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import amount, json_option, progress, show, trace_argument
 from gputrace.errors import UsageError
 from gputrace.minimize import report
-from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, Settings, reduce
 from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
 from gputrace.trace.reader import TraceReader
-
-SHOW_EVERY = 0.1  # seconds between two updates of a terminal
 
 
 @click.command()
@@ -84,28 +77,4 @@ def check_paths(source: Path, target: Path) -> None:
         raise UsageError(f"{target} is the trace itself: name another file for the result")
 
 
-Tell = Callable[[Outcome, int, int], None]
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    """Give a function that shows each run on a terminal, and shows nothing in a pipe."""
-    shown = sys.stderr.isatty()
-    state: dict[str, Any] = {"runs": 0, "at": 0.0}
-
-    def tell(outcome: Outcome, packets: int, items: int) -> None:
-        state["runs"] += 1
-        now = time.monotonic()
-        if shown and now - state["at"] >= SHOW_EVERY:
-            state["at"] = now
-            text = f"run {state['runs']}: {outcome.value}; {packets} packets, {items} elements left"
-            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-
-    try:
-        yield tell
-    finally:
-        if shown and state["runs"]:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-__all__ = ["Reduction", "check_paths", "command", "progress"]
+__all__ = ["Reduction", "check_paths", "command"]

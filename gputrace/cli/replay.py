@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import amount, json_option, progress, show, trace_argument
 from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.repeats import Recorded, judge, recorded_outcome
 from gputrace.replay.running import Request, on_hardware, replay
@@ -54,11 +54,13 @@ def command(
     request, limits = Request(trace, device, schedule), Limits(seconds=timeout)
     recorded = recorded_outcome(trace) if expect else None
     once = replay_fresh if on_hardware(request) else replay
-    verdicts = []
-    for _ in range(repeat):
-        verdicts.append(once(request, limits))
-        if verdicts[-1].result is Result.UNSUPPORTED:
-            break
+    verdicts: list[Verdict] = []
+    with progress() as tell:
+        for number in range(1, repeat + 1):
+            tell(f"replay {number} of {repeat}")
+            verdicts.append(once(request, limits))
+            if verdicts[-1].result is Result.UNSUPPORTED:
+                break
     verdict = judge(verdicts)
     data = _data(trace, verdict, verdicts, recorded)
     show(as_json, data, _lines(verdict, verdicts, recorded))

@@ -47,6 +47,7 @@ def bisect(reader: TraceReader, settings: Settings) -> First:
         nonlocal runs
         for way in ways:
             runs += 1
+            settings.tell(f"run {runs}: the first {count} of {case.graph.count} elements")
             shown = trial.run_once(case, below(count), way, limits)
             if shown.causes:
                 texts[count] = next(iter(shown.causes.values()))

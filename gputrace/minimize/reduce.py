@@ -48,8 +48,7 @@ class Settings:
 
     `device` is the device's name, empty for that of the trace. `seconds` is the time limit of one
     run; with `spurious` the same failure may also come without its cause, so that candidates are
-    judged by a sequential test. `progress` is told each outcome and the best candidate's
-    (packets, items).
+    judged by a sequential test. `tell` is given a line of text at each run.
     """
 
     journal: Path | None = None
@@ -57,7 +56,7 @@ class Settings:
     seeds: int = 64
     seconds: float = 120.0
     spurious: bool = False
-    progress: Callable[[Outcome, int, int], None] = lambda outcome, packets, items: None
+    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +201,12 @@ def _probe(
 ) -> Target | None:
     # Ordinary schedules tell how often it fails; a special way that shows it every time is what
     # candidates are run in.
-    shown = _Probes(case, Limits(seconds=settings.seconds))
+    shown = _Probes(case, settings)
     shown.run(ways[:PROBES])
     if shown.by and not shown.always():
         shown.run(ways[PROBES:RATED])
     elif not shown.by and special:
-        if _Probes(case, shown.limits).run(special):
+        if _Probes(case, settings).run(special):
             shown.run(ways[PROBES:RATED])
         else:
             shown.run(ways[PROBES:], until_shown=True)
@@ -232,8 +231,9 @@ def _probe(
 class _Probes:
     """Runs of the whole trace, by what they showed."""
 
-    def __init__(self, case: Case, limits: Limits) -> None:
-        self._case, self.limits = case, limits
+    def __init__(self, case: Case, settings: Settings) -> None:
+        self._case, self.limits = case, Limits(seconds=settings.seconds)
+        self._tell = settings.tell
         self.by: dict[str, list[Way]] = {}
         self.texts: dict[str, str] = {}
         self.runs = 0
@@ -245,6 +245,7 @@ class _Probes:
             if until_shown and self.by:
                 break
             self.runs += 1
+            self._tell(f"the whole trace, run {self.runs}: {way}")
             start = time.monotonic()
             shown = trial.run_once(self._case, self._case.graph.full, way, self.limits)
             self.slowest = max(self.slowest, time.monotonic() - start)
@@ -283,7 +284,7 @@ def reduce(reader: TraceReader, settings: Settings) -> Reduction:
     journal = None
     if settings.journal is not None:
         journal = Journal(settings.journal, subject_name(reader, target))
-    gate = _Told(case, oracle, judge, journal, settings.progress)
+    gate = _Told(case, oracle, judge, journal, settings.tell)
     passes: Sequence[Pass[int]] = [
         DropDevices(case), DropQueues(case), DropSubmissions(case), TraceSearch(case, oracle)
     ]  # fmt: skip
@@ -337,7 +338,7 @@ class _Told(Gate[int]):
         oracle: TraceOracle,
         judge: Judge,
         journal: Journal | None,
-        tell: Callable[[Outcome, int, int], None],
+        tell: Callable[[str], None],
     ) -> None:
         super().__init__(Stream(case.graph), oracle, case.graph.full, judge, journal)
         self._case, self._tell = case, tell
@@ -348,7 +349,8 @@ class _Told(Gate[int]):
         outcome = super().sample(candidate)
         if self._shown[0] != self.best:
             self._shown = self.best, self._case.packets(self.best)
-        self._tell(outcome, self._shown[1], self.best.bit_count())
+        run, packets, items = self.costs.total, self._shown[1], self.best.bit_count()
+        self._tell(f"run {run}: {outcome.value}; {packets} packets, {items} elements left")
         return outcome
 
 

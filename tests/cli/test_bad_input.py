@@ -1,6 +1,7 @@
 """Bad input to any command is one clear line and exit status 2, never a traceback."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -41,9 +42,12 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def refused(arguments: list[str], capsys: Capture) -> str:
-    """Run a command that must fail, and give its one line."""
+    """Run a command that must fail, and give its one line; with --json it is an object too."""
     assert run(arguments) == 2
     captured = capsys.readouterr()
+    if "--json" in arguments:
+        told = json.loads(captured.out.splitlines()[-1])
+        assert told == {"error": captured.err.strip().removeprefix("gputrace: "), "exit_code": 2}
     assert captured.err.count("\n") == 1, captured.err
     assert captured.err.startswith("gputrace: ")
     return captured.err

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import gputrace
+from gputrace.cli import common
 from gputrace.cli.main import COMMANDS, LazyGroup, cli, run
 from tests.trace.samples import write_small
 
@@ -139,3 +140,15 @@ def test_info_counts_packets_of_a_small_trace_and_tells_provenance(
     assert data["packets"] is None
     assert data["provenance"]["cpu"] > 0
     assert data["submissions"] == sum(queue["submissions"] for queue in data["queues"]) > 0
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals_and_leaves_nothing_behind(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    with common.progress() as tell:
+        tell("first")
+        tell("too soon after it")
+    said = capsys.readouterr().err
+    assert said == ("\r\x1b[Kfirst\r\x1b[K" if terminal else "")

@@ -156,6 +156,32 @@ def test_a_deadlock_is_a_proven_hang_that_names_queue_and_packet(tmp_path: Path)
     assert verdict.signature.packet == 1
 
 
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_wait_for_a_cpu_that_was_cut_off_proves_nothing(tmp_path: Path, complete: bool) -> None:
+    record(tmp_path / "t.gtrace", deadlock)
+    with TraceReader(tmp_path / "t.gtrace") as reader:
+        verdict = Player(reader, EmulatedKfd("gfx1100"), complete=complete).run()
+    assert verdict.result is Result.HANG
+    assert verdict.failures[0].kind == "stall"
+    assert verdict.proven is complete
+
+
+def test_two_queues_that_wait_for_each_other_are_proven_whatever_the_cpu_did(
+    tmp_path: Path,
+) -> None:
+    def circle(bench: Bench) -> None:
+        data = bench.memory(4096)
+        for mine, his in ((0, 8), (8, 0)):
+            ring = bench.queue()
+            ring.put(poll(data.address + his, 1), fence(data.address + mine, 1))
+        bench.run()
+
+    record(tmp_path / "t.gtrace", circle)
+    with TraceReader(tmp_path / "t.gtrace") as reader:
+        verdict = Player(reader, EmulatedKfd("gfx1100"), complete=False).run()
+    assert (verdict.result, verdict.proven) == (Result.HANG, True)
+
+
 def test_a_page_fault_comes_again_with_its_address(tmp_path: Path) -> None:
     record(tmp_path / "t.gtrace", page_fault)
     verdict = replay(tmp_path / "t.gtrace")
