@@ -21,13 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "tests" / "interpose" / "clients"
 HSA_HEADERS = Path("/usr/include/hsa/hsa_ext_amd.h")
 WAITING = "waiting "
-EXACT = {"HSA_DISABLE_FRAGMENT_ALLOCATOR": "1"}
-"""ROCr makes an allocation of its own for each small buffer: what goes beyond its pages faults."""
+EMPTY: Mapping[str, str] = {}
+EXACT = ",check=bytes"
+"""Of a device that sees what goes beyond a small buffer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A program, the target on which it runs, and what a replay of its trace says.
+    """A program, the device on which it runs, and what a replay of its trace says.
 
     `minimum` is how many packets are left of a failing one.
     """
@@ -38,7 +39,13 @@ class Foreign:
     arguments: tuple[str, ...]
     verdict: str
     minimum: int = 0
+    options: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """The name of the device."""
+        return f"emu:{self.target}{self.options}"
 
     def command(self, folder: Path) -> list[str]:
         """Build the program in a folder; return how it is called. Raises UsageError."""
@@ -79,10 +86,12 @@ def build(client: str, folder: Path) -> list[str]:
     return [str(made)]
 
 
-def record(trace: Path, target: str, command: Sequence[str], variables: Mapping[str, str]) -> int:
+def record(
+    trace: Path, device: str, command: Sequence[str], variables: Mapping[str, str] = EMPTY
+) -> int:
     """Record a program, and kill it when it says that it waits; return the exit status."""
     given = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    options = ["record", "-o", str(trace), "--device", f"emu:{target}", "--"]
+    options = ["record", "-o", str(trace), "--device", device, "--"]
     recorder = [sys.executable, "-m", "gputrace.cli.main", *options, *command]
     with subprocess.Popen(
         recorder, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

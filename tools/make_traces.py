@@ -134,7 +134,7 @@ def capture_foreign(one: Foreign, folder: Path) -> Path:
     """Record a program that knows nothing of gputrace. Raises UsageError for what is missing."""
     path = folder / f"{one.name}-{one.target}.gtrace"
     raw = folder / f"raw-{path.name}"
-    foreign.record(raw, one.target, one.command(folder), one.variables)
+    foreign.record(raw, one.device, one.command(folder), one.variables)
     rewrite(raw, path)
     return path
 

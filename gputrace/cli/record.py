@@ -120,6 +120,7 @@ def _served(
     # A program may open the device nodes itself: they are emulated ones, or tapped.
     from gputrace.capture.program import NODES
     from gputrace.cli.notices import Notices
+    from gputrace.devices.names import parse_name
     from gputrace.devices.opening import emulated, recorded
     from gputrace.interpose.launch import serving, tapping
     from gputrace.interpose.library import preload_library
@@ -141,7 +142,7 @@ def _served(
     else:
         served = serving(
             lambda client: recorded(name, client), emulated(name).topology, notices.tell, trace,
-            settings,
+            settings, exact=parse_name(name).exact,
         )  # fmt: skip
         settings.part.listen()
     with served as server:

@@ -26,6 +26,7 @@ def command(
     """
     # Imported here: help should not wait for the emulator.
     from gputrace.cli.notices import Notices
+    from gputrace.devices.names import parse_name
     from gputrace.devices.opening import emulated, served
     from gputrace.interpose.launch import run
 
@@ -36,6 +37,7 @@ def command(
         topology,
         tell=notices.tell,
         strict=strict,
+        exact=parse_name(device).exact,
     )
     notices.end()
     if as_json:

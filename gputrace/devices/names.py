@@ -90,6 +90,11 @@ class DeviceName:
     count: int = 1
     options: Mapping[str, Option] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def exact(self) -> bool:
+        """Whether accesses are checked by the byte, not only by the page."""
+        return self.options.get("check") == "bytes"
+
     def __str__(self) -> str:
         if self.scheme == "kfd":
             return f"kfd:{self.index}"

@@ -79,7 +79,7 @@ def _emulated(kind: type[E], text: str, client: Client | None = None) -> E:
         vram=None if vram is None else int(vram),
         schedule=int(schedule),
         budget=int(options.get("budget", BUDGET)),
-        exact=options.get("check") == "bytes",
+        exact=name.exact,
         engine=cast(EngineName, options.get("engine", "auto")),
         cores=int(options.get("cores", 0)),
         name=text,

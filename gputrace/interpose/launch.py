@@ -27,6 +27,9 @@ from gputrace.kfd.topology import SYSFS, Topology, read_topology
 
 # ROCr takes memory for its own use from the device instead of registering pages of the program.
 _SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
+# ROCr gives small buffers pages of their own, where it else cuts them out of larger ones: so an
+# access beyond a buffer, or after it was freed, is one that the device can see.
+_EXACT = {"HSA_DISABLE_FRAGMENT_ALLOCATOR": "1"}
 
 
 @dataclass
@@ -85,11 +88,14 @@ def serving(
     tell: Callable[[Notice], None],
     trace: Path | None = None,
     settings: Settings = USUAL,
+    *,
+    exact: bool = False,
 ) -> Iterator[Served]:
     """Serve programs that are started inside the block. Raises UsageError without the library.
 
     `make` makes each program's device. With `trace` programs are recorded: the first into this
-    file, further ones into files beside it; `make` makes ServedKfds then.
+    file, further ones into files beside it; `make` makes ServedKfds then. With `exact` runtimes
+    that cut several buffers out of one are told not to.
     """
     library = preload_library()
     with _folder() as folder:
@@ -97,6 +103,7 @@ def serving(
         tree.mkdir()
         write_tree(tree, topology)
         variables = {"GPUTRACE_SOCKET": str(place), "GPUTRACE_TREE": str(tree)}
+        variables |= _EXACT if exact else {}
         with Server(emulated_programs(make, trace, settings), place, tell) as server:
             yield Served(server, library, variables)
 
@@ -129,13 +136,15 @@ def run(
     *,
     tell: Callable[[Notice], None],
     strict: bool = False,
+    exact: bool = False,
     trace: Path | None = None,
 ) -> Ended:
     """Run a program to its end on devices that `make` makes. Raises UsageError.
 
     `tell` gets notices as they come, in other threads. With `strict` the program is killed when
-    something is refused because it is not modelled. With `trace` it is recorded into that file, on
-    the ServedKfd that `make` then makes, and each child that opens the KFD into one beside it.
+    something is refused because it is not modelled; `exact` is as for `serving`. With `trace` it is
+    recorded into that file, on the ServedKfd that `make` then makes, and each child that opens the
+    KFD into one beside it.
     """
     program = find_program(command[0])
     started, child = threading.Event(), None
@@ -147,7 +156,7 @@ def run(
             assert child is not None
             child.kill()
 
-    with serving(make, topology, notice, trace) as served:
+    with serving(make, topology, notice, trace, exact=exact) as served:
         environment = served.environment(os.environ)
         child = subprocess.Popen([str(program), *command[1:]], env=environment)
         started.set()

@@ -38,7 +38,7 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_a_hip_program_is_replayed_to_its_failure(tmp_path: Path, failing: str, what: str) -> None:
     trace, (status, words) = tmp_path / "t.gtrace", FAILING[what]
     killed = 128 + (signal.SIGABRT if status == FAULT else signal.SIGKILL)
-    assert record(trace, "gfx90a", [failing, what], EXACT) == killed
+    assert record(trace, f"emu:gfx90a{EXACT}", [failing, what]) == killed
     done = gputrace("replay", str(trace), "--expect", "recorded")
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (*words, "fault: " if status == FAULT else "hang (proven): "):
@@ -52,7 +52,7 @@ def test_a_wait_for_what_nobody_sets_is_made_small(tmp_path: Path, hsa: str) -> 
     files = [stored(tmp_path / name, np.ones(256, np.float32)) for name in "cab"]
     trace, small = tmp_path / "t.gtrace", tmp_path / "small.gtrace"
     lost = [hsa, "lost", code, "add", "1", "256", "0", *files, "u32:256"]
-    assert record(trace, "gfx90a", lost, {}) == 128 + signal.SIGKILL
+    assert record(trace, "emu:gfx90a", lost) == 128 + signal.SIGKILL
     done = gputrace("minimize", str(trace), "-o", str(small))
     assert done.returncode == 0, done.stdout + done.stderr
     report = small.with_suffix(".txt").read_text()
