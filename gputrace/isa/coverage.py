@@ -14,15 +14,12 @@ from gputrace.isa.witnesses import KERNEL, PROPERTY
 
 GRAPHICS = "graphics"
 _REASONS: tuple[tuple[str, str], ...] = (
-    (r"image_.*|exp|.*interp.*|lds_direct.*|lds_param.*|v_cube.*|v_screen.*|s_setkill", GRAPHICS),
+    (r"image_.*|exp|.*interp.*|lds_direct.*|lds_param.*|v_screen.*|s_setkill", GRAPHICS),
     (r".*bvh.*|ds_(add|sub)_gs_reg.*|ds_ordered_count|.*ordered_ps_done", GRAPHICS),
-    (r"v_mullit_f32|v_cvt_norm_.*|v_cvt_pkaccum.*|s_(wqm|quadmask)_.*", GRAPHICS),
     (r"global_atomic_ordered_add_b64", GRAPHICS),  # counts waves of geometry shaders
     (r"ds_gws_.*", "global wave sync, which the emulated kernel driver gives to no queue"),
     (r"s_barrier_(init|join|leave)|s_wakeup_barrier",
      "named barriers, which AMD's RDNA4 manual does not have"),
-    (r"v_s?mfmac?_.*|v_s?wmma.*|v_swmmac.*", "matrix products"),
-    (r"v_dot.*", "dot products"),
 )
 
 
