@@ -63,6 +63,10 @@ def test_another_failure_is_set_aside_and_never_taken():
     assert not gate.consider(0b0011)
     assert gate.best == 0b1111
     assert [(a.candidate, a.signature) for a in gate.asides] == [(0b0011, "fault")]
+    gate = gate_of(Script(O.OTHER, O.OTHER))
+    assert not gate.consider(0b0011)
+    assert not gate.consider(0b0111)  # larger than the one that is kept
+    assert [a.candidate for a in gate.asides] == [0b0011]
 
 
 def test_no_answer_is_asked_again_and_then_given_up():

@@ -102,6 +102,19 @@ def test_a_run_without_output_is_not_compared(tmp_path: Path, capsys: Any) -> No
     assert text.startswith("not-compared")
 
 
+def two_gpus() -> None:
+    with gputrace.open("emu:gfx942x2") as device:
+        device.copy_queue().signal().wait()
+        device.peers[0].copy_queue().signal().wait()
+
+
+def test_fewer_gpus_than_were_recorded_are_unsupported(tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, two_gpus)
+    assert run(["replay", path, "--device", "emu:gfx942"]) == 7
+    assert "it was recorded on 2 GPUs, emu:gfx942" in capsys.readouterr().out
+    assert run(["replay", path, "--device", "emu:gfx942x3"]) in (0, 5)
+
+
 def test_another_target_is_unsupported_with_the_reason(tmp_path: Path, capsys: Any) -> None:
     code, text = replay(capsys, recorded(tmp_path, passes), "--device", "emu:gfx942")
     assert code == 7
