@@ -1,4 +1,4 @@
-"""Write docs/isa-coverage.md, the table of all instructions, or say with --check that it is stale.
+"""Write tests/goldens/isa-coverage.md, the table of all instructions, or say with --check that it is stale.
 
     python tools/isa_coverage.py [--check]
 
@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 from gputrace.isa.coverage import GRAPHICS, Entry, coverage  # noqa: E402
 from gputrace.isa.decode import TARGETS  # noqa: E402
 
-PATH = ROOT / "docs" / "isa-coverage.md"
+PATH = ROOT / "tests" / "goldens" / "isa-coverage.md"
 HEAD = """\
 # Instructions that the emulated device executes
 
