@@ -1,4 +1,4 @@
-"""Write tests/goldens/isa-coverage.md, the table of all instructions, or say with --check that it is stale.
+"""Write tests/goldens/isa-coverage.md, the table of all instructions; --check says if it is stale.
 
     python tools/isa_coverage.py [--check]
 
