@@ -9,16 +9,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 from gputrace.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = ROOT / "tests" / "interpose" / "clients"
+TRITON = ROOT / "tests" / "kernels" / "triton" / "built" / "gfx90a.zip"
 HSA_HEADERS = Path("/usr/include/hsa/hsa_ext_amd.h")
 WAITING = "waiting "
 EMPTY: Mapping[str, str] = {}
@@ -49,7 +53,8 @@ class Foreign:
 
     def command(self, folder: Path) -> list[str]:
         """Build the program in a folder; return how it is called. Raises UsageError."""
-        return [*build(self.client, folder), *self.arguments]
+        called = [*build(self.client, folder), *self.arguments]
+        return [*called, *addition(folder)] if Path(self.client).suffix == ".c" else called
 
 
 def missing(client: str) -> str:
@@ -90,11 +95,25 @@ def record(
     trace: Path, device: str, command: Sequence[str], variables: Mapping[str, str] = EMPTY
 ) -> int:
     """Record a program, and kill it when it says that it waits; return the exit status."""
+    return perform(["record", "-o", str(trace), "--device", device, "--", *command], variables)
+
+
+def addition(folder: Path) -> list[str]:
+    """Store a kernel that Triton compiled and numbers to add; return how it is to be launched."""
+    with zipfile.ZipFile(TRITON) as archive:
+        code = archive.extract("add-fp32.hsaco", folder)
+    files = [folder / name for name in ("sum", "first", "second")]
+    for file in files:
+        np.arange(1024, dtype=np.float32).tofile(file)
+    return [code, "add", "4", "256", "0", *map(str, files), "u32:1024"]
+
+
+def perform(arguments: Sequence[str], variables: Mapping[str, str] = EMPTY) -> int:
+    """Call gputrace with a program that may wait; return the exit status."""
     given = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    options = ["record", "-o", str(trace), "--device", device, "--"]
-    recorder = [sys.executable, "-m", "gputrace.cli.main", *options, *command]
+    command = [sys.executable, "-m", "gputrace.cli.main", *arguments]
     with subprocess.Popen(
-        recorder, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as running:
         assert running.stdout is not None
         for line in running.stdout:
@@ -105,12 +124,22 @@ def record(
 
 _TINYGRAD = {"DEV": "KFD+AMD:LLVM"}
 FOREIGN = (
-    Foreign("hip_streams", "gfx90a", "hip.cpp", ("streams",), "same"),
-    Foreign("tinygrad_ops", "gfx1100", "tiny.py", ("ops",), "same", variables=_TINYGRAD),
+    *(Foreign(f"hip_{what}", "gfx90a", "hip.cpp", (what,), "same")
+      for what in ("saxpy", "sum", "streams", "copies", "host", "fork")),
+    Foreign("hsa_triton", "gfx90a", "hsa.c", ("run",), "same"),
+    *(Foreign("tinygrad_ops", target, "tiny.py", ("ops",), "same", variables=_TINYGRAD)
+      for target in ("gfx1100", "gfx942", "gfx1201")),
+    Foreign("tinygrad_train", "gfx1100", "tiny.py", ("train",), "same", variables=_TINYGRAD),
     Foreign("hip_freed", "gfx90a", "failing.cpp", ("freed",), "fault", 2, EXACT),
     Foreign("hip_unset", "gfx90a", "failing.cpp", ("unset",), "hang", 2),
     Foreign("hip_overrun", "gfx90a", "failing.cpp", ("overrun",), "fault", 2, EXACT),
     Foreign("hip_spin", "gfx90a", "failing.cpp", ("spin",), "hang", 2),
-)
-"""Of these, the ones in `STORED` have their traces in traces/."""
+    Foreign("hsa_lost", "gfx90a", "hsa.c", ("lost",), "hang", 2),
+)  # fmt: skip
 STORED = ("hip_streams", "tinygrad_ops", "hip_freed", "hip_unset")
+"""Programs whose traces are in traces/: of the first of each name."""
+
+
+def stored() -> list[Foreign]:
+    """Return the programs whose traces are in traces/."""
+    return [next(one for one in FOREIGN if one.name == name) for name in STORED]

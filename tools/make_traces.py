@@ -176,7 +176,7 @@ def main() -> int:
         sys.exit(__doc__)
     check, names = "--check" in options, [one for one in sys.argv[1:] if one not in options]
     names = names or [*workloads.NAMES, *foreign.STORED]
-    others = [] if check else [one for one in foreign.FOREIGN if one.name in names]
+    others = [] if check else [one for one in foreign.stored() if one.name in names]
     differing = 0
     with tempfile.TemporaryDirectory() as folder:
         known = [one for one in names if one not in foreign.STORED]

@@ -8,12 +8,12 @@ from gputrace.cli import workloads
 from gputrace.replay.running import Request, play
 from gputrace.trace.check import check
 from gputrace.trace.reader import TraceReader
-from tools.foreign import FOREIGN, STORED, Foreign
+from tools.foreign import STORED, Foreign, stored
 
 TRACES = Path(__file__).parents[2] / "traces"
 TARGETS = ("gfx942", "gfx1100")
 MOST_BYTES = 2 << 20
-OTHERS = [one for one in FOREIGN if one.name in STORED]
+OTHERS = stored()
 CASES = [(name, target) for name in workloads.NAMES for target in TARGETS]
 
 
