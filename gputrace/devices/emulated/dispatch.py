@@ -14,7 +14,7 @@ _LOCAL = ("GRBM_GFX_INDEX", "SCRATCH_REG0")
 _KERNEL_ONLY = ("COMPUTE_VMID", "COMPUTE_DISPATCH_END", "COMPUTE_NOWHERE")
 _MUST_BE_ZERO = (
     "PIPELINESTAT_ENABLE", "PERFCOUNT_ENABLE", "THREAD_TRACE_ENABLE",
-    "RESTART_X", "RESTART_Y", "RESTART_Z",
+    "RESTART_X", "RESTART_Y", "RESTART_Z", "RESTART_X2", "RESTART_Y2", "RESTART_Z2",
 )  # fmt: skip
 _PROGRAM = {
     "PGM_RSRC1": ("debug_mode", "cdbg_user", "fp16_ovfl"),
@@ -42,14 +42,23 @@ class Dispatcher:
             or (name and name.startswith("COMPUTE_") and name not in _KERNEL_ONLY)
         }
 
+        self._zero = {
+            name: table.addresses[name]
+            for name in (f"COMPUTE_{one}" for one in _MUST_BE_ZERO)
+            if name in table.addresses
+        }
+        self._masks = frozenset(
+            number for name, number in table.addresses.items()
+            if name.startswith("COMPUTE_STATIC_THREAD_MGMT_SE")
+        )
+
     def knows(self, number: int) -> bool:
         """Whether a register, by its dword number, may be written and read by a queue."""
         return number in self._known
 
     def is_unit_mask(self, number: int) -> bool:
         """Whether a register, by its dword number, masks compute units of a shader engine."""
-        name = self.family.registers.name(number) or ""
-        return name.startswith("COMPUTE_STATIC_THREAD_MGMT_SE")
+        return number in self._masks
 
     def from_registers(
         self, registers: Sequence[Registers], size: Dimensions, initiator: int
@@ -62,9 +71,11 @@ class Dispatcher:
         start = self._initiator(state, initiator)
         if 0 in size:
             return None
-        for name in _MUST_BE_ZERO:
-            if state[name]:
-                raise refuse(f"a dispatch with COMPUTE_{name} {state[name]:#x}")
+        for name, number in self._zero.items():
+            if registers[0].get(number):
+                raise refuse(f"a dispatch with {name} {registers[0][number]:#x}")
+        if not any(registers[0].get(number, -1) for number in self._masks):
+            raise refuse("a dispatch with all compute units masked")
         return self._launch(state, size, start)
 
     def check_program(self, rsrc1: int, rsrc2: int, rsrc3: int) -> None:
@@ -91,6 +102,8 @@ class Dispatcher:
         family = self.family
         names = [f"NUM_THREAD_{axis}" for axis in _AXES]
         threads = [state.decode(name, state[name]) for name in names]
+        if any(getattr(one, "interleave_bits", 0) for one in threads):
+            raise refuse("a dispatch with interleave_bits in COMPUTE_NUM_THREAD")
         group = [int(one.num_thread_full) for one in threads]
         if 0 in group or group[0] * group[1] * group[2] > family.max_flat_workgroup:
             raise EngineStop(f"a work-group of {group[0]} x {group[1]} x {group[2]} work-items")

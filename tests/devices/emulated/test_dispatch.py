@@ -84,6 +84,36 @@ def test_a_dispatch_that_cannot_be_stops_the_queue(bench, code, changes, initiat
     assert reason in bench.kfd.faults()[0].text
 
 
+@pytest.mark.parametrize(
+    ("target", "name", "value", "reason"),
+    [("gfx90a", "RESTART_Y2", 1, "COMPUTE_RESTART_Y2 0x1 is not modelled"),
+     ("gfx1201", "NUM_THREAD_X", 64 | 1 << 13, "interleave_bits in COMPUTE_NUM_THREAD")],
+)  # fmt: skip
+def test_registers_of_one_family_that_would_change_the_order_of_work(
+    make_bench, target, name, value, reason
+):
+    bench = make_bench(target)
+    bench.queue().put(
+        *program(bench, bench.memory(4096).address, **{name: value}),
+        pm4.DispatchDirect(dim_x=1, initiator=5),
+    )
+    bench.run()
+    assert reason in bench.kfd.faults()[0].text
+
+
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_dispatch_needs_a_compute_unit(bench, code, left):
+    names = [name.removeprefix("COMPUTE_") for name in bench.family.registers.addresses
+             if "STATIC_THREAD_MGMT_SE" in name]  # fmt: skip
+    masks = dict.fromkeys(names, 0) | {names[-1]: left}
+    bench.queue().put(
+        *program(bench, code.address, **masks), pm4.DispatchDirect(dim_x=1, initiator=0x8005)
+    )
+    bench.run()
+    text = "".join(fault.text for fault in bench.kfd.faults())
+    assert ("all compute units masked is not modelled" in text) == (not left)
+
+
 def test_an_empty_grid_launches_nothing(bench):
     ring = bench.queue()
     ring.put(*program(bench, 0), pm4.DispatchDirect(dim_x=0, initiator=0x8005))
