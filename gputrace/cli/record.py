@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,8 +25,6 @@ EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 NODE = Path("/dev/kfd")
 Environment = Callable[[dict[str, str]], dict[str, str]]
 _FATAL = 128
-_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
-"""What would end this process, before the trace has its end, ends the program instead."""
 ONLY_OURS = (
     "on real GPUs parts of a run are recorded of programs that use gputrace; others are recorded "
     "from their beginning to their end"
@@ -209,27 +206,12 @@ def _at_start(durable: bool) -> Iterator[str]:
 
 
 def _run(program: Sequence[str], environment: dict[str, str]) -> int:
+    from gputrace.interpose.attend import attend
+
     found = shutil.which(program[0])
     if found is None:
         raise UsageError(f"{program[0]}: no such program")
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the program's to take
-    kept = {one: signal.getsignal(one) for one in _PASSED_ON}
-    try:
-        child = subprocess.Popen(
-            [found, *program[1:]],
-            env=environment,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        for one, handler in kept.items():
-            if handler is not signal.SIG_IGN:  # as under nohup
-                signal.signal(one, lambda number, frame: child.send_signal(number))
-        status = child.wait()
-    except OSError as error:
-        raise UsageError(f"{program[0]}: {error.strerror}") from error
-    finally:
-        for one, handler in {**kept, signal.SIGINT: before}.items():
-            signal.signal(one, handler)
-    return _FATAL - status if status < 0 else status
+    return attend([found, *program[1:]], environment)
 
 
 def _mark_killed(output: str, status: int) -> None:

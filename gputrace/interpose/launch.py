@@ -1,14 +1,15 @@
 """Start a program with the preloaded library in it, and serve it until it ends."""
 
 import os
+import queue
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from elftools.elf.elffile import ELFFile
 
 from gputrace.capture.window import USUAL, Settings
 from gputrace.errors import UsageError
+from gputrace.interpose.attend import attend
 from gputrace.interpose.emulated import MakeDevice, emulated_programs
 from gputrace.interpose.library import preload_library
 from gputrace.interpose.program import Notice
@@ -94,7 +96,7 @@ def serving(
     """Serve programs that are started inside the block. Raises UsageError without the library.
 
     `make` makes each program's device. With `trace` programs are recorded: the first into this
-    file, further ones into files beside it; `make` makes ServedKfds then. With `exact` runtimes
+    file, further ones into files beside it; `make` makes RecordedKfds then. With `exact` runtimes
     that cut several buffers out of one are told not to.
     """
     library = preload_library()
@@ -143,28 +145,33 @@ def run(
 
     `tell` gets notices as they come, in other threads. With `strict` the program is killed when
     something is refused because it is not modelled; `exact` is as for `serving`. With `trace` it is
-    recorded into that file, on the ServedKfd that `make` then makes, and each child that opens the
+    recorded into that file, on the RecordedKfd that `make` then makes, and each child that opens the
     KFD into one beside it.
     """
     program = find_program(command[0])
-    started, child = threading.Event(), None
+    child: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
+    server_of: list[Served] = []
 
     def notice(one: Notice) -> None:
         tell(one)
         if strict and one.what == "refused":
-            started.wait()
-            assert child is not None
-            child.kill()
+            first = child.get()
+            child.put(first)
+            if one.process != first.pid:
+                _kill_served(one.process, server_of[0])
+            first.kill()
 
     with serving(make, topology, notice, trace, exact=exact) as served:
         environment = served.environment(os.environ)
-        child = subprocess.Popen([str(program), *command[1:]], env=environment)
-        started.set()
-        try:
-            status = child.wait()
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+        server_of.append(served)
+        status = attend([str(program), *command[1:]], environment, child.put)
     server = served.server
-    return Ended(status if status >= 0 else 128 - status, server.refused, server.traces)
+    return Ended(status, server.refused, server.traces)
+
+
+def _kill_served(process: int, served: Served) -> None:
+    # A child of the program: the number may be another process's by now, which is left alone.
+    place = served.variables["GPUTRACE_SOCKET"].encode()
+    with suppress(OSError):
+        if b"GPUTRACE_SOCKET=" + place in Path(f"/proc/{process}/environ").read_bytes():
+            os.kill(process, signal.SIGKILL)

@@ -12,7 +12,7 @@ import pytest
 from gputrace.cli.main import run as cli
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.errors import UsageError
 from gputrace.interpose import library, wire
 from gputrace.interpose.emulated import emulated_programs
@@ -199,7 +199,7 @@ def test_strict_stops_at_what_is_not_modelled(tmp_path: Path) -> None:
     )
     program = tmp_path / "asks"
     subprocess.run([str(COMPILER), str(source), "-o", str(program)], check=True)
-    ended, notices = start(str(program), strict=True)
+    ended, notices = start("/bin/sh", "-c", f"{program}; sleep 20", strict=True)  # of a child, too
     assert ended.status == 128 + 9
     assert [notice.what for notice in notices] == ["refused"]
     assert "GET_QUEUE_WAVE_STATE" in notices[0].text
@@ -246,8 +246,8 @@ def test_a_recorded_program_replays_the_same(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     ended = run(
         (sys.executable, "-c", DRIVER),
-        lambda client: ServedKfd(target, client=client),
-        ServedKfd(target).topology,
+        lambda client: RecordedKfd(target, client=client),
+        RecordedKfd(target).topology,
         tell=lambda notice: None,
         trace=tmp_path / "program.gtrace",
     )
@@ -261,8 +261,8 @@ def test_a_recorded_program_replays_the_same(
 def _record(trace: Path, *program: str, target: str = "gfx1100") -> Ended:
     return run(
         program,
-        lambda client: ServedKfd(target, client=client),
-        ServedKfd(target).topology,
+        lambda client: RecordedKfd(target, client=client),
+        RecordedKfd(target).topology,
         tell=lambda notice: None,
         trace=trace,
     )
