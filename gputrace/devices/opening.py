@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from gputrace.devices.emulated import BUDGET, EmulatedKfd
 from gputrace.devices.emulated.device import EngineName
 from gputrace.devices.emulated.process import Client
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.devices.kfd import RealKfd
 from gputrace.devices.names import parse_name
 from gputrace.errors import UsageError
@@ -62,9 +62,9 @@ def served(text: str, client: Client) -> EmulatedKfd:
     return _emulated(EmulatedKfd, text, client)
 
 
-def recorded(text: str, client: Client) -> ServedKfd:
+def recorded(text: str, client: Client) -> RecordedKfd:
     """Like `served`, for a recorder: doorbells wait until it has looked."""
-    return _emulated(ServedKfd, text, client)
+    return _emulated(RecordedKfd, text, client)
 
 
 def _emulated(kind: type[E], text: str, client: Client | None = None) -> E:

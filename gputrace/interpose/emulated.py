@@ -12,7 +12,7 @@ from gputrace.capture.program import claim
 from gputrace.capture.window import USUAL, Settings
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.errors import KfdError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import PROCESS_DOORBELL_BYTES, MmapType
@@ -26,7 +26,7 @@ MakeDevice = Callable[[Client], EmulatedKfd]
 def emulated_programs(
     make: MakeDevice, trace: Path | None = None, settings: Settings = USUAL
 ) -> Maker:
-    """Return what makes programs whose devices `make` makes; ServedKfds for those recorded.
+    """Return what makes programs whose devices `make` makes; RecordedKfds for those recorded.
 
     With `trace` they are recorded: the first into this file, further ones into files beside it.
     """
@@ -56,7 +56,7 @@ class EmulatedProgram(Program):
     def _begin(self) -> None:
         # A program is recorded from its first open on: one that opens nothing leaves no file.
         if self._wanted is not None:
-            assert isinstance(self._kfd, ServedKfd)
+            assert isinstance(self._kfd, RecordedKfd)
             self.trace = claim(self._wanted, self.process)
             self._recording = Recording(
                 self.trace, self.process, self._kfd, self.client, self._settings

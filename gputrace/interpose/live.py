@@ -6,7 +6,7 @@ from gputrace.capture.digests import Digests
 from gputrace.capture.observing import Observations
 from gputrace.capture.recorder import Recorder
 from gputrace.capture.window import PartWriter
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.interpose.memory import LiveMemory
 from gputrace.interpose.tracker import RemoteTracker
 from gputrace.kfd.port import Progress
@@ -22,7 +22,7 @@ class LiveRecorder(Recorder):
 
     def __init__(
         self,
-        kfd: ServedKfd,
+        kfd: RecordedKfd,
         writer: TraceWriter | PartWriter,
         tracker: RemoteTracker,
         read: Callable[[int, int], bytes],

@@ -11,7 +11,7 @@ from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.pointers import read_pointed
 from gputrace.capture.session import header_of
 from gputrace.capture.window import PartWriter, Settings, part_writer
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import FreeMemoryOfGpu, WaitEvents
 from gputrace.interpose.client import RemoteClient, Shared
@@ -31,7 +31,7 @@ class Recording:
     """The trace of one program; every method is called in the order in which things happen."""
 
     def __init__(
-        self, path: Path, process: int, kfd: ServedKfd, client: RemoteClient,
+        self, path: Path, process: int, kfd: RecordedKfd, client: RemoteClient,
         settings: Settings,
     ) -> None:  # fmt: skip
         self.path = path

@@ -11,7 +11,7 @@ import pytest
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.device import _HANDLERS
 from gputrace.devices.emulated.process import Client as ClientOf
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.formats.ioctl import IOCTLS, CreateQueue, WaitEvents
 from gputrace.interpose.emulated import emulated_programs
 from gputrace.interpose.program import Notice
@@ -28,7 +28,7 @@ def _plain(client: ClientOf) -> EmulatedKfd:
 
 
 def _recorded(client: ClientOf) -> EmulatedKfd:
-    return ServedKfd("gfx1100", client=client)
+    return RecordedKfd("gfx1100", client=client)
 
 
 @pytest.fixture(params=["served", "recorded"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.interpose.launch import run
 from gputrace.kfd.port import Progress
 from gputrace.replay.running import Request, replay
@@ -43,7 +43,7 @@ def test_a_program_may_overwrite_what_a_kernel_wrote_when_its_end_shows(
 ) -> None:
     seen = tmp_path / "seen"
 
-    class Slow(ServedKfd):
+    class Slow(RecordedKfd):
         """Comes back from telling of an end only when the program has made use of that."""
 
         told = False
@@ -63,7 +63,7 @@ def test_a_program_may_overwrite_what_a_kernel_wrote_when_its_end_shows(
     ended = run(
         (sys.executable, "-c", HASTY, str(SEED), str(seen)),
         lambda client: Slow("gfx1100", client=client),
-        ServedKfd("gfx1100").topology,
+        RecordedKfd("gfx1100").topology,
         tell=lambda notice: None,
         trace=trace,
     )

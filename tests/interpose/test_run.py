@@ -53,7 +53,7 @@ def build(folder: Path, *flags: str) -> str:
     assert COMPILER is not None
     target = folder / "client"
     source = str(HERE / "client.c")
-    subprocess.run([COMPILER, "-O1", *flags, source, "-o", str(target), "-lpthread"], check=True)
+    subprocess.run([COMPILER, "-O1", *flags, source, "-o", str(target), "-lpthread", "-ldl"], check=True)
     return str(target)
 
 

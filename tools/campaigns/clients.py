@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from gputrace.devices.emulated import EmulatedKfd
-from gputrace.devices.emulated.served import ServedKfd
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.interpose.emulated import emulated_programs
 from gputrace.interpose.server import Server
 from gputrace.trace.reader import TraceReader
@@ -44,7 +44,7 @@ def _case(folder: Path, random: Random) -> str:
     folder.mkdir()
     target = random.choice(TARGETS)
     trace = folder / "bad.gtrace" if random.randrange(2) else None
-    kind = ServedKfd if trace else EmulatedKfd
+    kind = RecordedKfd if trace else EmulatedKfd
     make = emulated_programs(lambda client: kind(target, client=client), trace)
     with Server(make, folder / "socket", lambda notice: None) as server:
         for _ in range(4):

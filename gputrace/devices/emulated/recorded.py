@@ -51,7 +51,7 @@ class Rung(NamedTuple):
     value: int
 
 
-class ServedKfd(EmulatedKfd):
+class RecordedKfd(EmulatedKfd):
     """An emulated KFD whose client's stores to doorbells wait for `doorbell`."""
 
     _pages: dict[int, memoryview]
@@ -88,7 +88,7 @@ class ServedKfd(EmulatedKfd):
         super().close()
 
     def _gpu(self, gpu_id: int) -> Gpu:
-        return self._opened("served").by_id[gpu_id]
+        return self._opened("recorded").by_id[gpu_id]
 
     # --- doorbells --------------------------------------------------------------------------------
 
