@@ -41,7 +41,7 @@ def explain(reduction: Reduction) -> list[str]:
 
 def _packet(model: Model, place: str) -> Packet:
     queue, _, number = place.partition(".")
-    return model.queues[int(queue)].packets[int(number)]
+    return model.queues[int(queue)].packet(int(number))
 
 
 def _place(model: Model, packet: Packet) -> str:
@@ -88,7 +88,8 @@ def _unanswered(model: Model, packet: Packet, where: list[str]) -> Iterator[str]
 
 def _missing(model: Model, condition: Condition, last: Packet) -> Iterator[str]:
     # Work that carries the same number, on the queue that stored before: there the store lacks.
-    packets = model.queues[last.queue].packets[last.number + 1 :]
+    queue = model.queues[last.queue]
+    packets = queue.packets[last.number + 1 - queue.first :]
     same = [
         each
         for each in packets

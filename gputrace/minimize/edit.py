@@ -136,7 +136,7 @@ class Edited:
         ring = self.rings.get(queue)
         if ring is None or not 0 <= number < len(ring.places) or ring.places[number] < 0:
             return None
-        return self.model.queues[queue].packets[ring.places[number]]
+        return self.model.queues[queue].packet(ring.places[number])
 
     # --- the source ----------------------------------------------------------------------------
 

@@ -78,8 +78,8 @@ def answers(packet: Packet, waits: list[Condition]) -> bool:
 def _behind(edited: Edited, failure: Failure) -> list[Packet]:
     queue = edited.original(failure.ordinal)
     ring = edited.rings[queue]
-    packets = edited.model.queues[queue].packets
-    return [packets[number] for number in ring.places[failure.packet + 1 :] if number >= 0]
+    facts = edited.model.queues[queue]
+    return [facts.packet(number) for number in ring.places[failure.packet + 1 :] if number >= 0]
 
 
 def _waits(packet: Packet, failure: Failure) -> list[Condition]:

@@ -109,6 +109,9 @@ class Emulated(Kfd, Protocol):
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps until `step` have been taken, then move the clock on to `clock_ns`."""
 
+    def resume_queue(self, queue_id: int, read: int, doorbell: int, packets: int = 0) -> None:
+        """Let a new queue stand where it stood when memory was saved."""
+
     def forked(self) -> None:
         """Make the device independent of the one it was forked from."""
 
@@ -157,6 +160,11 @@ class Tap:
             self._made += 1
         self._note()
         return answer
+
+    def resume_queue(self, queue_id: int, read: int, doorbell: int, packets: int = 0) -> None:
+        """Let a queue stand in the middle of a run; what it left behind before is not new."""
+        self._device.resume_queue(queue_id, read, doorbell, packets)
+        self._known[queue_id] = packets
 
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps one by one."""
@@ -226,10 +234,10 @@ class _Watched:
                 self.stores.setdefault(number, []).append(waiting.pop(0))
 
     def _late(self, queue: int, packet: int) -> None:
-        packets = self._model.queues[queue].packets
-        if packet >= len(packets):
+        facts = self._model.queues[queue]
+        if packet - facts.first >= len(facts.packets):
             return
-        for record in packets[packet].records:
+        for record in facts.packet(packet).records:
             if isinstance(record, aql.Packet) and record.completion_signal:
                 self._signals[record.completion_signal + aql.SIGNAL_VALUE] = queue, packet
             for one in stores(record) if late(record) else ():

@@ -59,13 +59,22 @@ class Item:
 
 @dataclass(slots=True)
 class QueueFacts:
-    """A queue of the trace: `ordinal` counts the queues in the order of their making."""
+    """A queue of the trace: `ordinal` counts the queues in the order of their making.
+
+    `first` is the number of the first packet that the trace holds: not 0 when it begins at a
+    checkpoint.
+    """
 
     ordinal: int
     event: int
     made: CreateQueue
     mapped: events.QueueMap
     packets: list["Packet"] = field(default_factory=list)
+    first: int = 0
+
+    def packet(self, number: int) -> "Packet":
+        """Return a packet by its number."""
+        return self.packets[number - self.first]
 
     @property
     def unit(self) -> int:
@@ -153,7 +162,7 @@ class Model:
 
     def packet(self, item: Item) -> Packet:
         """Return the packet that an item is."""
-        return self.queues[item.queue].packets[item.number]
+        return self.queues[item.queue].packet(item.number)
 
     def name_of(self, address: int) -> str:
         """Say what lies at an address: a name and an offset, or the address itself."""
@@ -220,8 +229,12 @@ class _Builder:
                 self._memory(number, event, len(event.data))
             case events.Name():
                 model.names.append((number, event))
+            case events.Checkpoint(complete=False):
+                model.problems.append(f"its checkpoint is not complete: {event.text}")
             case events.Checkpoint():
-                model.problems.append("it begins at a checkpoint, not with the first call")
+                # Queues begin anew in a candidate, so of these only the numbers count.
+                for state in event.queues:
+                    self._live[state.queue].first = state.packets
 
     def _add(self, kind: Kind, number: int, event: events.Event) -> None:
         self.model.by_number[number] = event
@@ -287,10 +300,11 @@ class _Builder:
                 queue.ordinal, placed.number, placed.submission, number, placed.words,
                 placed.record, placed.problem, placed.address,
             )  # fmt: skip
-            if placed.number < len(queue.packets):  # it was not whole when its doorbell rang first
-                old = queue.packets[placed.number]
+            at = placed.number - queue.first
+            if at < len(queue.packets):  # it was not whole when its doorbell rang first
+                old = queue.packets[at]
                 model.items.remove(Item(Kind.PACKET, old.event, old.queue, old.number))
-                queue.packets[placed.number] = made
+                queue.packets[at] = made
             else:
                 queue.packets.append(made)
             model.items.append(Item(Kind.PACKET, number, queue.ordinal, placed.number))

@@ -107,7 +107,7 @@ def ordered(model: Model, history: History) -> list[Item]:
                 found.append(calls.pop(first))
             found += order.rung(first)
     found += sorted(calls.values(), key=lambda item: item.event)
-    at = {queue.ordinal: len(queue.packets) for queue in model.queues}
+    at = {queue.ordinal: queue.first + len(queue.packets) for queue in model.queues}
     for queue, number in order.left:
         at[queue] = min(at[queue], number)
     rest = order.left.values()
@@ -120,10 +120,10 @@ class _Order:
     def __init__(self, model: Model, history: History) -> None:
         self._model, self._history = model, history
         self.left = {(i.queue, i.number): i for i in model.items if i.kind is Kind.PACKET}
-        self._next = [0] * len(model.queues)  # the packet that each queue has come to
+        self._next = [queue.first for queue in model.queues]  # the packet that each has come to
         self._doorbells: dict[int, set[int]] = {}
         for queue, number in self.left:
-            event = model.queues[queue].packets[number].event
+            event = model.queues[queue].packet(number).event
             self._doorbells.setdefault(event, set()).add(queue)
         self._event = -1
 
