@@ -41,6 +41,7 @@ class BlockEmitter(MemoryWriter):
             "here": self._here,
             "clock": self._clock,
             "check": self.check,
+            "aligned": self.aligned,
             "load": self.load,
             "store": self.store,
             "atomic": self.atomic,

@@ -228,6 +228,26 @@ class MemoryWriter(BlockWriter):
         self.begin(on)
         return self.fresh(f"phi {kind} [0, %{before}], [{value}, %{go}]")
 
+    def aligned(self, node: Node, address: str, mask: str) -> str:
+        """Write a check of the alignment of an atomic on LDS."""
+        assert isinstance(node.attribute, int)
+        lanes, size = self.wave_size, node.attribute
+        kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
+        low = self.inst(f"and {kind} {address}, splat (i32 {size - 1})")
+        odd = self.inst(f"icmp ne {kind} {low}, zeroinitializer")
+        bad = self.bits(self.inst(f"and {bit} {odd}, {mask}"))
+        some = self.fresh(f"icmp ne i64 {bad}, 0")
+        wrong, on = self.place("misaligned"), self.place("on")
+        self.line(f"br i1 {some}, label %{wrong}, label %{on}, !prof !0")
+        self.begin(wrong)
+        self.region.declare("i64", "llvm.cttz.i64", "i64", "i1")
+        first = self.fresh(f"call i64 @llvm.cttz.i64(i64 {bad}, i1 true)")
+        at = self.fresh(f"extractelement {kind} {address}, i64 {first}")
+        where = self.fresh(f"zext i32 {at} to i64")
+        self.line(f"br label %{self._fault('misaligned', size, where, bad)}")
+        self.begin(on)
+        return ""
+
     def _site(self) -> str:
         offset = 8 * rt.SITE_SLOTS * self.region.sites
         self.region.sites += 1
@@ -237,13 +257,15 @@ class MemoryWriter(BlockWriter):
         at = self.fresh(f"getelementptr inbounds i64, ptr {site}, i64 {slot}")
         return self.fresh(f"load i64, ptr {at}")
 
-    def _fault(self, access: str, size: int, address: str = "") -> str:
+    def _fault(self, access: str, size: int, address: str = "", faulting: str = "1") -> str:
         # A block of its own that leaves the region at this instruction.
         label = self.place("fault")
         lines = [f"{label}:"]
         slots = {rt.FAULT_ACCESS: rt.ACCESSES.index(access) | size << 8}
         if address:
-            slots[rt.FAULT_LANES] = 1
+            at = self.region.name()
+            lines.append(f"  {at} = getelementptr i64, ptr %context, i64 {rt.FAULT_LANES}")
+            lines.append(f"  store i64 {faulting}, ptr {at}")
             at = self.region.name()
             lines.append(f"  {at} = getelementptr i64, ptr %context, i64 {rt.FAULT_ADDRESS}")
             lines.append(f"  store i64 {address}, ptr {at}")

@@ -13,8 +13,9 @@ from gputrace.isa.instruction import Instruction, OperandKind
 
 Words = NDArray[np.uint32]
 Dimensions = tuple[int, int, int]
-Access = Literal["read", "write", "execute", "atomic", "unwritten", "lds"]
-"""What was tried; "unwritten" reads memory that nobody has written, "lds" is beyond the LDS."""
+Access = Literal["read", "write", "execute", "atomic", "unwritten", "lds", "misaligned"]
+"""What was tried; "unwritten" reads memory that nobody has written, "lds" is beyond the LDS, and
+"misaligned" an atomic on LDS at an address that is no multiple of its size."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,8 @@ _EFFECTS = {
     name: f"_{name}"
     for name in (
         "get_scalar", "put_scalar", "get_vector", "put_vector", "get_vector_at", "put_vector_at",
-        "stop_if", "message", "others", "check", "load", "store", "atomic",
+        "stop_if", "message", "others", "check", "aligned", "load",
+        "store", "atomic",
         "clock", "here", "jump", "branch", "jump_to", "barrier", "end",
     )
 }  # fmt: skip
@@ -187,6 +188,11 @@ class Context:
             wrong = self.checks.unwritten(cast(Access, access), address, int(size), mask)
             _refuse(wrong, address, "unwritten", int(size))
         return address
+
+    def _aligned(self, node: Node, address: Array, mask: Array) -> None:
+        size = _index(node)
+        address, mask = np.broadcast_arrays(address, mask)
+        _refuse(mask & (address & address.dtype.type(size - 1) != 0), address, "misaligned", size)
 
     def _allowed(self, address: Array, size: int, write: bool) -> Array:
         view = self.view

@@ -551,6 +551,7 @@ PRIMS: dict[str, Prim] = {
     "put_vector_at": _effect(fixed(U32), "lanes"),
     "here": _effect(fixed(U64), "uniform"),
     "check": _effect(fixed(U64)),
+    "aligned": _effect(fixed(I1), "lanes"),  # of an atomic on LDS (attribute: bytes)
     "load": _effect(stated),
     "store": _effect(fixed(I1)),
     "atomic": _effect(stated),

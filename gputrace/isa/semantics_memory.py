@@ -142,6 +142,8 @@ def parts_of(
         if memory.address is None:
             raise NotModelled("no address")
         start = trace.raw(memory.address, 0, 1)
+        if access == "atomic":
+            trace.apply("aligned", start + memory.offset, active, attribute=size)
         return [Part("lds", active, lambda extra: start + (memory.offset + extra))]
     if encoding == "scratch":
         offset, aligned = _dword_aligned(trace, memory, size)
@@ -171,6 +173,8 @@ def _flat_parts(trace: Trace, address: Node, active: Node, access: str, size: in
     shared = high.eq(trace.mode.lds_aperture >> 32)
     private = high.eq(trace.mode.scratch_aperture >> 32)
     low = address.zext(U32)
+    if access == "atomic":
+        trace.apply("aligned", low, active & shared, attribute=size)
     return [
         _global_part(trace, address, active & ~(shared | private), access, size),
         Part("lds", active & shared, lambda extra: low + extra),

@@ -11,7 +11,7 @@ from gputrace.isa import state
 from gputrace.isa.decode import decoder
 from gputrace.isa.machine import Execution, KernelLaunch, Machine, Outcome, Paused
 from gputrace.isa.waves import Group, Spare
-from tests.isa.launching import Arrays
+from tests.isa.launching import Arrays, assert_same_outcome
 
 CODE = 0x10_0000
 _FORMATS = {"GLOBAL": "FLAT", "SCRATCH": "FLAT"}
@@ -114,7 +114,7 @@ def run_both(
     after = memory.contents()
     memory.restore(before)
     second = run_with("jit", target, code, setup, memory, budget, **changes)
-    assert type(first.outcome) is type(second.outcome)
+    assert_same_outcome(second.outcome, first.outcome)
     assert memory.contents() == after
     differing = np.flatnonzero(first.words != second.words)
     assert not len(differing), f"word {differing[0] % first.words.shape[1]}"

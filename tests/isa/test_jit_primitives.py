@@ -127,7 +127,7 @@ def _lane_cases() -> dict[str, tuple[tuple[Type, ...], Case]]:
 CASES = _cases()
 LANE_CASES = _lane_cases()
 ELSEWHERE = {
-    "get_vector_at", "put_vector_at", "stop_if", "message", "others",
+    "get_vector_at", "put_vector_at", "stop_if", "message", "others", "aligned",
     "const", "bitcast", "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load",
     "store", "atomic", "jump", "branch", "jump_to", "barrier", "end", "matrix",
 }  # fmt: skip

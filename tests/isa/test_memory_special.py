@@ -10,10 +10,13 @@ import pytest
 
 from gputrace.isa import state
 from gputrace.isa.decode import decoder
+from gputrace.isa.machine import Fault
 from gputrace.isa.meanings import MEANINGS
 from gputrace.isa.trace import NotModelled
+from tests.isa.launching import Arrays
 from tests.isa.memory_witness import _integer, _sign
 from tests.isa.single import Bench
+from tests.isa.steps import encode, run_both
 from tests.isa.test_memory_witness import (
     ADDRESS,
     BASE,
@@ -435,3 +438,31 @@ def test_the_global_data_share_is_refused() -> None:
     made = assemble("gfx942", "ds_add_u32", addr=ADDRESS, data0=DATA, gds=1)
     with pytest.raises(NotModelled, match="GDS"):
         bench.run(made)
+
+
+@pytest.mark.parametrize("target", ["gfx90a", "gfx1201"])
+@pytest.mark.parametrize("space", ["ds", "flat", "global"])
+def test_misaligned_atomics_fault_and_change_nothing(target: str, space: str) -> None:
+    # The manuals: unaligned accesses are allowed, but atomics go to multiples of their size.
+    names = {"ds": "ds_add_u64", "flat": "flat_atomic_add_u64", "global": "global_atomic_add_u64"}
+    name = names[space] if target == "gfx1201" or space == "ds" else names[space][:-4] + "_x2"
+    bad = {"ds": 4, "flat": (1 << 48) + 4, "global": BASE + 4}[space]
+    arrays = Arrays()
+    arrays.add(np.arange(SIZE, dtype=np.uint16).astype(np.uint8), BASE)
+    fields = fields_for(target, name, load=False, returns=False)
+    code = [*encode(target, name, **fields), *encode(target, "s_endpgm")]
+
+    def setup(group: Any) -> None:
+        vectors = group.waves[0].vectors
+        for lane in range(vectors.shape[1]):
+            address = bad if lane in (5, 9) else BASE + 8 * lane
+            address = 8 * lane if space == "ds" and lane not in (5, 9) else address
+            vectors[ADDRESS : ADDRESS + 2, lane] = [address & 0xFFFFFFFF, address >> 32]
+
+    before = arrays.contents()
+    ended = run_both(target, code, setup, arrays)
+    assert isinstance(ended.outcome, Fault)
+    assert ended.outcome.access == ("atomic" if space == "global" else "misaligned")
+    assert (ended.outcome.address, ended.outcome.lanes) == (bad & ~(1 << 48), 1 << 5 | 1 << 9)
+    assert arrays.contents() == before
+    assert ended.lds == bytes(4096)

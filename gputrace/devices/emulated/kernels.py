@@ -17,10 +17,12 @@ MOST_ALONE, SHARE_ALONE = 1 << 24, 4
 """The same where nothing else on the device could go in between."""
 _ACCESS = {
     "read": "r", "write": "w", "atomic": "w", "execute": "x", "unwritten": "r", "lds": None,
+    "misaligned": None,
 }  # fmt: skip
 _WORDS = {
     "unwritten": "read of {size} bytes that nobody has written at {address:#x}",
     "lds": "access to {size} bytes at {address:#x} of the LDS, beyond its end,",
+    "misaligned": "atomic on {size} bytes at {address:#x} of the LDS, no multiple of that,",
 }
 _PLAIN = "{access} of {size} bytes at {address:#x}"
 
