@@ -673,6 +673,11 @@ EXPORT char *realpath(const char *path, char *resolved)
     return own_name(behind(path, resolved));
 }
 
+EXPORT char *canonicalize_file_name(const char *path)
+{
+    return realpath(path, NULL);
+}
+
 EXPORT char *__realpath_chk(const char *path, char *resolved, size_t size);
 EXPORT char *__realpath_chk(const char *path, char *resolved, size_t size)
 {
@@ -739,15 +744,16 @@ static dev_t device_of(enum node node, uint32_t minor)
 STATUS(, struct stat)
 STATUS(64, struct stat64)
 
-#define STATUS_AT(name, type)                                                                      \
-    EXPORT int name(int fd, const char *restrict path, type *restrict status, int flags)           \
+#define STATUS_AT(name, type, parameters, arguments)                                               \
+    EXPORT int name parameters;                                                                    \
+    EXPORT int name parameters                                                                     \
     {                                                                                              \
         REAL(name)                                                                                 \
         uint32_t minor;                                                                            \
         enum node node = node_of(path, &minor);                                                    \
         PLACED(path);                                                                              \
-        int result = behind(fd, path, status, flags);                                              \
-        struct file *file = !*path ? special(fd) : NULL;                                   \
+        int result = behind arguments;                                                             \
+        struct file *file = !*path ? special(fd) : NULL;                                           \
         if (!result && node != NODE_NONE)                                                          \
             AS_DEVICE(status, node, minor);                                                        \
         else if (!result && file)                                                                  \
@@ -755,8 +761,16 @@ STATUS(64, struct stat64)
         return result;                                                                             \
     }
 
-STATUS_AT(fstatat, struct stat)
-STATUS_AT(fstatat64, struct stat64)
+#define BOTH_AT(size, type)                                                                        \
+    STATUS_AT(fstatat##size, type,                                                                 \
+              (int fd, const char *restrict path, type *restrict status, int flags),               \
+              (fd, path, status, flags))                                                           \
+    STATUS_AT(__fxstatat##size, type,                                                              \
+              (int version, int fd, const char *path, type *status, int flags),                    \
+              (version, fd, path, status, flags))
+
+BOTH_AT(, struct stat)
+BOTH_AT(64, struct stat64)
 
 EXPORT int statx(int fd, const char *restrict path, int flags, unsigned mask,
                  struct statx *restrict status)

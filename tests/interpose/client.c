@@ -1,11 +1,15 @@
 /* A client of the KFD that checks what it sees; prints "ok" and exits 0 when all of it is right. */
+#define _GNU_SOURCE
 #include <assert.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -54,6 +58,51 @@ static void check_nodes(int kfd, int render)
     assert(count == 4); /* ., .., 0 and 1 */
 }
 
+static void check_other_ways(int kfd)
+{
+    static const char nodes[] = "/sys/class/kfd/kfd/topology/nodes";
+    struct statx facts;
+    assert(!statx(AT_FDCWD, "/dev/dri/renderD128", 0, STATX_BASIC_STATS, &facts));
+    assert(S_ISCHR(facts.stx_mode) && facts.stx_rdev_major == 226 && facts.stx_rdev_minor == 128);
+    assert(!statx(kfd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &facts) && S_ISCHR(facts.stx_mode));
+    struct stat status;
+    assert(!fstatat(AT_FDCWD, "/dev/kfd", &status, 0) && S_ISCHR(status.st_mode));
+    assert(!lstat("/dev/kfd", &status) && S_ISCHR(status.st_mode));
+    assert(!faccessat(AT_FDCWD, "/sys/module/amdgpu", R_OK, 0));
+    assert(access("/sys/module/amdgpu/nothing", R_OK) == -1 && errno == ENOENT);
+    char target[256];
+    ssize_t length = readlinkat(AT_FDCWD, "/sys/class/kfd/kfd", target, sizeof target);
+    assert(length > 0 && readlink("/sys/class/kfd/kfd", target, sizeof target) == length);
+    char *whole = realpath("/sys/class/kfd/kfd", NULL);
+    assert(whole && !strcmp(whole, "/sys/devices/virtual/kfd/kfd"));
+    free(whole);
+    struct dirent **names;
+    int count = scandir(nodes, &names, NULL, alphasort);
+    assert(count == 4 && !strcmp(names[3]->d_name, "1"));
+    while (count--)
+        free(names[count]);
+    free(names);
+    int folder = open(nodes, O_RDONLY | O_DIRECTORY), inside = openat(folder, "1/gpu_id", O_RDONLY);
+    assert(folder >= 0 && inside >= 0 && read(inside, target, 1) == 1);
+    uint32_t version[2];
+    int other = dup3(kfd, 77, O_CLOEXEC);
+    assert(other == 77 && !ioctl(other, GET_VERSION, version) && dup2(folder, other) == other);
+    assert(ioctl(other, GET_VERSION, version) == -1 && errno == ENOTTY);
+    close(other), close(inside), close(folder);
+    int (*looked_up)(int, unsigned long, ...) = dlsym(RTLD_DEFAULT, "ioctl");
+    assert(looked_up && !looked_up(kfd, GET_VERSION, version));
+}
+
+static void check_spawned(void)
+{
+    extern char **environ;
+    char *command[] = {"sh", "-c", "test -c /dev/kfd && cat /proc/modules | grep -q amdgpu", NULL};
+    pid_t child;
+    int status;
+    assert(!posix_spawn(&child, "/bin/sh", NULL, NULL, command, environ));
+    assert(waitpid(child, &status, 0) == child && status == 0);
+}
+
 static void check_user_pointer(int kfd, uint32_t gpu)
 {
     char *page = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -74,6 +123,8 @@ int main(void)
     int kfd = open("/dev/kfd", O_RDWR | O_CLOEXEC), render = open("/dev/dri/renderD128", O_RDWR);
     assert(kfd >= 0 && render >= 0);
     check_nodes(kfd, render);
+    check_other_ways(kfd);
+    check_spawned();
     int copy = dup(kfd), high = fcntl(kfd, F_DUPFD, 100);
     assert(high >= 100 && !ioctl(high, GET_VERSION, version) && version[0] == 1);
     close(kfd);

@@ -67,9 +67,13 @@ def test_both_sides_have_the_same_numbers() -> None:
 
 
 @needs_compiler
-def test_library_has_no_warnings(tmp_path: Path) -> None:
-    assert COMPILER is not None
-    library.compile_to(tmp_path / "library.so", COMPILER, *library.WARNINGS)
+@pytest.mark.parametrize("tap", [False, True])
+@pytest.mark.parametrize("name", ["gcc", "clang", "clang-19"])
+def test_libraries_have_no_warnings(tmp_path: Path, tap: bool, name: str) -> None:
+    compiler = shutil.which(name)
+    if compiler is None:
+        pytest.skip(f"{name} is not installed")
+    library.compile_to(tmp_path / "library.so", compiler, *library.WARNINGS, tap=tap)
 
 
 @needs_compiler
