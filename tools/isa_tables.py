@@ -340,10 +340,12 @@ def variants_of(run: Disassembler, form: Format, opcode: int, fields: dict[str, 
     """Say with which words behind a vector instruction LLVM takes it."""
     if not form.name.startswith("VOP") or "src0" not in fields:
         return ""
+    # A third source that is a mask has to be a scalar register.
+    tried = [fields] + ([fields | {"src2": 6}] if "src2" in fields else [])
     made = ""
     for name, number, sign, examples in VARIANTS:
-        for extra in examples:
-            size, text = run([*encode(form, opcode, fields | {"src0": number}), extra, 0, 0])
+        for extra, known in itertools.product(examples, tried):
+            size, text = run([*encode(form, opcode, known | {"src0": number}), extra, 0, 0])
             if size == 4 * form.words + 4 and "Invalid" not in text and sign in text:
                 made += f" {name}"
                 break

@@ -14,6 +14,7 @@ _CACHE_BITS = ("glc", "slc", "dlc", "scc", "sc0", "sc1", "nt", "tfe", "lds", "of
 _ATOMIC_RETURN = 1  # bit of gfx12's temporal hint in atomics
 _DATA_FIELDS = ("vdst", "data", "data0", "data1", "vdata")
 _NO_ADDRESS = 0x7F  # as scalar base, gfx10: neither base nor address
+_INTO_LDS = ("_load_dword", "_load_ubyte", "_load_sbyte", "_load_ushort", "_load_sshort")
 _TWO_OFFSETS = ("read2", "write2", "wrxchg2", "_2addr_")
 
 
@@ -131,8 +132,11 @@ class MemoryDecoder:
         off = (self._generation.no_base, _NO_ADDRESS)
         has_base = encoding != "FLAT" and word.get("saddr") not in off
         address = None
-        if encoding == "SCRATCH":
+        if "sc0" in word.places and encoding == "SCRATCH":
             flags.pop("lds", None)  # this bit says that there is a vector address
+        elif flags.get("lds") and encoding != "FLAT" and name.endswith(_INTO_LDS):
+            dst = ()
+        if encoding == "SCRATCH":
             if self._scratch_address(word):
                 address = self._address(word, "addr", 1)
         elif any(slot.field == "addr" for slot in word.row.src):

@@ -223,9 +223,15 @@ def put_loaded(trace: Trace, parts: list[Part], access: Access) -> None:
 
 
 def _load(access: Access) -> Callable[[Trace], None]:
-    return lambda trace: put_loaded(
-        trace, parts_of(trace, memory_of(trace), "read", access.size), access
-    )
+    def meaning(trace: Trace) -> None:
+        memory = memory_of(trace)
+        parts = parts_of(trace, memory, "read", access.size)
+        if trace.instruction.dst:
+            put_loaded(trace, parts, access)
+        else:  # a bit of the instruction says that it loads into LDS (before gfx940)
+            put_in_lds(trace, memory, load_part(parts[0], access)[0])
+
+    return meaning
 
 
 def stored_values(trace: Trace, operand: Operand, access: Access) -> list[Node]:

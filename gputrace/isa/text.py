@@ -29,6 +29,7 @@ _BARE = (
     "s_wait_idle",
 )
 _ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
+_SMALL = 64  # what could be an inline constant is written as one
 _DECIMAL = ("s_nop", "s_sleep", "s_setprio", "s_sethalt", "s_trap", "s_setkill")
 _QUAD_END = 0x100
 _DPP_ROWS = {
@@ -243,7 +244,9 @@ def instruction_text(instruction: Instruction) -> str:
             operands = [operand for operand in operands if not operand.startswith("vcc")]
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
         value = (instruction.simm or 0) & 0xFFFF
-        plain = str(value) if instruction.name in _DECIMAL else f"{value:#x}"
-        operands = [instruction.spelled or plain]
+        small = instruction.name in _DECIMAL and value <= _SMALL
+        operands = [instruction.spelled or (str(value) if small else f"{value:#x}")]
+    elif instruction.name == "s_endpgm" and instruction.simm:
+        operands = [str(instruction.simm & 0xFFFF)]
     text = ", ".join(operands)
     return " ".join(filter(None, (mnemonic, text, *_modifiers(instruction))))

@@ -9,6 +9,9 @@ import pytest
 from gputrace.errors import DecodeError, UsageError
 from gputrace.isa.decode import decoder
 from gputrace.isa.instruction import Instruction, OperandKind
+from gputrace.isa.meanings import MEANINGS
+from gputrace.isa.semantics import trace_instruction
+from tests.isa.single import Bench
 
 TARGETS = ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"]
 # Encodings that gputrace names and refuses, and words that LLVM itself prints as invalid.
@@ -117,3 +120,38 @@ def test_fields_that_an_instruction_does_not_use_are_not_looked_at() -> None:
     assert compare.dst == () or compare.dst[0].name.startswith("exec")
     clock = one("gfx90a", 0xC09469C4, 0xFBEC0B80)  # no address, so no offset register
     assert (clock.name, clock.memory and clock.memory.soffset) == ("s_memrealtime", None)
+
+
+def test_loads_into_lds_of_older_targets_are_those_of_newer_ones() -> None:
+    # global_load_dword v2, s[4:5] offset:8 lds, and on gfx942 an instruction of its own
+    mode = Bench("gfx942").mode
+    old = decoder("gfx90a").decode(bytes.fromhex("08a050dc02000400"))
+    new = decoder("gfx942").decode(bytes.fromhex("0880a8dc02000400"))
+    assert (old.text(), old.dst) == ("global_load_dword v2, s[4:5] offset:8 lds", ())
+    assert new.text() == "global_load_lds_dword v2, s[4:5] offset:8"
+    graphs = [trace_instruction(made, mode, MEANINGS) for made in (old, new)]
+    one, other = ([(n.prim, n.attribute) for n in graph.nodes] for graph in graphs)
+    assert one == other
+    assert "lds" in {attribute for prim, attribute in one if prim == "store"}
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [(0xBF800040, "s_nop 64"), (0xBF800041, "s_nop 0x41"), (0xBF810007, "s_endpgm 7"),
+     (0xBF810000, "s_endpgm")],
+)  # fmt: skip
+def test_immediates_are_written_as_llvm_does(word: int, text: str) -> None:
+    assert decoder("gfx942").decode(word.to_bytes(4, "little")).text() == text
+
+
+@pytest.mark.parametrize("target", ["gfx1100", "gfx1201"])
+def test_masks_as_third_sources_go_with_dpp(target: str) -> None:
+    opcode = {"v_cndmask_b32": 257, "v_sub_co_ci_u32": 289}
+    for name, number in opcode.items():
+        first = 0b110101 << 26 | number << 16 | 3 | (8 << 8 if "co_ci" in name else 0)
+        second = 250 | 257 << 9 | 6 << 18
+        words = (first, second, 0xFF08_1B05)
+        made = decoder(target).decode(b"".join(word.to_bytes(4, "little") for word in words))
+        carry = " s8," if "co_ci" in name else ""
+        moves = "quad_perm:[3,2,1,0] row_mask:0xf bank_mask:0xf bound_ctrl:1"
+        assert made.text() == f"{name}_e64_dpp v3,{carry} v5, v1, s6 {moves}"
