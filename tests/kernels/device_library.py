@@ -136,22 +136,28 @@ def source() -> str:
     return text
 
 
-def compiled(target: str, level: str, folder: Path, clang: str = "clang-19") -> bytes:
-    """Compile the functions for a target, with the device libraries linked."""
-    path, out = folder / "functions.cl", folder / f"{target}-{level}.co"
-    path.write_text(source())
+def build(path: Path, target: str, options: str, clang: str = "clang-19") -> bytes:
+    """Compile a source for a target, with the device libraries linked."""
+    out = path.with_suffix(f".{target}.co")
     wide = "on" if target.startswith("gfx9") else "off"
     libraries = [
         "opencl", "ocml", "ockl", "oclc_daz_opt_off", "oclc_unsafe_math_off",
         "oclc_finite_only_off", "oclc_correctly_rounded_sqrt_on", f"oclc_wavefrontsize64_{wide}",
         f"oclc_isa_version_{NEAREST[target]}", "oclc_abi_version_500",
     ]  # fmt: skip
-    options = f"-x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -mcpu={target} -{level} -nogpulib -w"
-    command = [clang, *options.split(), "-cl-fp32-correctly-rounded-divide-sqrt"]
+    command = f"{clang} -x cl -cl-std=CL2.0 -target amdgcn-amd-amdhsa -mcpu={target} -nogpulib -w"
+    words = [*command.split(), *options.split(), "-cl-fp32-correctly-rounded-divide-sqrt"]
     for name in libraries:
-        command += ["-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(BITCODE / f"{name}.bc")]
-    subprocess.run([*command, str(path), "-o", str(out)], check=True)
+        words += ["-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(BITCODE / f"{name}.bc")]
+    subprocess.run([*words, str(path), "-o", str(out)], check=True)
     return out.read_bytes()
+
+
+def compiled(target: str, level: str, folder: Path) -> bytes:
+    """Compile the functions for a target."""
+    path = folder / "functions.cl"
+    path.write_text(source())
+    return build(path, target, f"-{level}")
 
 
 @functools.cache
