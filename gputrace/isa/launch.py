@@ -1,7 +1,7 @@
 """What a kernel launch is, what memory it sees, and how it can end."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -249,6 +249,20 @@ class View:
             one = self.ranges[number]
             found = self._bytes[number] = _host_bytes(one.host_address, one.size)
         return found
+
+    def copied(self, address: int, around: int) -> Callable[[int, int], bytes | None]:
+        """Return what gives code like `fetch`, from a copy of the bytes around an address."""
+        at = self.find(address)
+        if at < 0 or not self.ranges[at].executable:
+            return lambda address, size: None
+        first = max(self.ranges[at].gpu_address, address - around)
+        code = self.fetch(first, address - first + around) or b""
+
+        def fetch(address: int, size: int) -> bytes | None:
+            offset = address - first
+            return code[offset : offset + size] if 0 <= offset < len(code) else None
+
+        return fetch
 
     def fetch(self, address: int, size: int) -> bytes | None:
         """Return up to `size` bytes of code at an address, None where nothing may be executed."""

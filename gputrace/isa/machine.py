@@ -6,12 +6,14 @@ source: the same launch and memory give the same result in the same order, on an
 """
 
 import os
+import threading
 from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.families import Family, family
+from gputrace.isa.background import Job
 from gputrace.isa.decode import TARGETS, Decoder, decoder
 from gputrace.isa.endless import Watch
 from gputrace.isa.graph import Graph
@@ -65,28 +67,17 @@ if TYPE_CHECKING:
     from gputrace.isa.jit_library import Library
 
 __all__ = [
-    "Done",
-    "Endless",
-    "Execution",
-    "Fault",
-    "KernelLaunch",
-    "Machine",
-    "Memory",
-    "Outcome",
-    "Paused",
-    "Place",
-    "Range",
-    "RegisterImage",
-    "Trapped",
-    "Unsupported",
-]
+    "Done", "Endless", "Execution", "Fault", "KernelLaunch", "Machine", "Memory", "Outcome",
+    "Paused", "Place", "Range", "RegisterImage", "Trapped", "Unsupported",
+]  # fmt: skip
 
 _LONGEST = 20  # bytes of the longest instruction
 _RESIDENT = 1024  # groups that may run side by side
 _REMEMBERED = 1 << 16  # prepared instructions that a machine keeps
 _NAMING = 64  # bytes of code that tell kernels apart
-_WARM = 500  # wave-instructions of a kernel after which compiled code is looked for
-_HOT = 6000  # wave-instructions of a kernel after which it is compiled
+_AROUND = 1 << 17  # bytes of code on both sides of a kernel's start that it is compiled from
+_WARM = 500  # wave-instructions of a kernel after which it is compiled beside the numpy engine
+_HOT = 20_000  # wave-instructions of a dispatch after which that is waited for
 _WIDE = 300_000  # wave-instructions of a budget from which on several cores are made use of
 _SAFE = 0.97  # of the budget that groups on several cores are planned for
 _LEAST_OF_WAVE = 8  # instructions that the waves of a dispatch are expected to have at least
@@ -112,6 +103,8 @@ class Machine:
         self._decoders: dict[int, Decoder] = {}
         self._programs: dict[tuple[Mode, int, bytes], Program] = {}
         self._library: Library | None = None
+        self._making = threading.Lock()
+        self._jobs: dict[tuple[Mode, bytes], Job] = {}
         self.spare = Spare()
         """Registers of groups that have ended, for others."""
         self.heat: dict[bytes, int] = {}
@@ -120,15 +113,32 @@ class Machine:
     @property
     def library(self) -> "Library":
         """The compiled code; raises UsageError where this processor cannot run any."""
-        if self._library is None:
-            # LLVM is loaded only when something is to be compiled.
-            from gputrace.isa.jit_library import Library, usable
-            from gputrace.isa.jit_store import Store
+        with self._making:
+            if self._library is None:
+                # LLVM is loaded only when something is to be compiled.
+                from gputrace.isa.jit_library import Library, usable
+                from gputrace.isa.jit_store import Store
 
-            if not usable():
-                raise UsageError("compiled kernels need a processor with AVX2, FMA and F16C")
-            self._library = Library(self.family.name, self.graph, Store())
-        return self._library
+                if not usable():
+                    raise UsageError("compiled kernels need a processor with AVX2, FMA and F16C")
+                self._library = Library(self.family.name, self.graph, Store())
+            return self._library
+
+    def prepare(self, mode: Mode, view: View, entry: int) -> Job:
+        """Find or make the compiled code of a kernel, beside what the caller does next."""
+        copied = view.copied(entry, _AROUND)
+        start = view.fetch(entry, _NAMING) or b""
+        job = self._jobs.get((mode, start))
+        if job is None:
+            def work() -> None:
+                if self.compiles():
+                    self.library.drive(mode.wave_size)
+                    self.library.find(mode, copied, entry, make=True)
+
+            if len(self._jobs) >= _REMEMBERED:
+                self._jobs.clear()
+            job = self._jobs[mode, start] = Job(work)
+        return job
 
     def compiles(self) -> bool:
         """Return whether kernels may be compiled here."""
@@ -229,6 +239,7 @@ class Execution:
         self._weights: dict[int, int] = {}  # instructions that numpy has run from a place on
         self._name = b""
         self._looked = False
+        self._job: Job | None = None
 
     @property
     def instructions(self) -> int:
@@ -387,17 +398,22 @@ class Execution:
     def _worth_compiling(self) -> bool:
         if self.machine.engine == "jit":
             return True
-        count, heat = self.launch.groups, self._heat()
-        waves = count[0] * count[1] * count[2] * self._waves_of_one()
-        if max(heat, waves * _LEAST_OF_WAVE) >= _HOT:
+        expected = self._initial.groups * self._waves_of_one() * _LEAST_OF_WAVE
+        hot = max(expected, self.instructions) >= _HOT
+        if self._job is None:
+            if not hot and max(expected, self._heat()) < _WARM:
+                return False
+            self._job = self.machine.prepare(self._mode, self._view, self.launch.entry)
+        if hot:
+            self._job.wait()
             self._may_compile = self.machine.compiles()
             return self._may_compile
-        if heat < _WARM or self._looked:
+        if not self._job.done:
+            return False
+        self._may_compile = self.machine.compiles()
+        if not self._may_compile or self._looked:
             return False
         self._looked = True
-        self._may_compile = self.machine.compiles()
-        if not self._may_compile:
-            return False
         library, fetch = self.machine.library, self._view.fetch
         return library.find(self._mode, fetch, self.launch.entry, make=False) is not None
 

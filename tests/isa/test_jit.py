@@ -3,11 +3,14 @@
 import os
 import stat
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gputrace.isa.background import settle
+from gputrace.isa.jit_library import Library
 from gputrace.isa.jit_store import Compiled, Store
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Done, Execution, Fault, Machine, Outcome, Paused, Unsupported
@@ -203,13 +206,59 @@ def test_a_kernel_that_was_run_often_is_compiled() -> None:
         assert execution.run(1 << 30) == Done()
         assert np.array_equal(out, expected)
         engines.append(execution.engine)
+        settle()
     assert engines[-1] == "jit"
+
+
+def test_nobody_waits_for_the_compiler_for_a_few_instructions(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler, find = Event(), Library.find
+
+    def slow(self: Library, *rest: Any, **more: Any) -> Any:
+        assert compiler.wait(60)
+        return find(self, *rest, **more)
+
+    monkeypatch.setattr(Library, "find", slow)
+    launch, memory, out, expected = matmul("gfx942", 32)
+    execution = start(launch, memory, "auto")
+    try:
+        assert execution.run(1 << 30) == Done()
+    finally:
+        compiler.set()
+        settle()
+    assert 500 < execution.instructions < 20_000
+    assert execution.engine == "numpy"
+    assert np.array_equal(out, expected)
+
+
+def test_code_is_taken_over_in_the_middle_of_a_kernel() -> None:
+    launch, memory, out, expected = matmul("gfx942", 48)
+    execution = start(launch, memory, "auto")
+    assert isinstance(execution.run(600), Paused)
+    settle()
+    assert execution.run(1 << 30) == Done()
+    assert execution.engine == "jit"
+    assert np.array_equal(out, expected)
+
+
+def test_a_process_is_copied_after_its_compiling() -> None:
+    launch, memory, _, _ = matmul("gfx942", 48)
+    execution = start(launch, memory, "auto")
+    assert isinstance(execution.run(600), Paused)
+    child = os.fork()
+    if not child:
+        good = execution.run(1 << 30) == Done() and execution.engine == "jit"
+        os._exit(0 if good else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # --- the cache
 
 
-ABOUT = Compiled(((0, 8), (12, 4)), "00", (0, 12), 3, ("find", "load32"), (1, 256), 9, True, b"code")
+ABOUT = Compiled(
+    ((0, 8), (12, 4)), "00", (0, 12), 3, ("find", "load32"), (1, 256), 9, True, b"code"
+)
 
 
 def test_what_is_stored_comes_back(tmp_path: Path) -> None:
