@@ -2,9 +2,9 @@
 
 The count is for each target. Where both take a word they must agree on length, mnemonic and all
 registers (nearly all agree on the whole text: what is left are modifiers that the instruction does
-not use, which LLVM prints and gputrace leaves out, or the other way round); where only LLVM does, gputrace must have said that the encoding is graphics. Words that LLVM refuses for
-reserved bits, which the hardware ignores, are counted. Without libLLVM 19 only the declared errors
-are looked for.
+not use, which one prints and the other leaves out); where only LLVM does, gputrace must have said
+that the encoding is graphics. Words that LLVM refuses for reserved bits, which the hardware
+ignores, are counted. Without libLLVM 19 only the declared errors are looked for.
 """
 
 import ctypes
