@@ -200,17 +200,21 @@ def _at_start(durable: bool) -> Iterator[str]:
             f"{seconds} are (none with --durable)"
         )
     yield (
-        "on emulated devices stores of CPU and GPU are told apart; memory of a real GPU is "
-        "compared, and what changed while it worked is marked unknown"
+        "on emulated devices stores of CPU and GPU are told apart; beside a real GPU the program "
+        "stands still while a submission is under way, and what changes then is the GPU's"
     )
 
 
 def _run(program: Sequence[str], environment: dict[str, str]) -> int:
+    from gputrace.capture.program import NODES
     from gputrace.interpose.attend import attend
+    from gputrace.interpose.launch import find_program
 
     found = shutil.which(program[0])
     if found is None:
         raise UsageError(f"{program[0]}: no such program")
+    if environment.get(NODES) == "1":
+        find_program(found)  # one that no library can be loaded into would go unseen
     return attend([found, *program[1:]], environment)
 
 

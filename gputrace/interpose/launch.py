@@ -145,8 +145,8 @@ def run(
 
     `tell` gets notices as they come, in other threads. With `strict` the program is killed when
     something is refused because it is not modelled; `exact` is as for `serving`. With `trace` it is
-    recorded into that file, on the RecordedKfd that `make` then makes, and each child that opens the
-    KFD into one beside it.
+    recorded into that file, on the RecordedKfd that `make` then makes, and each child that opens
+    the KFD into one beside it.
     """
     program = find_program(command[0])
     child: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()

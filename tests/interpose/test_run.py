@@ -53,7 +53,8 @@ def build(folder: Path, *flags: str) -> str:
     assert COMPILER is not None
     target = folder / "client"
     source = str(HERE / "client.c")
-    subprocess.run([COMPILER, "-O1", *flags, source, "-o", str(target), "-lpthread", "-ldl"], check=True)
+    command = [COMPILER, "-O1", *flags, source, "-o", str(target), "-lpthread", "-ldl"]
+    subprocess.run(command, check=True)
     return str(target)
 
 
@@ -226,13 +227,18 @@ def test_garbage_on_the_socket_hurts_nobody_else(tmp_path: Path) -> None:
 
 
 @needs_compiler
-def test_programs_out_of_reach_are_refused(tmp_path: Path) -> None:
+def test_programs_out_of_reach_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = tmp_path / "nothing.c"
     source.write_text("int main(void) { return 0; }\n")
     static = tmp_path / "static"
     subprocess.run([str(COMPILER), "-static", str(source), "-o", str(static)], check=True)
     with pytest.raises(UsageError, match="statically linked"):
         find_program(str(static))
+    record = ["record", "-o", str(tmp_path / "t.gtrace"), "--device", "emu:gfx942", str(static)]
+    assert cli(record) == 2
+    assert "statically linked" in capsys.readouterr().err
     own = tmp_path / "own"
     subprocess.run([str(COMPILER), str(source), "-o", str(own)], check=True)
     own.chmod(0o4755)
