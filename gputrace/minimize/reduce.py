@@ -16,17 +16,18 @@ from gputrace.minimize.flaky import FlakySearch, Rates, SequentialTest
 from gputrace.minimize.gate import Aside, Gate, Stream
 from gputrace.minimize.graph import members
 from gputrace.minimize.groups import DropDevices, DropQueues, DropSubmissions, TraceSearch
-from gputrace.minimize.history import History, learn
+from gputrace.minimize.history import History, learn, make_emulated
 from gputrace.minimize.journal import Journal
 from gputrace.minimize.model import Item, Kind, Model, Packet, read_model
 from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.explain import Where, packet_lines
-from gputrace.replay.running import in_doubt
+from gputrace.replay.running import in_doubt, pacing_for
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
+from gputrace.trace.events import Header
 from gputrace.trace.reader import TraceReader
 
 PROBES = 4
@@ -138,9 +139,8 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
         raise UsageError(f"device {name!r}: candidates run on emulated devices, such as emu:gfx942")
     outcome = (reader.trailer.outcome or {}) if reader.trailer else {}
     limits = Limits(seconds=settings.seconds)
-    # What was recorded on hardware has no steps: it goes by the progress that was seen.
-    exact = recorded.startswith("emu:")
     ended = str(outcome.get("result", ""))
+    exact = _steps_hold(reader.header, recorded)
     history = (
         learn(whole, recorded, ended, limits)
         if exact
@@ -154,6 +154,14 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     model = whole if history.last < 0 else read_model(reader, _cut(whole, history))
     case = Case(model, history)
     return case, find_target(case, name, settings), whole
+
+
+def _steps_hold(header: Header, recorded: str) -> bool:
+    # What hardware did, or an emulated device whose scheduler made other steps, goes by the
+    # progress that was seen. Where nothing is said of steps, each event says whether it has one.
+    if parse_name(recorded).scheme != "emu":
+        return False
+    return not header.scheduler or pacing_for(header, make_emulated(recorded)) == "steps"
 
 
 def _cut(model: Model, history: History) -> int:

@@ -245,3 +245,22 @@ def test_a_trace_without_steps_is_learnt_by_its_progress(tmp_path: Path) -> None
             reduce(reader, SEEDS)
         reduction = reduce(reader, replace(SEEDS, device="emu:gfx942"))
     assert [line.startswith("PollRegMem") for line in lines(reduction)] == [True]
+
+
+def test_a_trace_of_another_scheduler_is_reduced_by_its_progress(tmp_path: Path) -> None:
+    # Its steps are not those that the device here would take.
+    path, older = tmp_path / "t.gtrace", tmp_path / "older.gtrace"
+    scenes.record(path, scenes.lost_value)
+    with (
+        TraceReader(path) as reader,
+        TraceWriter(older, replace(reader.header, scheduler="0")) as writer,
+    ):
+        for number, event in reader.numbered():
+            if isinstance(event, events.Memory):
+                writer.memory(event.address, reader.memory(event), event.provenance, event.step)
+            elif number and not isinstance(event, events.Digest):
+                late = {"step": 3 * event.step} if "step" in event.__slots__ else {}
+                writer.append(replace(event, **late))
+    with TraceReader(older) as reader:
+        reduction = reduce(reader, SEEDS)
+    assert [line.startswith("PollRegMem") for line in lines(reduction)] == [True]
