@@ -230,7 +230,13 @@ def _mark_killed(output: str, status: int) -> None:
         name = signal.Signals(status - _FATAL).name
     except ValueError:
         name = f"signal {status - _FATAL}"
-    repair(output, outcome=Outcome("killed", f"the program was ended by {name}"))
+    try:
+        done = repair(output, outcome=Outcome("killed", f"the program was ended by {name}"))
+    except UsageError as problem:
+        click.echo(f"gputrace: {problem}; the trace is as the program left it", err=True)
+        return
+    if done.kept:
+        click.echo(f"gputrace: {done.kept}: the trace as the program left it", err=True)
 
 
 def _data(path: Path, seconds: float, status: int) -> dict[str, Any]:

@@ -202,6 +202,32 @@ def test_a_program_that_is_killed_before_its_part_begins_leaves_nothing(tmp_path
     assert [one.name for one in tmp_path.iterdir()] == ["program.py"]
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_killed_program_whose_last_block_is_torn(tmp_path: Path, full: bool) -> None:
+    script = FILLS.replace("    print(", "    tear()\n    print(")
+    tear = """
+import os
+def tear():
+    with open(os.environ["GPUTRACE_RECORD"], "ab") as file:
+        file.write(b"half of a blo")
+    os.kill(os.getpid(), 9)
+"""
+    if full:
+        (tmp_path / "t.gtrace.repair").mkdir()
+    done, trace = record(tmp_path, tear + script.replace("60_000", "600_000"))
+    assert done.returncode == 137, done.stderr
+    assert "Traceback" not in done.stderr
+    kept = tmp_path / "t.gtrace.damaged"
+    assert kept.exists() is not full
+    if full:
+        assert "Is a directory; the trace is as the program left it" in done.stderr
+        assert trace.read_bytes().endswith(b"half of a blo")
+    else:
+        assert f"gputrace: {kept}: the trace as the program left it" in done.stderr
+        assert kept.read_bytes().endswith(b"half of a blo")
+        assert outcome(trace)["result"] == "killed"
+
+
 OVERLAP = """
 import runpy
 runpy.run_module("gputrace.cli.workloads.overlap", run_name="__main__")
