@@ -53,7 +53,7 @@ def find_program(name: str) -> Path:
     if mode & (stat.S_ISUID | stat.S_ISGID):
         raise UsageError(f"{path}: a set-user-ID program cannot be served: it ignores LD_PRELOAD")
     _check_linked(path)
-    return Path(found)
+    return Path(found).absolute()  # a Path forgets the "./" that keeps a name from PATH's search
 
 
 def _check_linked(path: Path) -> None:

@@ -249,6 +249,16 @@ def test_programs_out_of_reach_are_refused(
 
 
 @needs_compiler
+def test_a_program_beside_the_user_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy("/bin/true", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert find_program("./mine") == tmp_path / "mine"
+    assert start("./mine")[0].status == 0
+
+
+@needs_compiler
 @pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1100"])
 def test_a_recorded_program_replays_the_same(
     tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
