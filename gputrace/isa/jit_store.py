@@ -134,8 +134,11 @@ def _unpack(raw: bytes) -> Compiled | None:
     if not raw.startswith(_MAGIC) or raw[len(_MAGIC) : start] != whole:
         return None
     size = int.from_bytes(body[:4], "little")
-    about: dict[str, Any] = json.loads(body[4 : 4 + size])
-    about["spans"] = tuple((int(at), int(count)) for at, count in about["spans"])
-    for name in ("entries", "imports", "written"):
-        about[name] = tuple(about[name])
-    return Compiled(**about, code=body[4 + size :])
+    try:
+        about: dict[str, Any] = json.loads(body[4 : 4 + size])
+        about["spans"] = tuple((int(at), int(count)) for at, count in about["spans"])
+        for name in ("entries", "imports", "written"):
+            about[name] = tuple(about[name])
+        return Compiled(**about, code=body[4 + size :])
+    except (KeyError, TypeError, ValueError):
+        return None  # whole, but not written by this version

@@ -1,5 +1,6 @@
 """Compiled kernels do what the numpy engine does: order, counts, pauses, faults, caching."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -280,6 +281,16 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     for size in range(len(raw)):
         path.write_bytes(raw[:size])
         assert store.get("key") is None
+
+
+@pytest.mark.parametrize("head", [b"", b"[]", b"{}", b'{"spans": 1}', b'{"later": 1, "spans": []}'])
+def test_what_another_version_stored_counts_as_absent(tmp_path: Path, head: bytes) -> None:
+    store = Store(tmp_path / "jit")
+    store.put("key", ABOUT)
+    body = len(head).to_bytes(4, "little") + head + b"code"
+    whole = hashlib.blake2b(body, digest_size=32).digest()
+    (tmp_path / "jit" / "key").write_bytes(b"gputrace-jit-1\n" + whole + body)
+    assert store.get("key") is None
 
 
 def test_a_folder_that_others_can_write_is_not_used(tmp_path: Path) -> None:
