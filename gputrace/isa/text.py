@@ -30,7 +30,10 @@ _BARE = (
 )
 _ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
 _SMALL = 64  # what could be an inline constant is written as one
-_DECIMAL = ("s_nop", "s_sleep", "s_setprio", "s_sethalt", "s_trap", "s_setkill")
+_DECIMAL = (
+    "s_nop", "s_sleep", "s_setprio", "s_sethalt", "s_trap", "s_setkill", "s_incperflevel",
+    "s_decperflevel",
+)  # fmt: skip
 _QUAD_END = 0x100
 _DPP_ROWS = {
     0x100: "row_shl",
