@@ -1,6 +1,7 @@
 """Load the stored kernels and run them on the machine, without the rest of gputrace."""
 
 import io
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import fields
@@ -19,7 +20,10 @@ from gputrace.isa.machine import (
     Range,
 )
 
-BUILT = Path(__file__).parent.parent / "kernels" / "built"
+BUILT = Path(
+    os.environ.get("GPUTRACE_TEST_KERNELS") or Path(__file__).parent.parent / "kernels" / "built"
+)
+"""Where the code objects are, a folder for each target."""
 CODE, KERNARGS, PACKET = 0x10_0000, 0x20_0000, 0x21_0000
 SCRATCH, BUFFERS = 0x4000_0000, 0x7000_0000_0000
 _RELATIVE64 = 13  # LLVM ELFRelocs/AMDGPU.def: R_AMDGPU_RELATIVE64
