@@ -17,7 +17,7 @@ from fcntl import ioctl
 SCAN_IOCTL = 0xC0606610
 """PAGEMAP_SCAN."""
 _PROTECT = 1  # PM_SCAN_WP_MATCHING
-_WRITTEN = 1 << 1  # PAGE_IS_WRITTEN
+_WRITTEN, _PRESENT = 1 << 1, 1 << 3  # PAGE_IS_*
 _REGIONS = 512  # stretches of written pages that one call names
 _GAP = 1 << 36  # ranges closer than this share a call: what lies between costs next to nothing
 
@@ -32,12 +32,14 @@ class Request:
     pages: inverted, all of these, any of these, returned. All have 64 bits.
     """
 
-    def __init__(self, start: int = 0, end: int = 0, *, protect: bool = True) -> None:
+    def __init__(
+        self, start: int = 0, end: int = 0, *, protect: bool = True, wanted: int = _WRITTEN
+    ) -> None:
         self._found = (c_uint64 * (3 * _REGIONS))()
         flags = _PROTECT if protect else 0
         found = addressof(self._found)
         self.words = (c_uint64 * 12)(
-            96, flags, start, end, 0, found, _REGIONS, 0, 0, _WRITTEN, 0, _WRITTEN
+            96, flags, start, end, 0, found, _REGIONS, 0, 0, wanted, 0, wanted
         )
         self.at = addressof(self.words)
         """The address of the struct."""
@@ -65,10 +67,20 @@ class Pagemap:
         name = "self" if process is None else process
         self.descriptor = os.open(f"/proc/{name}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
         self._requests = Request(protect=False), Request(protect=True)
+        self._present = Request(protect=False, wanted=_PRESENT)
 
     def scan(self, start: int, end: int, *, protect: bool = True) -> list[Region]:
         """Return what was written between two addresses, in rising order."""
-        request = self._requests[protect]
+        return self._scan(self._requests[protect], start, end)
+
+    def present(self, start: int, end: int) -> list[Region]:
+        """Return what the process has pages for between two addresses, in rising order.
+
+        To `scan` a page that the process has not is a written one, unless it was protected.
+        """
+        return self._scan(self._present, start, end)
+
+    def _scan(self, request: Request, start: int, end: int) -> list[Region]:
         found: list[Region] = []
         while start < end:
             request.words[2], request.words[3] = start, end

@@ -314,3 +314,39 @@ def test_parts_of_mappings_go_and_move(tmp_path: Path, capfd: pytest.CaptureFixt
     for address, data in [*wanted, (moved, b"mov")]:
         assert any(at == address and text.startswith(data[:1]) for at, text in seen), seen
     assert replay(Request(str(trace))).result is Result.NOT_COMPARED
+
+
+LARGE = """
+import sys, numpy, gputrace
+with gputrace.open("kfd:0") as device:
+    large, small = device.alloc(48 << 20), device.alloc(1 << 20)
+    kernel = device.load(sys.argv[1])["saxpy"]
+    queue, n = device.compute_queue(), 1 << 16
+    small.write(numpy.arange(1 << 18, dtype=numpy.float32))
+    large.write(bytes(range(1, 255)), 20 << 20)
+    for factor in (2, 3):
+        args = [large, small, numpy.float32(factor), numpy.int32(n)]
+        queue.launch(kernel, n // 64, 64, args).wait(30)
+    large.write(b"seen", 4096)
+    queue.signal().wait(30)
+    print(large.address, large.view(numpy.float32)[1])
+"""
+
+
+@needs_compiler
+def test_in_large_memory_stores_of_both_are_told_apart(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    trace, kernel = tmp_path / "large.gtrace", ROOT / "tests/kernels/built/gfx1100/seed-O3.co"
+    assert _record(trace, sys.executable, "-c", LARGE, str(kernel)).status == 0
+    start, value = capfd.readouterr().out.split()
+    assert float(value) == 5.0
+    with TraceReader(trace) as reader:
+        stores = [
+            (one.address - int(start), one.size)
+            for one in reader
+            if isinstance(one, events.Memory) and 0 <= one.address - int(start) < 48 << 20
+        ]
+    assert stores == [(20 << 20, 254), (4096, 4)]
+    assert replay(Request(str(trace))).result is Result.SAME
