@@ -38,6 +38,7 @@ _UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
 _SEGMENTS = {0: "FLAT", 1: "SCRATCH", 2: "GLOBAL"}
 _SHORT = ("VOP1", "VOP2", "VOPC")
 _NUMBER = {"src0": 0, "src1": 1, "src2": 2}
+_ONE_BYTE = re.compile(r"v_cvt_(sr_)?(f32_)?(fp8|bf8)(_f32)?$")
 _SIGNED = re.compile(r"_iu\d|_wmma_|_swmmac_")  # of matrices no field has a float type
 _BRANCHES = ("s_branch", "s_cbranch")
 _BLANK = Operand(OperandKind.VGPR)  # stands for the source that the DPP word replaces
@@ -323,7 +324,22 @@ class Decoder:
         if halves & 8 and instruction.dst:
             changed = replace(instruction.dst[0], op_sel=True)
             instruction = replace(instruction, dst=(changed, *instruction.dst[1:]))
+        if _ONE_BYTE.match(row.name):
+            instruction = self._with_byte(instruction, halves)
         return replace(instruction, clamp=clamp, omod=omod) if clamp or omod else instruction
+
+    def _with_byte(self, made: Instruction, sel: int) -> Instruction:
+        # In conversions of eight-bit floats op_sel numbers a byte (LLVM: byte_sel).
+        src = tuple(replace(operand, op_sel=False) for operand in made.src)
+        dst = tuple(replace(operand, op_sel=False) for operand in made.dst)
+        narrows = made.name.startswith("v_cvt_sr")
+        if self.generation.behaviour.small_floats == "fnuz":
+            shown = sel if narrows else 0
+            words = f"op_sel:[{','.join(str(shown >> k & 1) for k in range(4))}]"
+        else:
+            shown = sel >> 2 if narrows else (sel & 1) << 1 | sel >> 1 & 1
+            words = f"byte_sel:{shown}"
+        return replace(made, src=src, dst=dst, spelled=words if shown else "")
 
     def _is_dpp(self, word: Word) -> bool:
         first = word.get("src0")

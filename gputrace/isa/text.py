@@ -191,6 +191,8 @@ def _modifiers(instruction: Instruction) -> list[str]:
         parts += _packed(instruction)
     elif instruction.variant != "sdwa":
         chosen = [*instruction.src, *instruction.dst[:1]]
+        if instruction.encoding == "VOP3":
+            parts += [instruction.spelled] if instruction.spelled else []
         parts += _flags("op_sel", tuple(operand.op_sel for operand in chosen), False)
     parts += ["clamp"] if instruction.clamp else []
     parts += [("mul:2", "mul:4", "div:2")[instruction.omod - 1]] if instruction.omod else []
