@@ -5,10 +5,9 @@ memory and LDS with short ways for lanes that lie side by side or at one place, 
 and functions of the C library lane by lane.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
-from gputrace.isa import jit_atomics
+from gputrace.isa import jit_atomics, jit_gather
 from gputrace.isa.jit_layout import ATTRIBUTES, numbered
 
 
@@ -18,11 +17,11 @@ def helpers(wave_size: int) -> str:
     for bits in (8, 16, 32, 64):
         gather = _GATHER_BY_LANE if bits < 32 else _GATHER_AT_ONCE
         if bits == 32:
-            gather = _rows(wave_size) + gather
+            gather = jit_gather.rows(wave_size) + gather
         values = {"GATHER": gather, "T": f"i{bits}", "BITS": str(bits), "BYTES": str(bits // 8)}
         texts = (_declared(bits), _LOAD, _STORE, _PERMUTE, _LDS_LOAD, _LDS_STORE)
         parts += [_filled(text, values) for text in texts]
-    parts += [_four_words(wave_size), _SCATTER]
+    parts += [jit_gather.four_words(wave_size), _SCATTER]
     parts += [_MATHEMATICS.replace("@NAME@", name) for name in MATHEMATICS]
     for name in jit_atomics.HELPERS:
         parts += [jit_atomics.helper(name, space) for space in ("global", "lds")]
@@ -266,99 +265,6 @@ _GATHER_AT_ONCE = """%pointers = inttoptr <@W@ x i64> %places to <@W@ x ptr>
   %gathered = call <@W@ x @T@> @llvm.masked.gather.v@W@i@BITS@.v@W@p0(<@W@ x ptr> %pointers, i32 1,
       <@W@ x i1> %k, <@W@ x @T@> zeroinitializer)
   ret <@W@ x @T@> %gathered"""
-
-def _rows(wave_size: int) -> str:
-    # Sixteen lanes side by side, and the next ones elsewhere: what tiles of matrices look like.
-    heads = ", ".join(f"i32 {lane & ~15}" for lane in range(wave_size))
-    steps = ", ".join(f"i64 {lane % 16 * 4}" for lane in range(wave_size))
-    lines = [
-        f"%heads = shufflevector <@W@ x i64> %places, <@W@ x i64> poison, <@W@ x i32> <{heads}>",
-        f"%near = add <@W@ x i64> %heads, <{steps}>",
-        "%off = icmp ne <@W@ x i64> %places, %near",
-        "%off.k = and <@W@ x i1> %off, %k",
-        "%off.raw = bitcast <@W@ x i1> %off.k to i@W@",
-        "%in.rows = icmp eq i@W@ %off.raw, 0",
-        "br i1 %in.rows, label %rows, label %apart",
-    ]
-    parts = []
-    for number, head in enumerate(range(0, wave_size, 16)):
-        chosen = ", ".join(f"i32 {lane}" for lane in range(head, head + 16))
-        lines += [
-            *(["rows:"] if not head else []),
-            f"%start.{number} = extractelement <@W@ x i64> %places, i64 {head}",
-            f"%row.{number}.at = inttoptr i64 %start.{number} to ptr",
-            f"%k.{number} = shufflevector <@W@ x i1> %k, <@W@ x i1> poison, <16 x i32> <{chosen}>",
-            f"%part.{number} = call <16 x i32> @llvm.masked.load.v16i32.p0(ptr %row.{number}.at,"
-            f" i32 1, <16 x i1> %k.{number}, <16 x i32> zeroinitializer)",
-        ]
-        parts.append(f"%part.{number}")
-    lanes = 16
-    while len(parts) > 1:
-        index = ", ".join(f"i32 {lane}" for lane in range(2 * lanes))
-        for at in range(0, len(parts), 2):
-            low, high = parts[at], parts[at + 1]
-            lines.append(
-                f"{low}.{lanes} = shufflevector <{lanes} x i32> {low}, <{lanes} x i32> {high},"
-                f" <{2 * lanes} x i32> <{index}>"
-            )
-        parts = [f"{low}.{lanes}" for low in parts[::2]]
-        lanes *= 2
-    return "\n  ".join([*lines, f"ret <@W@ x i32> {parts[0]}", "apart:\n  "])
-
-
-def _four_words(wave_size: int) -> str:
-    # Four words of each lane, which come together and are dealt out: a vector for each word.
-    lines = []
-    for lane in range(wave_size):
-        lines += [
-            f"%at.{lane} = getelementptr i64, ptr %list, i64 {lane}",
-            f"%from.{lane} = load ptr, ptr %at.{lane}",
-            f"%lane.{lane} = load <4 x i32>, ptr %from.{lane}, align 1",
-        ]
-    for head in range(0, wave_size, 4):
-        for low in (head, head + 2):
-            lines.append(_shuffled(f"%two.{low}", 4, f"%lane.{low}", f"%lane.{low + 1}", range(8)))
-        lines.append(_shuffled(f"%four.{head}", 8, f"%two.{head}", f"%two.{head + 2}", range(16)))
-    for head in range(0, wave_size, 16):
-        for low in (0, 2):
-            index = [*range(low, 32, 4), *range(low + 1, 32, 4)]
-            halves = [f"%half.{at}.{low}" for at in (head, head + 8)]
-            for name, at in zip(halves, (head, head + 8), strict=True):
-                lines.append(_shuffled(name, 16, f"%four.{at}", f"%four.{at + 4}", index))
-            for word, start in ((low, 0), (low + 1, 8)):
-                ends = [*range(start, start + 8), *range(16 + start, 24 + start)]
-                name = f"%word.{head}.{word}"
-                lines += [
-                    _shuffled(name, 16, halves[0], halves[1], ends),
-                    f"{name}.to = getelementptr i32, ptr %out, i64 {word * wave_size + head}",
-                    f"store <16 x i32> {name}, ptr {name}.to, align 64",
-                ]
-    return _FOUR_WORDS.replace("@LINES@", "\n  ".join(lines))
-
-
-def _shuffled(name: str, width: int, one: str, other: str, index: Iterable[int]) -> str:
-    kind, numbers = f"<{width} x i32>", [f"i32 {at}" for at in index]
-    mask = f"<{len(numbers)} x i32> <{', '.join(numbers)}>"
-    return f"{name} = shufflevector {kind} {one}, {kind} {other}, {mask}"
-
-
-_FOUR_WORDS = """
-define void @load32x4(ptr %out, <@W@ x i64> %places, i64 %mask) #0 {
-entry:
-  %list = alloca <@W@ x i64>, align 64
-  %nothing = alloca <4 x i32>, align 16
-  store <4 x i32> zeroinitializer, ptr %nothing, align 16
-  %cut = @NARROW@
-  %k = bitcast i@W@ %cut to <@W@ x i1>
-  %none = ptrtoint ptr %nothing to i64
-  %none.in = insertelement <@W@ x i64> poison, i64 %none, i64 0
-  %none.all = shufflevector <@W@ x i64> %none.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
-  %chosen = select <@W@ x i1> %k, <@W@ x i64> %places, <@W@ x i64> %none.all
-  store <@W@ x i64> %chosen, ptr %list, align 64
-  @LINES@
-  ret void
-}
-"""
 
 _GATHER_BY_LANE = """store <@W@ x i64> %places, ptr %list, align 64
   store <@W@ x @T@> zeroinitializer, ptr %buffer, align 64

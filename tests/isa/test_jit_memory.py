@@ -160,7 +160,7 @@ def addresses(chance: np.random.Generator, lanes: int, low: int, high: int) -> N
     if chance.random() < 0.7:
         start &= ~15
     found = start + (span if step < 0 else 0) + step * lane
-    match int(chance.integers(6)):
+    match int(chance.integers(8)):
         case 0:
             found = chance.integers(low, high - 16, lanes)
         case 1:
@@ -169,6 +169,10 @@ def addresses(chance: np.random.Generator, lanes: int, low: int, high: int) -> N
             found = start + 64 * (lane // 16) + 4 * chance.integers(0, 16, lanes)
         case 3:
             found = start + 4 * (lane // 16)
+        case 4:
+            found = start + 16 * (lane % 8)
+        case 5:
+            found = start + 16 * (lane // 4)
     return found.astype(np.uint64)
 
 
