@@ -28,6 +28,7 @@ _BARE = (
     "s_code_end",
     "s_wait_idle",
 )
+_INDEXED = ("SRC0", "SRC1", "SRC2", "DST")
 _ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
 _SMALL = 64  # what could be an inline constant is written as one
 _DECIMAL = (
@@ -138,7 +139,7 @@ def _dpp(dpp: Dpp) -> list[str]:
 
 def _sdwa(instruction: Instruction) -> list[str]:
     parts = []
-    if instruction.dst_unused:
+    if instruction.dst_unused and not instruction.name.endswith(("_fp8", "_bf8")):
         parts.append(f"dst_sel:{(instruction.dst[0].select or 'dword').upper()}")
         parts.append(f"dst_unused:{instruction.dst_unused.upper()}")
     chosen = [operand for operand in instruction.src if operand.name not in ("vcc", "vcc_lo")]
@@ -161,6 +162,19 @@ def _memory(instruction: Instruction, memory: Memory) -> list[str]:
         parts.append(f"offset:{memory.offset:#x}" if scalar else f"offset:{offset}")
     names = ("glc", "slc", "dlc", "scc", "sc0", "nt", "sc1", "lds", "gds", "tfe")
     return parts + [name for name in names if getattr(memory, name)]
+
+
+def _is_cache_control(name: str) -> bool:
+    # Before gfx940 these have nothing that could be shown.
+    return name in ("buffer_wbl2", "buffer_invl2", "buffer_wbinvl1", "buffer_wbinvl1_vol")
+
+
+def _indexed(bits: int) -> str:
+    # Which operands s_set_gpr_idx_on makes relative.
+    if bits >> len(_INDEXED):
+        return f"{bits:#x}"
+    chosen = (name for k, name in enumerate(_INDEXED) if bits >> k & 1)
+    return f"gpr_idx({','.join(chosen)})"
 
 
 def _hint(name: str, memory: Memory) -> str:
@@ -200,7 +214,9 @@ def _modifiers(instruction: Instruction) -> list[str]:
         parts += _dpp(instruction.dpp)
     if instruction.variant == "sdwa":
         parts += _sdwa(instruction)
-    if instruction.memory is not None:
+    if instruction.memory is not None and not (
+        _is_cache_control(instruction.name) and (instruction.memory.glc or instruction.memory.scc)
+    ):
         parts += _memory(instruction, instruction.memory)
         parts += _policy(instruction.name, instruction.memory)
     for name in ("cbsz", "abid", "blgp"):
@@ -243,6 +259,8 @@ def instruction_text(instruction: Instruction) -> str:
             parts = tuple(replace(part, neg=False) for part in parts)  # they are flags behind
         operands = [operand.text() for operand in parts]
     mnemonic = instruction.mnemonic
+    if instruction.name == "s_set_gpr_idx_on":
+        operands[-1] = _indexed(instruction.src[-1].index)
     if instruction.encoding == "VOPD":
         mnemonic = mnemonic.replace("v_", "v_dual_", 1)
         if "cndmask" in mnemonic:
@@ -250,7 +268,10 @@ def instruction_text(instruction: Instruction) -> str:
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
         value = (instruction.simm or 0) & 0xFFFF
         small = instruction.name in _DECIMAL and value <= _SMALL
-        operands = [instruction.spelled or (str(value) if small else f"{value:#x}")]
+        plain = str(value) if small else f"{value:#x}"
+        if instruction.name == "s_set_gpr_idx_mode":
+            plain = _indexed(value)
+        operands = [instruction.spelled or plain]
     elif instruction.name == "s_endpgm" and instruction.simm:
         operands = [str(instruction.simm & 0xFFFF)]
     text = ", ".join(operands)
