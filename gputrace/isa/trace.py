@@ -311,8 +311,8 @@ class Trace:
         """Read an operand's dwords without its modifiers: one as U32, two as U64."""
         size = operand.count if count is None else count
         if operand.is_constant or operand.kind is OperandKind.LABEL:
-            wide = U64 if operand.bits > 32 else U32
-            return self.const(wide, operand.value >> (32 * word))
+            wide = operand.bits > 32 if count is None else count > 1
+            return self.const(U64 if wide else U32, operand.value >> (32 * word))
         if operand.kind is OperandKind.VGPR:
             return self._vector_of(operand, word, size)
         if operand.kind is OperandKind.ACC:
@@ -320,7 +320,8 @@ class Trace:
         if operand.kind is OperandKind.SPECIAL:
             special = self._special(operand)
             if special is not None:
-                return special
+                whole = special.zext(U64)
+                return whole if size > 1 else (whole >> 32 * word).zext(U32)
         return self.scalar(self.place(operand) + word, size)
 
     def _special(self, operand: Operand) -> Node | None:

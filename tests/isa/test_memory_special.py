@@ -2,17 +2,20 @@
 against a few lines of plain Python that follow AMD's manuals.
 """
 
+import random
 import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gputrace.errors import DecodeError
 from gputrace.isa import state
 from gputrace.isa.decode import decoder
 from gputrace.isa.machine import Fault
 from gputrace.isa.meanings import MEANINGS
-from gputrace.isa.trace import NotModelled
+from gputrace.isa.semantics import trace_instruction
+from gputrace.isa.trace import Mode, NotModelled
 from tests.isa.launching import Arrays
 from tests.isa.memory_witness import _integer, _sign
 from tests.isa.single import Bench
@@ -28,6 +31,7 @@ from tests.isa.test_memory_witness import (
     fields_for,
     form_fields,
 )
+from tools.campaigns.instructions import code_of
 
 TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
 _SCALAR = re.compile(
@@ -466,3 +470,19 @@ def test_misaligned_atomics_fault_and_change_nothing(target: str, space: str) ->
     assert (ended.outcome.address, ended.outcome.lanes) == (bad & ~(1 << 48), 1 << 5 | 1 << 9)
     assert arrays.contents() == before
     assert ended.lds == bytes(4096)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_any_bits_are_an_instruction_or_are_refused_by_name(target: str) -> None:
+    # Operands that no compiler writes give a reason, never another error.
+    behaviour = decoder(target).generation.behaviour
+    mode = Mode(decoder(target).wave, 0xF0, False, 1 << 48, 2 << 48, behaviour)
+    traced = 0
+    for number in range(400):
+        code = code_of(target, random.Random(f"{target} {number}"))
+        try:
+            trace_instruction(decoder(target).decode(code), mode, MEANINGS)
+            traced += 1
+        except (DecodeError, NotModelled):
+            continue
+    assert traced > 100
