@@ -104,9 +104,9 @@ def test_an_unknown_instruction_stops_the_wave_by_name() -> None:
     launch = program.launch("fill", (1,), (64,), memory, ())
     start_of_code = program.symbols["fill"]
     program.image[start_of_code : start_of_code + 4] = np.frombuffer(
-        (0xBF92_0007).to_bytes(4, "little"), np.uint8
+        (0xBF9E_0000).to_bytes(4, "little"), np.uint8
     )
     outcome = run(launch, memory)
     assert isinstance(outcome, Unsupported)
-    assert outcome.name == "s_trap"
+    assert outcome.name == "s_endpgm_ordered_ps_done"
     assert outcome.place.pc == launch.entry
