@@ -1,6 +1,6 @@
 """The recorder of a program that runs on while the GPU works."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gputrace.capture.digests import Digests
 from gputrace.capture.observing import Observations
@@ -36,10 +36,11 @@ class LiveRecorder(Recorder):
         self._digests = Digests(self._memory, writer, full=self._full)
         kfd.on_kernel_end = self._absorb
 
-    def digest(self, address: int, size: int) -> None:
-        """Write digests of what the GPU wrote in a range that is about to go."""
+    def digest(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Write digests of what the GPU wrote in ranges (address, size) that may be about to go."""
         with self._hook():
-            self._digest_range(address, size)
+            for address, size in ranges:
+                self._digest_range(address, size)
 
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the engines work, after writing down what the program stored before."""

@@ -71,9 +71,8 @@ class Recording:
         """Answer a call. A wait lasts as long as it may: nothing is held meanwhile."""
         if isinstance(record, WaitEvents):
             return self._wait(record)
-        if isinstance(record, FreeMemoryOfGpu):  # with which pages may go back to the program
-            for one in self._own.values():
-                self._recorder.digest(one.address, one.length)
+        if isinstance(record, FreeMemoryOfGpu) and self._own:  # which may take pages back
+            self._recorder.digest((one.address, one.length) for one in self._own.values())
         answer = self._recorder.ioctl(record, tail)
         self._watch_own()
         return answer
