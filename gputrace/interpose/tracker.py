@@ -5,15 +5,10 @@ asynchronous write protection; here the program's pagemap is scanned. What could
 counts as written at each look, and once the program has ended so does all that anybody touched.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 
-from gputrace.kfd.pagemap import Pagemap, Ranges, Region, stretches
+from gputrace.kfd.pagemap import LARGE, Pagemap, Ranges, Region, Sparse, stretches
 from gputrace.kfd.tracking import Span, spans
-
-LARGE, BLOCK = 1 << 24, 1 << 21
-"""Of larger ranges only the blocks are scanned in which anybody has pages: a scan walks over all
-pages that were ever protected."""
 
 
 class RemoteTracker:
@@ -26,7 +21,7 @@ class RemoteTracker:
         self._pagemap, self._touched = Pagemap(process), touched
         self._ranges = Ranges()
         self._small: dict[int, int] = {}  # the sizes of those that are not large
-        self._known: dict[int, set[Region]] = {}  # of a large one: what has been protected
+        self._large: dict[int, Sparse] = {}
         self._always: set[int] = set()
         self._fresh: set[int] = set()
         self.ended = False
@@ -41,7 +36,9 @@ class RemoteTracker:
         self._ranges.add(address, size)
         if written:
             self._fresh.add(address)
-        if size <= LARGE:
+        if size > LARGE:
+            self._large[address] = Sparse(self._pagemap, address, size, self._touched)
+        else:
             self._small[address] = size
             if address not in self._always:
                 self._scan(address, address + size, protect=True)
@@ -50,7 +47,7 @@ class RemoteTracker:
         """Stop watching a range."""
         self._ranges.remove(address)
         self._small.pop(address, None)
-        self._known.pop(address, None)
+        self._large.pop(address, None)
         self._fresh.discard(address)
         self._always.discard(address)
 
@@ -68,42 +65,20 @@ class RemoteTracker:
         ranges, found = self._ranges, list[Region]()
         for start, end in stretches(ranges.starts, self._small):
             found += self._scan(start, end, protect=protect)
-        if len(self._small) < len(ranges.starts):
-            for at in ranges.starts:
-                if at not in self._small:
-                    found += self._large(at, protect=protect)
+        for one in self._large.values():
+            found += self._asked(lambda: one.scan(protect=protect))  # noqa: B023
         if self.ended:
             found = [one for at in ranges.starts for one in self._touched(at, ranges.sizes[at])]
             return spans(ranges, found, set())
         return spans(ranges, sorted(found), self._fresh | self._always)
 
-    def _large(self, address: int, *, protect: bool) -> list[Region]:
-        # Pages that came since the last look: the program's only where it has them, too. That is
-        # asked last, so that a page which it takes meanwhile is found now or the next time.
-        known, found = self._known.setdefault(address, set()), list[Region]()
-        for block in self._blocks(address):
-            if block in known:
-                found += self._scan(*block, protect=protect)
-                continue
-            if protect:
-                self._scan(*block, protect=True)
-                known.add(block)
-            with suppress(OSError):
-                found += self._pagemap.present(*block)
-        return found
-
-    def _blocks(self, address: int) -> Iterator[Region]:
-        last = 0
-        for start, end in self._touched(address, self._ranges.sizes[address]):
-            for at in range(max(start // BLOCK * BLOCK, last), end, BLOCK):
-                low, high = max(at, address), at + BLOCK
-                yield low, min(high, address + self._ranges.sizes[address])
-                last = high
-
     def _scan(self, start: int, end: int, *, protect: bool) -> list[Region]:
+        return self._asked(lambda: self._pagemap.scan(start, end, protect=protect))
+
+    def _asked(self, scan: Callable[[], list[Region]]) -> list[Region]:
         if not self.ended:
             try:
-                return self._pagemap.scan(start, end, protect=protect)
+                return scan()
             except OSError:
                 self.ended = True  # its memory is gone
         return []

@@ -10,7 +10,7 @@ PAGE_IS_WRITTEN). Needs Linux 6.7 or newer.
 
 import os
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ctypes import addressof, c_uint64
 from fcntl import ioctl
 
@@ -18,6 +18,9 @@ SCAN_IOCTL = 0xC0606610
 """PAGEMAP_SCAN."""
 _PROTECT = 1  # PM_SCAN_WP_MATCHING
 _WRITTEN, _PRESENT = 1 << 1, 1 << 3  # PAGE_IS_*
+LARGE = 1 << 24
+"""Bytes of a range above which it is worth leaving alone what nobody has touched."""
+_BLOCK = 1 << 21  # one table of pages
 _REGIONS = 512  # stretches of written pages that one call names
 _GAP = 1 << 36  # ranges closer than this share a call: what lies between costs next to nothing
 
@@ -93,6 +96,44 @@ class Pagemap:
     def close(self) -> None:
         """Close it."""
         os.close(self.descriptor)
+
+
+class Sparse:
+    """A large range of which only the blocks are scanned in which anybody has pages.
+
+    A scan walks over all pages that were ever protected, so untouched memory is left alone.
+    `touched` gives the parts of the range that do not only hold zeros.
+    """
+
+    def __init__(
+        self, pagemap: Pagemap, address: int, size: int,
+        touched: Callable[[int, int], Iterable[Region]],
+    ) -> None:  # fmt: skip
+        self._pagemap, self._touched = pagemap, touched
+        self._start, self._end = address, address + size
+        self._known: set[Region] = set()  # blocks that have been protected
+
+    def scan(self, *, protect: bool = True) -> list[Region]:
+        """Return what the process wrote in the range, in rising order. OSError as a scan."""
+        # Of a block that is new only what the process has itself: others may have filled it. That
+        # is asked last, so that a page which it takes meanwhile is found now or the next time.
+        found: list[Region] = []
+        for block in self._blocks():
+            if block in self._known:
+                found += self._pagemap.scan(*block, protect=protect)
+                continue
+            if protect:
+                self._pagemap.scan(*block)
+                self._known.add(block)
+            found += self._pagemap.present(*block)
+        return found
+
+    def _blocks(self) -> Iterator[Region]:
+        last = 0
+        for start, end in self._touched(self._start, self._end - self._start):
+            for at in range(max(start // _BLOCK * _BLOCK, last), end, _BLOCK):
+                last = at + _BLOCK
+                yield max(at, self._start), min(last, self._end)
 
 
 class Ranges:

@@ -14,12 +14,12 @@ import os
 import platform
 import struct
 import threading
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Set
 from typing import NamedTuple, Protocol
 
 from gputrace.errors import KfdError, UsageError
 from gputrace.kfd.host import PAGE
-from gputrace.kfd.pagemap import Pagemap, Ranges, Region, stretches
+from gputrace.kfd.pagemap import LARGE, Pagemap, Ranges, Region, Sparse, stretches
 
 _SYSCALL = {"x86_64": 323, "aarch64": 282}  # __NR_userfaultfd
 _USER_MODE_ONLY = 1
@@ -88,7 +88,8 @@ class WriteTracker:
     """
 
     def __init__(self) -> None:
-        self._ranges = Ranges()
+        self._ranges, self._dense = Ranges(), Ranges()
+        self._large: dict[int, Sparse] = {}
         self._fresh: set[int] = set()
         self._stretches: list[Region] = []
         self._seen = -1  # of _everyone.changes, when the stretches were made
@@ -96,10 +97,15 @@ class WriteTracker:
         self.pagemap = Pagemap()
         """What is scanned."""
 
-    def watch(self, address: int, size: int, *, written: bool = True) -> None:
+    def watch(
+        self, address: int, size: int, *, written: bool = True,
+        touched: Callable[[int, int], Iterable[Region]] | None = None,
+    ) -> None:  # fmt: skip
         """Begin to watch; with `written` the whole range counts as written at the next scan.
 
-        Raises KfdError("userfaultfd", ...) for memory that cannot be watched.
+        `touched` gives the parts (address, size) of a range that hold more than zeros: then a large
+        one costs only what these do, but `stretches` do not have it. Raises
+        KfdError("userfaultfd", ...) for memory that cannot be watched.
         """
         if address % PAGE or size % PAGE or not size:
             raise UsageError(f"watch {address:#x}+{size:#x}: expected whole pages")
@@ -111,7 +117,11 @@ class WriteTracker:
             raise KfdError("userfaultfd", failure.errno or 0, fields) from failure
         self._ranges.add(address, size)
         _everyone.add(address, size)
-        self.pagemap.scan(address, address + size)  # from here on pages are protected
+        if touched is not None and size > LARGE:
+            self._large[address] = Sparse(self.pagemap, address, size, touched)
+        else:
+            self._dense.add(address, size)
+            self.pagemap.scan(address, address + size)  # from here on pages are protected
         if written:
             self._fresh.add(address)
 
@@ -128,6 +138,8 @@ class WriteTracker:
 
     def _drop(self, address: int) -> None:
         self._ranges.remove(address)
+        if self._large.pop(address, None) is None:
+            self._dense.remove(address)
         self._fresh.discard(address)
         _everyone.remove(address)
 
@@ -140,7 +152,7 @@ class WriteTracker:
         """Return what to scan, as few regions; the same list until it changes."""
         if self._seen != _everyone.changes:
             self._seen = _everyone.changes
-            self._stretches = _everyone.stretches(self._ranges)
+            self._stretches = _everyone.stretches(self._dense)
         return self._stretches
 
     def written(self) -> list[Span]:
@@ -151,8 +163,10 @@ class WriteTracker:
         found: list[Region] = []
         for start, end in self.stretches():
             found += self.pagemap.scan(start, end)
+        for one in self._large.values():
+            found += one.scan()
         fresh, self._fresh = self._fresh, set()
-        return spans(self._ranges, found, fresh)
+        return spans(self._ranges, sorted(found), fresh)
 
     def rest(self, found: list[Region], start: int, end: int) -> list[Span]:
         """Complete a scan that somebody began: what was found, and where to go on."""

@@ -115,6 +115,18 @@ class Pool:
         """Whether a part in use begins at an offset and has so many bytes."""
         return 0 < size <= self._lengths.get(offset, 0)
 
+    def touched(self, offset: int, length: int) -> Iterator[tuple[int, int]]:
+        """Yield the parts of the file, (first, end), that have pages: the rest holds zeros."""
+        end = offset + length
+        while offset < end:
+            try:
+                low = os.lseek(self.fd, offset, os.SEEK_DATA)
+            except OSError:
+                return  # nothing after it
+            offset = min(os.lseek(self.fd, low, os.SEEK_HOLE), end)
+            if low < end:
+                yield low, offset
+
     def drop(self, offset: int, length: int, address: int) -> None:
         """Give memory back; a client's mapping that is left over reads zeros."""
         del self.parts[address], self._lengths[offset]

@@ -6,7 +6,6 @@ for them are the emulator's own. Values of the GPU's clock are kept, since no re
 them.
 """
 
-import os
 from array import array
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -156,17 +155,9 @@ class RecordedKfd(EmulatedKfd):
             view = self._views.get(address)
             if view is None:
                 return [(address, address + size)]
-            file, (at, _) = self._opened("touched").pool.fd, view
-            shift, end, found = address - at, at + size, list[tuple[int, int]]()
-            while at < end:
-                try:
-                    low = os.lseek(file, at, os.SEEK_DATA)
-                except OSError:
-                    break  # nothing after it
-                at = min(os.lseek(file, low, os.SEEK_HOLE), end)
-                if low < end:
-                    found.append((low + shift, at + shift))
-            return found
+            shift = address - view[0]
+            parts = self._opened("touched").pool.touched(view[0], size)
+            return [(low + shift, high + shift) for low, high in parts]
 
     def packet_writes(self) -> list[Span]:
         """Return what packets wrote since the last call, as the program maps it.

@@ -68,6 +68,11 @@ class GpuWrites:
             ]
         return found
 
+    def _touched(self, address: int, size: int) -> list[tuple[int, int]]:
+        shift = address - self._watched[address][0]
+        parts = self._pool.touched(address - shift, size)
+        return [(low + shift, high + shift) for low, high in parts]
+
     def close(self) -> None:
         """Stop watching."""
         self._tracker.close()
@@ -84,7 +89,7 @@ class GpuWrites:
                 del self._watched[address]
         for address, (offset, length) in parts.items():
             if address not in self._watched and offset not in self._left_out:
-                self._tracker.watch(address, length, written=False)
                 self._watched[address] = offset, length
+                self._tracker.watch(address, length, written=False, touched=self._touched)
         self._starts = sorted(self._watched)
         self._views.clear()
