@@ -264,7 +264,7 @@ def instruction_text(instruction: Instruction) -> str:
     if instruction.encoding == "VOPD":
         mnemonic = mnemonic.replace("v_", "v_dual_", 1)
         if "cndmask" in mnemonic:
-            operands = [operand for operand in operands if not operand.startswith("vcc")]
+            del operands[-1]  # the mask is always VCC
     elif instruction.encoding == "SOPP" and not operands and instruction.name not in _BARE:
         value = (instruction.simm or 0) & 0xFFFF
         small = instruction.name in _DECIMAL and value <= _SMALL

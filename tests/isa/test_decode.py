@@ -155,3 +155,10 @@ def test_masks_as_third_sources_go_with_dpp(target: str) -> None:
         carry = " s8," if "co_ci" in name else ""
         moves = "quad_perm:[3,2,1,0] row_mask:0xf bank_mask:0xf bound_ctrl:1"
         assert made.text() == f"{name}_e64_dpp v3,{carry} v5, v1, s6 {moves}"
+
+
+def test_masks_of_dual_selections_are_left_out_and_nothing_else() -> None:
+    # case 76512 of the campaign's seed 77
+    made = decoder("gfx1201").decode(bytes.fromhex("0a5052ca6a383e7b"))
+    expected = "v_dual_cndmask_b32 v123, s10, v40 :: v_dual_cndmask_b32 v62, vcc_lo, v28"
+    assert made.text() == expected
