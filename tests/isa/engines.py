@@ -63,13 +63,20 @@ def instructions(target: str, every: bool) -> Iterator[tuple[str, str, Instructi
 def straight(target: str, mode: Mode, every: bool) -> Iterator[tuple[str, Graph]]:
     """Yield (label, graph) of the instructions that are modelled and go on to the next one."""
     for name, encoding, made in instructions(target, every):
-        try:
-            graph = trace_instruction(made, mode, MEANINGS)
-        except NotModelled:
-            continue
-        last = graph.nodes[-1]
-        if last.prim == "jump" and last.attribute == made.address + made.size:
-            yield f"{name} ({encoding})", Graph(list(graph.nodes[:-1]))
+        graph = one_straight(made, mode)
+        if graph is not None:
+            yield f"{name} ({encoding})", graph
+
+
+def one_straight(made: Instruction, mode: Mode) -> Graph | None:
+    """Return what an instruction does before it goes on; None if it is not modelled or jumps."""
+    try:
+        graph = trace_instruction(made, mode, MEANINGS)
+    except NotModelled:
+        return None
+    last = graph.nodes[-1]
+    falls = last.prim == "jump" and last.attribute == made.address + made.size
+    return Graph(list(graph.nodes[:-1])) if falls else None
 
 
 class Engines:
