@@ -11,10 +11,11 @@ terms of `primitives`, and `trace` writes that down as a `graph`. Two engines re
   `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
 
 `jit_cores` spreads work-groups over the cores of this machine where that changes nothing.
-What is too much for a graph is one primitive with two readings: a matrix product (`matrix` says what
-it is, `numpy_matrix` and `jit_matrix` carry it out). Arithmetic rounds as MODE says; other roundings
-than to the nearest set the processor's (`numpy_floats.directed`, `jit_rounding`). What generations do
-differently under one name is in `behaviour`.
+
+What is too much for a graph is one primitive with two readings: a matrix product (`matrix` says
+what it is, `numpy_matrix` and `jit_matrix` carry it out). Arithmetic rounds as MODE says; roundings
+other than to the nearest set the processor's (`numpy_floats.directed`, `jit_rounding`). What
+generations do differently under one name is in `behaviour`.
 
 `machine` gives both the same order of groups and waves. A wave can be interrupted only where it
 jumps backwards or to an address in a register, a property of the code and not of the engine, so
