@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 TARGETS = ("gfx942", "gfx1100", "gfx1201")
 ENGINES = ("numpy", "jit")
 INSTALLED = find_spec("tinygrad") is not None and find_library("LLVM-19") is not None
-WORK = ("matmul", "convolution", "softmax", "reduce", "sort", "functions")
+WORK = ("softmax", "matmul", "convolution", "reduce", "sort", "functions")
 
 
 def run(target: str, engine: str, names: tuple[str, ...], folder: Path) -> None:

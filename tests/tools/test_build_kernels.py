@@ -11,7 +11,7 @@ compiler = pytest.mark.skipif(
     shutil.which("clang-19") is None or shutil.which("ld.lld-19") is None,
     reason="clang-19 and lld-19 (Debian packages) are not installed",
 )
-SAMPLE = [each for number, each in enumerate(objects()) if number % 23 == 5]
+SAMPLE = [each for number, each in enumerate(objects()) if number % 47 == 5]
 
 
 @compiler
