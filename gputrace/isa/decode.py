@@ -197,7 +197,7 @@ class Decoder:
                 raise word.error("a literal, which this encoding cannot have")
             return self._operands.literal(word.more(), slot.type)
         made = self._operands.source(value, slot.type)
-        if word.row.name == "v_accvgpr_mov_b32":
+        if word.row.name == "v_accvgpr_mov_b32" and made.kind is OperandKind.VGPR:
             return replace(made, kind=OperandKind.ACC)
         return self._half(word, made)
 

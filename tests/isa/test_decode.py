@@ -162,3 +162,9 @@ def test_masks_of_dual_selections_are_left_out_and_nothing_else() -> None:
     made = decoder("gfx1201").decode(bytes.fromhex("0a5052ca6a383e7b"))
     expected = "v_dual_cndmask_b32 v123, s10, v40 :: v_dual_cndmask_b32 v62, vcc_lo, v28"
     assert made.text() == expected
+
+
+def test_moves_between_accumulators_have_none_in_a_special_register() -> None:
+    # case 110489 of the campaign's seed 78
+    made = decoder("gfx942").decode(bytes.fromhex("efa49a7f"))
+    assert made.text() == "v_accvgpr_mov_b32 a205, src_pops_exiting_wave_id"
