@@ -472,9 +472,9 @@ class Execution:
 
     # --- several cores
 
-    def _spreads(self, jit: "JitEngine", group: Group) -> "Cores | None":
-        # What cuts the groups from this one on into parts, where that may be worth it.
-        if self.machine.cores < 2 or group.executed or self._stop_at - self.instructions < _WIDE:
+    def _spreads(self, jit: "JitEngine") -> "Cores | None":
+        # What cuts groups into parts, where that may be worth it.
+        if self.machine.cores < 2 or self._stop_at - self.instructions < _WIDE:
             return None
         if self._cores is None:
             from gputrace.isa.jit_cores import Cores
@@ -490,11 +490,11 @@ class Execution:
 
     def _how(self, jit: "JitEngine", group: Group) -> "tuple[Runner, int]":
         # What runs a group, and how many after it.
-        cores, every = self._spreads(jit, group), 1 << 62
+        cores, every = self._spreads(jit), 1 << 62
         if cores is None:
             return jit, every
-        if group.place == self._initial.place(0):
-            return jit, 0  # which shows what a group takes
+        if group.executed or group.place == self._initial.place(0):
+            return jit, 0  # the next one is new, and it is known what groups take
         if not cores.worth(*self._fitting(group)):
             return jit, every
         if cores.unknown(group.place):
@@ -503,8 +503,8 @@ class Execution:
 
     def _in_parts(self, jit: "JitEngine", group: Group) -> bool:
         # Run groups from a new one on in parts, if that can be done; return whether it was.
-        cores = self._spreads(jit, group)
-        if cores is None or group.place == self._initial.place(0):
+        cores = self._spreads(jit)
+        if cores is None or group.executed or group.place == self._initial.place(0):
             return False
         most, each = self._fitting(group)
         shares = [] if cores.unknown(group.place) else cores.plan(group.place, most, each)
