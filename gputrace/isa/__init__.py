@@ -10,6 +10,10 @@ terms of `primitives`, and `trace` writes that down as a `graph`. Two engines re
   `jit_atomics` hold helpers, `jit_driver` the loop over waves and groups, all in IR as well;
   `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
 
+A kernel may change its MODE: how it differs from the launch's is the upper 16 bits of its program
+counter in the record of a wave (`state.CHANGE_AT`), so a change is a jump, ends the region and
+leads to a program or region made for the mode; `Mode.at` is the one place that reads it.
+
 `jit_cores` spreads work-groups over the cores of this machine where that changes nothing.
 
 What is too much for a graph is one primitive with two readings: a matrix product (`matrix` says

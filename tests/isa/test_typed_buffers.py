@@ -1,8 +1,10 @@
 """Typed buffers: every format of every generation against exact conversions, both engines."""
 
 import math
+from bisect import bisect
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -140,11 +142,16 @@ def _stored_float(bits: int, value: float, width: int, given: int) -> int:
     if math.isinf(value):
         return infinite
     # The nearest of all such floats; of two, the even one; beyond the largest, infinity.
-    finite = [Fraction(small_float(n, width)) for n in range(infinite)]
-    exact = Fraction(value)
+    finite, exact = _finite(width), Fraction(value)
     if exact >= finite[-1] + (finite[-1] - finite[-2]) / 2:
         return infinite
-    return min(range(infinite), key=lambda n: (abs(finite[n] - exact), n & 1))
+    above = min(bisect(finite, exact), len(finite) - 1)
+    return min((above - 1, above), key=lambda n: (abs(finite[n] - exact), n & 1))
+
+
+@cache
+def _finite(width: int) -> list[Fraction]:
+    return [Fraction(small_float(n, width)) for n in range(31 << width - 5)]
 
 
 # --- instructions
