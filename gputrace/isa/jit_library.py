@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -88,10 +89,11 @@ class Library:
         known = _runtime(wave_size, self._store)
         imports = {name: known[name] for name in compiled.imports}
         digest = hashlib.blake2b(compiled.code, digest_size=16).digest()
-        address = _LOADED.get((wave_size, digest))
-        if address is None:
-            address = _loader().load(compiled.code, ("region",), imports)["region"]
-            _LOADED[wave_size, digest] = address
+        with _LOADING:
+            address = _LOADED.get((wave_size, digest))
+            if address is None:
+                address = _loader().load(compiled.code, ("region",), imports)["region"]
+                _LOADED[wave_size, digest] = address
         loaded = Loaded(compiled, address)
         self._known.setdefault(key, []).append(loaded)
         return loaded
@@ -160,6 +162,10 @@ def _matches(compiled: Compiled, fetch: Fetch, pc: int) -> bool:
     return _digest(list(compiled.spans), fetch, pc) == compiled.digest
 
 
+_LOADING = threading.RLock()
+"""Held while code is loaded: a second loader made at the same time would take its code with it."""
+
+
 @cache
 def _loader() -> jit_compile.Loader:
     return jit_compile.Loader()
@@ -172,14 +178,15 @@ _RUNTIMES: dict[int, dict[str, int]] = {}
 
 def _runtime(wave_size: int, store: Store) -> dict[str, int]:
     # Addresses of the helpers for this wave size, and of `drive`.
-    if wave_size not in _RUNTIMES:
-        names = tuple(jit_runtime.names())
-        mathematics = {name: library_address(name) for name in jit_runtime.MATHEMATICS}
-        key = _key(f"helpers {wave_size}")
-        found = _stored(key, lambda: jit_runtime.helpers(wave_size), names, mathematics, store)
-        found |= _stored(_key("drive"), jit_driver.driver, ("drive",), {}, store)
-        _RUNTIMES[wave_size] = found | mathematics
-    return _RUNTIMES[wave_size]
+    with _LOADING:
+        if wave_size not in _RUNTIMES:
+            names = tuple(jit_runtime.names())
+            mathematics = {name: library_address(name) for name in jit_runtime.MATHEMATICS}
+            key = _key(f"helpers {wave_size}")
+            found = _stored(key, lambda: jit_runtime.helpers(wave_size), names, mathematics, store)
+            found |= _stored(_key("drive"), jit_driver.driver, ("drive",), {}, store)
+            _RUNTIMES[wave_size] = found | mathematics
+        return _RUNTIMES[wave_size]
 
 
 def _key(*parts: str | bytes) -> str:
