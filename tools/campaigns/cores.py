@@ -42,7 +42,9 @@ def _launch(name: tuple[str, str, str], rng: np.random.Generator) -> tuple[Kerne
         if argument.value_kind == "global_buffer":
             args.append(memory.add(rng.integers(0, 256, BYTES, np.uint8)))
         else:
-            args.append(np.dtype(f"u{argument.size}").type(64))
+            kind = f"u{argument.size}" if argument.size in (1, 2, 4, 8) else "u4"
+            count = argument.size // np.dtype(kind).itemsize
+            args.append(np.full(count, 64, kind))
     launch = Program(target, stem).launch(kernel, (GROUPS,), (64,), memory, args)
     return launch, memory
 
