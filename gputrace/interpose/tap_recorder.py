@@ -178,7 +178,8 @@ class TapRecorder(Recorder):
         if spans:
             self._last_change = time.monotonic_ns()
         self._observations.add(changes)
-        self._digests.add(spans)
+        # The kernel takes back what is stored into the event page, sooner or later.
+        self._digests.add([one for one in spans if not self._in_event_page(one.address)])
 
     # --- what calls mean --------------------------------------------------------------------------
 
