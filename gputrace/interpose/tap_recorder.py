@@ -35,6 +35,7 @@ WORK_NS, GATE_NS = 10_000_000_000, 250_000_000
 work, and that waits for a word which perhaps only the program will store."""
 QUIET_NS = 5_000_000
 """How long nothing may change before a submission without a sign of its end counts as done."""
+EARLY = "a packet that ran before it was rung"
 _PAUSE = 50e-6
 
 
@@ -159,6 +160,7 @@ class TapRecorder(Recorder):
         if queue is None:
             return
         made = queue.made
+        self._check_early(queue)
         end = (value + (made.queue_type == QueueType.COMPUTE_AQL)) * _unit(made)
         length = end - queue.position
         if 0 < length <= made.ring_size:
@@ -171,6 +173,14 @@ class TapRecorder(Recorder):
             self._gates += signs.gates
             proven = signs.complete and (queue.proven or signs.all_before)
             self._rings[number] = queue._replace(position=end, proven=proven)
+
+    def _check_early(self, queue: _Queue) -> None:
+        # A packet processor may look at the write pointer in memory, and run what nobody has rung.
+        made = queue.made
+        if made.queue_type == QueueType.COMPUTE_AQL:
+            raw = self._tap.memory.read(made.read_pointer_address, 8)
+            if int.from_bytes(raw, "little") * _unit(made) > queue.position:
+                self._writer.append(events.Unsupported(EARLY, "its inputs are not known"))
 
     def _absorb_gpu(self) -> None:
         self._tap.memory.refresh()

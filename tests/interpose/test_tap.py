@@ -18,6 +18,7 @@ from gputrace.formats import aql
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.pm4.enums import ReleaseData
 from gputrace.interpose.completion import Completion
+from gputrace.interpose.tap_recorder import EARLY
 from gputrace.replay.running import Request, replay
 from gputrace.replay.verdict import Result, Verdict
 from gputrace.trace import events
@@ -158,7 +159,11 @@ def test_hip_and_its_fork(tmp_path: Path) -> None:
     traces = sorted(tmp_path.glob("*.gtrace"))
     assert len(traces) == 2
     for one in traces:
-        assert again(one, "gfx90a").result is Result.SAME
+        verdict = again(one, "gfx90a")
+        if verdict.result is Result.UNSUPPORTED:  # the device was quicker than the doorbell
+            assert EARLY in verdict.text
+        else:
+            assert verdict.result is Result.SAME, verdict.text
 
 
 @pytest.mark.skipif(find_spec("tinygrad") is None, reason="tinygrad is not installed")
