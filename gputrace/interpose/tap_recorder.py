@@ -199,6 +199,7 @@ class TapRecorder(Recorder):
             case CreateQueue():
                 self._rings[answer.queue_id] = _Queue(answer)
             case DestroyQueue() if answer.queue_id in self._rings:
+                self._ended()  # looks once more
                 if not self.at_rest and not self.unfinished:
                     self.unfinished = f"queue {answer.queue_id} was destroyed with work under way"
                 del self._rings[answer.queue_id]

@@ -144,6 +144,7 @@ class TappedProgram(Program):
 
     def end(self) -> None:
         """Close the trace: what was not done then is how the program ended."""
+        self._recorder.look()
         text = self._recorder.unfinished
         if not text and self._recorder.provenance != "cpu":
             text = "a submission was not done when the program ended"
