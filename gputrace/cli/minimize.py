@@ -11,7 +11,7 @@ from gputrace.errors import UsageError
 from gputrace.minimize import report
 from gputrace.minimize.reduce import Reduction, Settings, reduce
 from gputrace.minimize.result import replay_again, write_result
-from gputrace.minimize.script import script
+from gputrace.minimize.script import SIGNED, script
 from gputrace.trace.reader import TraceReader
 
 
@@ -75,6 +75,16 @@ def check_paths(source: Path, target: Path) -> None:
         raise UsageError(f"{target}: there is no folder to write to")
     if target.exists() and source.exists() and target.samefile(source):
         raise UsageError(f"{target} is the trace itself: name another file for the result")
+    for suffix, mark in ((".py", SIGNED), (".txt", f"\n{report.CAUSE}\n")):
+        beside = target.with_suffix(suffix)
+        if beside.exists() and mark not in _head(beside):
+            raise UsageError(f"{beside} is no earlier result and would be lost: name another file")
+
+
+def _head(path: Path) -> str:
+    # Enough of a file to tell whether an earlier reduction wrote it.
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(65536)
 
 
 __all__ = ["Reduction", "check_paths", "command"]

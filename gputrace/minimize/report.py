@@ -11,6 +11,9 @@ from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, queues_left
 from gputrace.trace import events
 
+CAUSE = "Cause:"
+"""The line under which every report names the cause."""
+
 
 def item_line(model: Model, item: Item) -> str:
     """Write any other item as one line."""
@@ -84,7 +87,7 @@ def text(reduction: Reduction, *, full: bool = True) -> Iterator[str]:
     before, after = model.packets, reduction.packets
     yield f"Failure: {reduction.target.text}"
     yield ""
-    yield "Cause:"
+    yield CAUSE
     for line in explain(reduction):
         yield f"  {line}"
     yield ""

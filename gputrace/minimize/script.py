@@ -17,11 +17,14 @@ from gputrace.minimize.model import RECORDS, BufferFacts, Item, Kind, Packet, Qu
 from gputrace.minimize.reduce import Reduction
 from gputrace.trace import events
 
+SIGNED = "Written by gputrace."
+"""What the head of every script says: a file without it is somebody's own."""
+
 _FRAME = '''"""{title}
 
 {cause}
 
-Written by gputrace. Run it with
+{signed} Run it with
 
     python {name} [DEVICE]
 
@@ -387,6 +390,7 @@ def script(reduction: Reduction, name: str = "script.py") -> str:
     title = f"{reduction.packets} packets that fail as the trace of {reduction.whole.packets} did."
     return _FRAME.format(
         title=title,
+        signed=SIGNED,
         cause=cause,
         name=name,
         devices="\n".join(f'    "{one}",' for one in devices),

@@ -152,3 +152,17 @@ def test_a_reader_that_goes_away_is_no_error(recorded: bytes, tmp_path: Path) ->
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.splitlines()[-1] in {"0", "141"}
+
+
+@pytest.mark.parametrize("suffix", [".py", ".txt"])
+def test_minimize_loses_no_file_beside_its_result(
+    suffix: str, recorded: bytes, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "t.gtrace").write_bytes(recorded)
+    own = (tmp_path / "small.gtrace").with_suffix(suffix)
+    own.write_text("print('written by hand')\n")
+    line = refused(
+        ["minimize", str(tmp_path / "t.gtrace"), "-o", str(tmp_path / "small.gtrace")], capsys
+    )
+    assert str(own) in line
+    assert own.read_text() == "print('written by hand')\n"
