@@ -82,11 +82,7 @@ def command(
         with _served(device, output, as_json, settings) as environment_of:
             status = _run(program, environment_of({**os.environ, **wanted}))
         seconds = time.monotonic() - before
-        for one in _traces(output):
-            if not one.stat().st_size:
-                one.unlink()  # a name that was kept for a trace which never began
-        traces = _traces(output)
-        if not traces:
+        if not (traces := _begun(output)):
             reason = f", or {start} never came" if start else ""
             found = f"{program[0]} (exit status {status}) opened no device{reason}"
             raise UsageError(f"{found}: there is no trace")
@@ -99,6 +95,14 @@ def command(
             for line in _lines(data):
                 click.echo(line, err=True)
     return status
+
+
+def _begun(output: str) -> list[Path]:
+    # The traces that there are; a name that was kept for one which never began is given up.
+    for one in _traces(output):
+        if not one.stat().st_size:
+            one.unlink()
+    return _traces(output)
 
 
 def _at_least_one(text: str) -> int:
