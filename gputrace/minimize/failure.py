@@ -4,6 +4,7 @@ Queues that stand still mostly wait for one another; only where that chain ends 
 end is a queue that waits for what no packet will write, or queues that wait for each other.
 """
 
+import re
 from dataclasses import dataclass
 
 from gputrace.formats.ioctl import QueueType
@@ -14,6 +15,17 @@ from gputrace.replay.verdict import Failure, Result, Verdict
 
 RING = "ring of "
 """How the driver core's names of rings begin; what follows is the queue's name."""
+
+_PLACE = re.compile(r"(?<!\S)(\d+)\.(\d+)(?!\S)")
+_ACCESS = re.compile(r"(?<!\S)([rwx]) (?:(\w+)#(\d+)|nowhere)$")
+_ACCESSES = {"r": "reads", "w": "writes", "x": "executes"}
+_LIES = {
+    "in": "{}",
+    "unmapped": "{}, which is not mapped then",
+    "missing": "{}, which was left out",
+    "freed": "{}, which was freed",
+    "beyond": "what follows {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +193,22 @@ def lies_in(edited: Edited, address: int) -> str:
     ]
     last = max(below, key=lambda one: one.where.end, default=None)
     return "nowhere" if last is None else f"beyond#{last.made}"
+
+
+def in_words(model: Model, signature: str) -> str:
+    """Return a signature for people: with the names of its queues and buffers."""
+    made = {buffer.made: buffer.where.start for buffer in model.buffers}
+
+    def place(found: re.Match[str]) -> str:
+        return f"at packet {found[2]} of {describe_queue(model, int(found[1]))}"
+
+    def access(found: re.Match[str]) -> str:
+        where = "memory that is in no buffer"
+        if found[2] is not None:
+            where = _LIES[found[2]].format(model.name_of(made[int(found[3])]))
+        return f"{_ACCESSES[found[1]]} {where}"
+
+    return _ACCESS.sub(access, _PLACE.sub(place, signature))
 
 
 def describe_queue(model: Model, ordinal: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from gputrace.minimize.cause import explain
 from gputrace.minimize.certificate import Need
-from gputrace.minimize.failure import describe_queue
+from gputrace.minimize.failure import describe_queue, in_words
 from gputrace.minimize.model import RECORDS, Item, Kind, Model
 from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, queues_left
@@ -114,8 +114,10 @@ def text(reduction: Reduction, *, full: bool = True) -> Iterator[str]:
     seconds = sum(costs.cost.values())
     kinds = ", ".join(f"{costs.runs[one]} {one.value}" for one in Outcome if costs.runs[one])
     yield f"  {costs.total} runs ({kinds}) in {seconds:.1f} s; {recalled(reduction)}"
-    for aside in reduction.asides:
-        yield f"  Set aside, it fails otherwise: {aside.signature}"
+    if reduction.asides and not full:
+        yield f"  Candidates also failed in {len(reduction.asides)} other ways, set aside."
+    for aside in reduction.asides if full else ():
+        yield f"  Set aside, it fails otherwise: {in_words(model, aside.signature)}"
 
 
 def _ways(reduction: Reduction) -> str:

@@ -13,11 +13,13 @@ import gputrace
 from gputrace.cli.main import run
 from gputrace.errors import UsageError
 from gputrace.minimize.cause import explain
+from gputrace.minimize.failure import in_words
 from gputrace.minimize.graph import below
 from gputrace.minimize.history import learn
 from gputrace.minimize.model import Kind, read_model
 from gputrace.minimize.prefix import bisect
 from gputrace.minimize.reduce import Reduction, Settings, reduce
+from gputrace.minimize.report import text
 from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
 from gputrace.minimize.trial import Case, Way, play, run_once
@@ -26,6 +28,7 @@ from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
 from tests.minimize import scenes
+from tests.replay.editing import rewrite
 
 SEEDS = Settings(seeds=8)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(gputrace.__file__).parents[1])}
@@ -69,6 +72,30 @@ def test_a_deadlock_keeps_both_waits_and_both_signals(tmp_path: Path) -> None:
     assert found[2].startswith("Wait")
     assert "wait for each other" in explain(reduction)[0]
     assert any("hang wait" in aside.signature for aside in reduction.asides)
+    told = [line for line in text(reduction) if "Set aside" in line]
+    assert len(told) == len(reduction.asides)
+    assert any("hang wait at packet" in line for line in told)
+
+
+def test_signatures_are_told_with_the_names_of_queues_and_buffers(tmp_path: Path) -> None:
+    path = tmp_path / "t.gtrace"
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+        device.compute_queue().write(device.alloc(4096, name="here"), b"abcd")
+        device.alloc(8192, name="there")
+    model = read_model(TraceReader(path))
+    made = {model.name_of(buffer.where.start): buffer.made for buffer in model.buffers}
+    for signature, words in {
+        "hang time": "hang time",
+        "hang wait 0.7 0x1000": "hang wait at packet 7 of compute 0 0x1000",
+        "hang deadlock 0.1": "hang deadlock at packet 1 of compute 0",
+        f"fault memory 0.2 book w beyond#{made['here']}":
+            "fault memory at packet 2 of compute 0 book writes what follows here",
+        f"fault memory 0.2 x missing#{made['there']}":
+            "fault memory at packet 2 of compute 0 executes there, which was left out",
+        "fault memory 0.2 r nowhere":
+            "fault memory at packet 2 of compute 0 reads memory that is in no buffer",
+    }.items():  # fmt: skip
+        assert in_words(model, signature) == words
 
 
 def test_a_use_after_free_keeps_the_free(tmp_path: Path) -> None:
@@ -180,6 +207,29 @@ def test_a_trace_that_passes_is_refused_in_one_line(
     scenes.record(path, scenes.passing)
     assert run(["minimize", str(path), "--seeds", "2"]) == 2
     assert "does not fail" in capsys.readouterr().err
+
+
+def test_a_trace_that_does_not_replay_as_it_was_recorded_is_refused(tmp_path: Path) -> None:
+    # What its packets do here says nothing about what they did there.
+    scenes.record(tmp_path / "t.gtrace", scenes.missing_wait)
+    changed = 0
+
+    def change(
+        event: events.Event, data: bytes
+    ) -> list[events.Event | tuple[events.Event, bytes]]:
+        nonlocal changed
+        if isinstance(event, events.Digest) and event.stored and not changed:
+            changed += 1
+            return [(event, bytes([data[0] ^ 1]) + data[1:])]
+        return [event]
+
+    path = rewrite(tmp_path / "t.gtrace", change)
+    assert changed
+    with (
+        TraceReader(path) as reader,
+        pytest.raises(UsageError, match="does not replay as it was recorded: memory at 0x"),
+    ):
+        reduce(reader, SEEDS)
 
 
 def test_bisect_names_the_packet_that_never_completes(tmp_path: Path) -> None:
