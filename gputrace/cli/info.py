@@ -106,6 +106,7 @@ def _packets(reader: TraceReader) -> dict[str, Any]:
         queues.setdefault(str(ordinal), {})[name] = count
     return {
         "total": counts.packets,
+        "nested": counts.nested,
         "undecoded": counts.undecoded,
         "by_queue": queues,
         "launches": dict(counts.launches),
@@ -128,6 +129,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
     yield from _cost(data["cost"])
     yield from _queues(data)
     yield from _counted(data["packets"])
+    yield f"  events       {data['events']}"
     for name, count in sorted(data["kinds"].items()):
         yield f"    {count:>9} {name}"
     for name, count in sorted(data["skipped"].items()):
@@ -152,7 +154,8 @@ def _ending(data: dict[str, Any]) -> Iterator[str]:
         yield f"  damaged      {damage['where']}: {damage['reason']}"
     outcome = data["outcome"]
     ended = f"{outcome['result']} {outcome.get('text', '')}".rstrip() if outcome else "not recorded"
-    yield f"  run          {ended}"
+    yield from (f"  run          {line}" if at == 0 else f"    {line}"
+                for at, line in enumerate(ended.splitlines()))  # fmt: skip
 
 
 _PROVENANCE = {
@@ -190,12 +193,17 @@ def _queues(data: dict[str, Any]) -> Iterator[str]:
         yield f"    queue {queue['queue']} (#{ordinal}): {kind} {where}, {count} submissions"
 
 
+def _places(packets: dict[str, Any]) -> str:
+    nested = packets["nested"]
+    return f": {packets['total'] - nested} in rings, {nested} inside them" if nested else ""
+
+
 def _counted(packets: dict[str, Any] | None) -> Iterator[str]:
     if packets is None:
         yield "  packets      not counted; --packets counts them"
         return
     strange = f", {packets['undecoded']} that cannot be decoded" if packets["undecoded"] else ""
-    yield f"  packets      {packets['total']}{strange}"
+    yield f"  packets      {packets['total']}{_places(packets)}{strange}"
     for ordinal, kinds in packets["by_queue"].items():
         listed = ", ".join(f"{count} {name}" for name, count in kinds.items())
         yield f"    queue #{ordinal}: {listed}"

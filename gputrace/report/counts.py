@@ -12,12 +12,14 @@ class Counts:
     """Packets of rings and indirect buffers alike.
 
     `kinds` counts by (queue's ordinal, name), `launches` by kernel, `undecoded` those that nothing
-    explains or that the trace does not hold whole.
+    explains or that the trace does not hold whole. `nested` of all stand inside another packet, in
+    an indirect buffer mostly; the others are in the rings.
     """
 
     kinds: Counter[tuple[int, str]] = field(default_factory=Counter)
     launches: Counter[str] = field(default_factory=Counter)
     undecoded: int = 0
+    nested: int = 0
     problems: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -40,6 +42,7 @@ def count_packets(source: Source) -> Counts:
                     counts.undecoded += 1
                     continue
                 counts.kinds[ordinal, placed.record.CONCEPT] += 1
+                counts.nested += placed.depth > 0
                 if launch is not None:
                     counts.launches[launch.kernel or f"{launch.entry:#x}"] += 1
             case _:

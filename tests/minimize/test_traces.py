@@ -24,6 +24,7 @@ from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
 from gputrace.minimize.trial import Case, Way, play, run_once
 from gputrace.replay.verdict import Result
+from gputrace.report.counts import count_packets
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
@@ -314,3 +315,10 @@ def test_a_trace_of_another_scheduler_is_reduced_by_its_progress(tmp_path: Path)
     with TraceReader(older) as reader:
         reduction = reduce(reader, SEEDS)
     assert [line.startswith("PollRegMem") for line in lines(reduction)] == [True]
+
+
+@pytest.mark.parametrize("name", ["lost_signal-gfx942", "spin_lock-gfx1100", "hip_unset-gfx90a"])
+def test_the_packets_in_rings_are_those_that_a_reduction_begins_with(name: str) -> None:
+    reader = TraceReader(Path(__file__).parents[2] / "traces" / f"{name}.gtrace")
+    counts = count_packets(reader)
+    assert counts.packets - counts.nested == read_model(reader).packets
