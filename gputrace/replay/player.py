@@ -74,6 +74,7 @@ class Player:
         self._sizes: dict[int, int] = {}  # recorded mmap offset -> bytes of the buffer there
         self._user_memory: dict[int, tuple[int, int]] = {}  # handle -> CPU address, size
         self._doorbells: dict[int, int] = {}  # recorded queue -> bytes that its doorbell moved
+        self._clock_reads: dict[int, list[int]] = {}  # recorded queue -> values still to be read
         self.comparison = Comparison(self._bytes, source.chunk)
         self.after_event: Callable[[int], None] | None = None
         """Called with the number of each event when it has been applied."""
@@ -104,7 +105,7 @@ class Player:
 
     def _play(self) -> Verdict:
         try:
-            self._feed_clock()
+            self._gather_clock_reads()
             for number, event in self._source.numbered():
                 self._apply(number, event)
                 if self.after_event:
@@ -254,12 +255,12 @@ class Player:
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def _feed_clock(self) -> None:
+    def _gather_clock_reads(self) -> None:
         # Clock values come after the doorbell that led to them, but are needed before.
         if self._pacing == "progress" and isinstance(self._device, EmulatedKfd):
             for _, event in self._source.numbered():
                 if isinstance(event, events.ClockReads):
-                    self._device.feed_clock(event.queue, event.values)
+                    self._clock_reads.setdefault(event.queue, []).extend(event.values)
 
     def _ioctl(self, event: events.Ioctl) -> None:
         if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
@@ -312,6 +313,9 @@ class Player:
                 assert isinstance(after, ioctl.CreateQueue)
                 self._find_doorbell(after, live)
                 self._ending.queue(live)
+                if isinstance(self._device, EmulatedKfd):
+                    values = self._clock_reads.pop(after.queue_id, ())
+                    self._device.feed_clock(live.queue_id, values)
             case ioctl.DestroyQueue():
                 self._ending.queue(live)
         if self._pacing == "steps":  # another device may have other answers

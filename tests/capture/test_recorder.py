@@ -12,7 +12,13 @@ import pytest
 from gputrace.bits import Record
 from gputrace.capture.recorder import Emulated, Recorder
 from gputrace.errors import KfdError
-from gputrace.formats.ioctl import GetProcessAperturesNew, GetVersion, MapMemoryToGpu
+from gputrace.formats.ioctl import (
+    CreateQueue,
+    GetProcessAperturesNew,
+    GetVersion,
+    MapMemoryToGpu,
+    QueueType,
+)
 from gputrace.kfd import host
 from gputrace.kfd.port import Fault, Kfd, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import Topology
@@ -62,6 +68,9 @@ class Toy:
             case GetProcessAperturesNew():
                 space = host.view(record.kfd_process_device_apertures_ptr, 56)
                 space[:] = bytes(range(56))
+                return record
+            case CreateQueue():
+                self.before_queue = read(self.path)  # what the file holds at that moment
                 return record
         raise KfdError(type(record).__name__, 22)
 
@@ -165,6 +174,20 @@ def test_doorbells_are_in_the_file_before_they_are_rung_with_the_memory_that_the
     assert [e.step for e in found] == [0, 0, 1, 1, 1, 2, 2, 2]
     assert isinstance(found[-1], events.Digest)
     assert (found[-1].address, found[-1].size) == (start, host.PAGE)
+
+
+def test_what_a_ring_holds_is_in_the_file_before_its_queue_is_made(
+    recorder: Recorder, path: Path
+) -> None:
+    # A write pointer that is not 0 makes a queue run at once: no doorbell comes before it.
+    mapping = recorder.map(fd=recorder.open_render(128), offset=0, size=SIZE)
+    mapping.view[3000] = 9
+    at = mapping.address
+    recorder.ioctl(CreateQueue(
+        ring_base_address=at, ring_size=4096, write_pointer_address=at, read_pointer_address=at,
+        gpu_id=1, queue_type=QueueType.SDMA))
+    stores = [e for e in recorder._kfd.before_queue if isinstance(e, events.Memory)]
+    assert [(e.address, e.data) for e in stores] == [(at + 3000, b"\x09")]
 
 
 def test_calls_are_recorded_with_what_their_pointers_point_at_and_refusals_with_their_errno(

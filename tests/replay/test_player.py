@@ -1,5 +1,6 @@
 """Record a client on the emulated KFD, replay the trace on a fresh one, compare to the byte."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from gputrace.capture.recorder import Recorder
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.formats import pm4
+from gputrace.formats.ioctl import CreateQueue
 from gputrace.formats.operations import Compare
 from gputrace.formats.pm4 import CopyFrom, CopyTo, ReleaseData, ReleaseMemGfx11
 from gputrace.kfd.port import Progress
@@ -130,6 +132,46 @@ def test_paced_by_progress_the_cpu_is_never_too_early(tmp_path: Path, schedule: 
 
     blind = rewrite(tmp_path / "t.gtrace", change)
     assert paced(blind).result is Result.DIFFERS
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_recorded_clock_values_are_read_again_by_the_queue_that_read_them(
+    tmp_path: Path, alone: bool
+) -> None:
+    # Alone, the second queue has another number than it had in the recording.
+    where = 0
+
+    def clocks(bench: Bench) -> None:
+        nonlocal where
+        data, sel = bench.memory(4096), ReleaseData.GPU_CLOCK
+        where = data.address
+        bench.queue().put(pm4.Nop(body=(0,)))
+        second = bench.queue()
+        for at in (64, 72):
+            second.put(ReleaseMemGfx11(address=where + at, data=0, data_sel=sel))
+        bench.run()
+
+    record(tmp_path / "t.gtrace", clocks)
+    first, second = 0, 1
+
+    def change(event: events.Event, data: bytes) -> list[events.Event | tuple[events.Event, bytes]]:
+        queue = getattr(event, "queue", None)
+        if isinstance(event, events.Ioctl) and event.record == "CreateQueue":
+            queue = CreateQueue.from_bytes(event.after).queue_id
+        match event:
+            case _ if alone and queue == first:
+                return []
+            case events.DoorbellDone(submission=3):
+                return [event, events.ClockReads(second, (111,)), events.ClockReads(second, (222,))]
+            case events.Digest():
+                value = data[:64] + struct.pack("<QQ", 111, 222) + data[80:]
+                return [(event, value)] if event.address == where else []
+        return [] if isinstance(event, events.Progress) else [event]
+
+    changed = rewrite(tmp_path / "t.gtrace", change)
+    with TraceReader(changed) as reader:
+        verdict = Player(reader, EmulatedKfd("gfx1100"), "progress").run()
+    assert (verdict.result, verdict.compared) == (Result.SAME, 4096)
 
 
 def test_what_can_never_happen_is_not_waited_for(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from errno import EIO
 from gputrace.devices.emulated.events import Wait
 from gputrace.devices.emulated.process import Process
 from gputrace.errors import KfdError
-from gputrace.formats.ioctl import EventData, WaitEvents, WaitResult
+from gputrace.formats.ioctl import WAIT_FOREVER, EventData, WaitEvents, WaitResult
 
 _ROW = 4 * EventData.WORDS
 _DATA = 32  # bytes of a row that belong to its event
-_FOREVER = 0xFFFF_FFFE  # the kernel takes this timeout and the next one for no limit
+_LONGEST = 0x7FFF_FFFF  # milliseconds; user_timeout_to_jiffies cuts longer ones to this
 
 
 def begin(process: Process, record: WaitEvents) -> Wait:
@@ -28,7 +28,9 @@ def begin(process: Process, record: WaitEvents) -> Wait:
 
 def deadline(record: WaitEvents, now_ns: int) -> int | None:
     """Return when a wait that begins now is over, None for never."""
-    return now_ns + record.timeout * 1_000_000 if record.timeout < _FOREVER else None
+    if record.timeout == WAIT_FOREVER:
+        return None
+    return now_ns + min(record.timeout, _LONGEST) * 1_000_000
 
 
 def answer(process: Process, record: WaitEvents, wait: Wait) -> WaitEvents:

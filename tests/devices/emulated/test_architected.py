@@ -99,6 +99,30 @@ def test_an_or_barrier_needs_one(setup, values, goes_on):
     assert setup.value(done) == (not goes_on)
 
 
+def test_of_several_values_that_are_needed_one_that_nobody_writes_is_enough(setup):
+    never, late = setup.signal(1), setup.signal(1)
+    setup.put(
+        aql.BarrierAnd(dep_signal_0=never, dep_signal_1=late),
+        aql.BarrierAnd(completion_signal=late),
+    )
+    setup.bench.run()
+    (stall,) = setup.bench.kfd.stalls()
+    assert (stall.kind, stall.address) == ("stall", never + aql.SIGNAL_VALUE)
+    assert "no packet that is left would write that" in stall.text
+
+
+def test_of_several_values_of_which_one_is_needed_any_may_come(setup):
+    never, late = setup.signal(1), setup.signal(1)
+    setup.put(
+        aql.BarrierOr(dep_signal_0=never, dep_signal_1=late),
+        aql.BarrierAnd(completion_signal=late),
+    )
+    setup.bench.run()
+    (stall,) = setup.bench.kfd.stalls()
+    assert (stall.kind, stall.writer) == ("deadlock", (0, 0, 1))
+    assert "packet 1 of queue 0 would free it" in stall.text
+
+
 def test_an_or_barrier_of_nothing_never_completes(setup):
     setup.put(aql.BarrierOr())
     setup.bench.run()

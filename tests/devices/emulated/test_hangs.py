@@ -80,6 +80,32 @@ def test_what_waits_for_a_queue_that_waits_for_the_cpu_comes_after_it(bench, dat
     assert "packet 1 of queue 1 would free it, which stands still itself" in found[1].text
 
 
+def test_a_circle_with_a_way_out_is_no_deadlock(bench, data):
+    # What the first two wait for stands behind each other's wait, but the CPU can open the third
+    # or the fourth queue, and from there both come free.
+    x, y, gate, door = range(data.address, data.address + 32, 8)
+    queues = [bench.queue() for _ in range(4)]
+    queues[0].put(wait(x), signal(y))
+    queues[1].put(wait(y), signal(x))
+    queues[2].put(wait(gate), signal(x))
+    queues[3].put(wait(door), signal(gate))
+    found = stalls(bench)
+    assert [(one.queue, one.kind, one.cycle) for one in found] == [
+        (3, "stall", ()), (0, "blocked", ()), (1, "blocked", ()), (2, "blocked", ()),
+    ]  # fmt: skip
+    data.view[24] = 1  # the door
+    assert stalls(bench) == ()
+
+
+def test_a_way_that_leads_back_into_the_circle_is_none(bench, data):
+    x, y, gate = range(data.address, data.address + 24, 8)
+    queues = [bench.queue() for _ in range(3)]
+    queues[0].put(wait(x), signal(y), signal(gate))
+    queues[1].put(wait(y), signal(x))
+    queues[2].put(wait(gate), signal(x))
+    assert {one.kind for one in stalls(bench)} == {"deadlock"}
+
+
 def test_packets_in_indirect_buffers_and_copy_queues_count(bench, data):
     compute, copies = bench.queue(), bench.queue(QueueType.SDMA)
     code = bench.memory(4096)
