@@ -110,8 +110,9 @@ class Server:
                 return
             program = self._program(process, hello.c)
             send(connection, Message(Kind.ANSWER, a=int(program.recorded)))
-            while True:
-                self._answer(program, connection, receive(connection))
+            with program.client.through(connection):
+                while True:
+                    self._answer(program, connection, receive(connection))
         except (Gone, DecodeError, OSError):
             return  # a program that left, or sends what no library of ours does
         finally:
@@ -176,11 +177,9 @@ class Server:
                 case Kind.CLOSE:
                     program.close(asked.a)
                 case Kind.IOCTL:
-                    with program.client.through(connection):
-                        reply = program.ioctl(asked)
+                    reply = program.ioctl(asked)
                 case Kind.MAPPED | Kind.UNMAPPED:
-                    with program.client.through(connection):
-                        program.mapping(asked)
+                    program.mapping(asked)
                 case Kind.RINGER:
                     program.take_ringer(connection)
                     return

@@ -8,8 +8,8 @@ import array
 import os
 import socket
 import struct
-from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from gputrace.errors import DecodeError
 
@@ -17,6 +17,7 @@ VERSION = 2
 PAYLOAD_LIMIT = 65536
 _HEAD = struct.Struct("<IIQQQ")
 _MASK = (1 << 64) - 1
+_BESIDE = socket.CMSG_SPACE(64 * 4)
 
 
 class Kind(IntEnum):
@@ -48,8 +49,12 @@ class Node(IntEnum):
     RENDER = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+_KINDS = {int(kind): kind for kind in Kind}
+# Flags are plain numbers here: one message is a matter of a few microseconds.
+_CUT, _QUIET = int(socket.MSG_TRUNC), int(socket.MSG_NOSIGNAL)
+
+
+class Message(NamedTuple):
     """One message: three numbers, whose meaning depends on the kind, and bytes.
 
     `descriptor` came along with it, -1 for none; whoever takes the message closes it.
@@ -69,13 +74,14 @@ class Gone(ConnectionError):
 
 def send(connection: socket.socket, message: Message, descriptor: int | None = None) -> None:
     """Send one message. Raises Gone."""
-    numbers = (value & _MASK for value in (message.a, message.b, message.c))
-    head = _HEAD.pack(message.kind, len(message.payload), *numbers)
-    beside = []
-    if descriptor is not None:
-        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
+    kind, a, b, c, payload, _ = message
+    packet = _HEAD.pack(kind, len(payload), a & _MASK, b & _MASK, c & _MASK) + payload
     try:
-        connection.sendmsg([head, message.payload], beside, socket.MSG_NOSIGNAL)
+        if descriptor is None:
+            connection.send(packet, _QUIET)
+        else:
+            beside = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+            connection.sendmsg([packet], [beside], _QUIET)
     except (BrokenPipeError, ConnectionResetError) as error:
         raise Gone("the program is gone") from error
 
@@ -91,9 +97,7 @@ def receive(connection: socket.socket) -> Message:
 
 def _receive(connection: socket.socket) -> Message:
     try:
-        raw, beside, flags, _ = connection.recvmsg(
-            _HEAD.size + PAYLOAD_LIMIT, socket.CMSG_SPACE(64 * 4)
-        )
+        raw, beside, flags, _ = connection.recvmsg(_HEAD.size + PAYLOAD_LIMIT, _BESIDE)
     except ConnectionResetError as error:
         raise Gone("the program is gone") from error
     came = [
@@ -108,18 +112,20 @@ def _receive(connection: socket.socket) -> Message:
         _close(came)
         raise
     _close(came[1:])
-    return replace(message, descriptor=came[0]) if came else message
+    return message._replace(descriptor=came[0]) if came else message
 
 
 def _decode(raw: bytes, flags: int) -> Message:
     if not raw:
         raise Gone("the program has closed the connection")
-    if len(raw) < _HEAD.size or flags & socket.MSG_TRUNC:
+    if len(raw) < _HEAD.size or flags & _CUT:
         raise DecodeError("message", len(raw), "not a message of the preloaded library")
-    kind, size, a, b, c = _HEAD.unpack_from(raw)
-    if kind not in Kind.__members__.values() or size != len(raw) - _HEAD.size:
-        raise DecodeError("message", kind, f"{size} bytes announced, {len(raw) - _HEAD.size} came")
-    return Message(Kind(kind), a, b, c, raw[_HEAD.size :])
+    number, size, a, b, c = _HEAD.unpack_from(raw)
+    kind = _KINDS.get(number)
+    if kind is None or size != len(raw) - _HEAD.size:
+        reason = f"{size} bytes announced, {len(raw) - _HEAD.size} came"
+        raise DecodeError("message", number, reason)
+    return Message(kind, a, b, c, raw[_HEAD.size :])
 
 
 def _close(descriptors: list[int]) -> None:
