@@ -1,9 +1,11 @@
 """Compiled regions by what their code is: in this process, on disk, or made now."""
 
 import ctypes
+import gc
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -107,11 +109,12 @@ class Library:
             return Item(at, size, graph)
 
         try:
-            region = find_region(item_at)
+            with _uncollected():
+                region = find_region(item_at)
+                emitter = RegionEmitter(region, mode.wave_size, jit_compile.vector_words())
+                text = emitter.module()
         except NoMeaning:
             return None
-        emitter = RegionEmitter(region, mode.wave_size, jit_compile.vector_words())
-        text = emitter.module()
         if emitter.useless:
             return None
         self.compiled += region.instructions
@@ -132,6 +135,18 @@ class Library:
             ordered=any(map(_is_ordered, _nodes(region))),
             code=code,
         )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    # The many nodes of graphs would have the garbage collector look at all objects again and again.
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def _nodes(region: Region) -> Iterator[Node]:

@@ -553,7 +553,10 @@ class Trace:
         end = self.instruction.address + self.instruction.size
         prim, args, attribute = self._next or ("jump", (), end)
         self.apply(prim, *args, attribute=attribute)
-        return Graph(tuple(self.nodes))
+        graph = Graph(tuple(self.nodes))
+        # Nodes know their trace: it lets go of them, and they end without the garbage collector.
+        self.nodes, self._writes, self._next = [], [], None
+        return graph
 
 
 def sources(trace: Trace, operands: Sequence[Operand]) -> list[Node]:

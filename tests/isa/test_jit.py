@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import weakref
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -385,6 +386,17 @@ def test_the_compiler_stops_when_it_has_done_enough(monkeypatch: pytest.MonkeyPa
     assert execution.run(1 << 30) == Done()
     assert execution.instructions == 4 * 1301
     assert 0 < machine.library.compiled < 700
+
+
+def test_graphs_end_when_nobody_has_them() -> None:
+    launch, memory, *_ = matmul("gfx942")
+    machine, code = Machine("gfx942"), memory.array(0x10_0000)[launch.entry - 0x10_0000 :]
+    mode = machine.start(launch, memory)._mode
+    graph, size = machine.graph(mode, 0, code[:20].tobytes())
+    end = weakref.finalize(graph.nodes[0].trace, lambda: None)
+    del graph
+    assert size in (4, 8)
+    assert not end.alive
 
 
 def test_an_empty_loop_is_paused_with_either_engine() -> None:
