@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager
 from ctypes import addressof, c_ubyte
 from typing import Literal, Protocol, TypeVar, runtime_checkable
@@ -139,6 +140,11 @@ class Recorder:
     def topology(self) -> Topology:
         """The topology of the device that is recorded."""
         return self._kfd.topology
+
+    @property
+    def versions(self) -> MappingOf[str, str]:
+        """Versions of what serves the device that is recorded."""
+        return self._kfd.versions
 
     @property
     def lasting(self) -> bool:

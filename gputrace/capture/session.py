@@ -131,7 +131,12 @@ def header_of(kfd: Kfd) -> Header:
     return Header(
         tool=f"gputrace {__version__}",
         family=target,
-        device={"name": kfd.name, "gpus": len(nodes), "gpu_ids": [node.gpu_id for node in nodes]},
+        device={
+            "name": kfd.name,
+            "gpus": len(nodes),
+            "gpu_ids": [node.gpu_id for node in nodes],
+            **kfd.versions,
+        },
         topology={str(i): dict(node.properties) for i, node in enumerate(kfd.topology.nodes)},
         layouts={record.__name__: _layout(record) for record in BY_RECORD},
         schedule_seed=getattr(kfd, "schedule_seed", 0),

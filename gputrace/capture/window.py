@@ -65,6 +65,13 @@ class Part:
         return bool(self.last or self.last_bytes)
 
     @property
+    def reason(self) -> str:
+        """Why it begins where it does, if that is not the beginning of the run."""
+        if self.last:
+            return f"the last {self.last} submissions"
+        return f"the last {self.last_bytes} bytes" if self.last_bytes else self.start
+
+    @property
     def whole(self) -> bool:
         """Whether this is the whole run."""
         return not (self.rolling or self.size or self.start or self.stop)
@@ -286,8 +293,7 @@ class PartWriter:
             problem = f"{size} bytes of memory that the CPU cannot see, the first at {first:#x}"
         for event in self._live.setup():
             writer.append(event)
-        writer.append(events.Trigger("start", self._part.start or "what came last",
-                                     self._submissions + 1))  # fmt: skip
+        writer.append(events.Trigger("start", self._part.reason, self._submissions + 1))
         places = [
             (address + offset, view[offset : offset + length])
             for address, view in held

@@ -9,7 +9,8 @@ import click
 
 from gputrace.cli.common import amount, json_option, show, trace_argument
 from gputrace.formats.ioctl import queue_name
-from gputrace.trace.events import Outcome
+from gputrace.trace.about import device_line, firmware, versions, versions_line
+from gputrace.trace.events import Header, Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.summary import Summary
 
@@ -36,7 +37,8 @@ def command(trace: str, packets: bool | None, skip_damage: bool, as_json: bool) 
         data = _data(reader)
         data["packets"] = _packets(reader) if packets else None
         data["damage"] = [damage._asdict() for damage in reader.damage]
-    show(as_json, data, _lines(data))
+        header = reader.header
+    show(as_json, data, _lines(data, header))
 
 
 def _data(reader: TraceReader) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def _data(reader: TraceReader) -> dict[str, Any]:
         "schema": header.schema,
         "family": header.family,
         "device": header.device,
+        "versions": versions(header),
+        "firmware": firmware(header),
         "mode": header.mode,
         "durable": header.durable,
         "loss_window": _LOSS[header.durable],
@@ -57,6 +61,10 @@ def _data(reader: TraceReader) -> dict[str, Any]:
         "records": sorted(header.layouts),
         "complete": reader.complete,
         "windowed": summary.windowed,
+        "part": [
+            {"what": what, "cause": cause, "submission": number}
+            for what, cause, number in summary.part
+        ],
         "repaired": trailer is not None and trailer.repaired,
         "lost": 0 if trailer is None else trailer.lost,
         "torn": None if reader.torn is None else reader.torn._asdict(),
@@ -114,15 +122,16 @@ def _packets(reader: TraceReader) -> dict[str, Any]:
     }
 
 
-def _lines(data: dict[str, Any]) -> Iterator[str]:
+def _lines(data: dict[str, Any], header: Header) -> Iterator[str]:
     yield f"{data['trace']}: {amount(data['bytes'])}, {data['events']} events"
     yield f"  written by   {data['tool'] or '?'}, schema {data['schema']}"
-    facts = ", ".join(f"{name} {value}" for name, value in sorted(data["device"].items()))
-    yield f"  device       {data['family'] or '?'}{': ' + facts if facts else ''}"
+    yield f"  device       {device_line(header)}"
+    yield f"  versions     {versions_line(header)}"
     seed = f", schedule seed {data['schedule_seed']}" if data["scheduler"] else ""
     durable = "durable" if data["durable"] else "not durable"
     window = ", from a checkpoint on" if data["windowed"] else ""
     yield f"  capture      mode {data['mode']}, {durable}{seed}{window}"
+    yield from _part(data)
     yield f"  may be lost  {data['loss_window']}"
     yield from _ending(data)
     yield from _memory(data)
@@ -140,6 +149,15 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         yield "  replay       everything that was seen can be replayed"
     for entry in data["unsupported"]:
         yield f"  cannot be replayed: {entry['what']}: {entry['reason']} ({entry['count']} times)"
+
+
+_PART = {"start": "begins with submission {}: ", "stop": "ends after submission {}: "}
+
+
+def _part(data: dict[str, Any]) -> Iterator[str]:
+    for row in data["part"]:
+        place = _PART.get(row["what"], "").format(row["submission"])
+        yield f"  part         {place}{row['cause']}"
 
 
 def _ending(data: dict[str, Any]) -> Iterator[str]:

@@ -12,18 +12,23 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from gputrace.bits import Record
 from gputrace.errors import KfdError, UsageError
-from gputrace.formats.ioctl import BY_RECORD
+from gputrace.formats.ioctl import BY_RECORD, GetVersion
 from gputrace.kfd import host
 from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import SYSFS, Topology, read_topology
+from gputrace.kfd.versions import MODULE, kernel_versions
 
 R = TypeVar("R", bound=Record)
+
+_GET_VERSION = BY_RECORD[GetVersion].request_for(4 * GetVersion.WORDS)
 
 
 class _Shared:
@@ -81,10 +86,16 @@ def _release_view(mapping: Mapping) -> None:
 
 
 class RealKfd:
-    """The port on the kernel's own nodes. `devices` and `sysfs` are roots that tests replace."""
+    """The port on the kernel's own nodes; `devices`, `sysfs` and `module` are where they are."""
 
-    def __init__(self, index: int = 0, devices: Path = Path("/dev"), sysfs: Path = SYSFS) -> None:
-        self._index, self._devices, self._sysfs = index, devices, sysfs
+    def __init__(
+        self,
+        index: int = 0,
+        devices: Path = Path("/dev"),
+        sysfs: Path = SYSFS,
+        module: Path = MODULE,
+    ) -> None:
+        self._index, self._devices, self._sysfs, self._module = index, devices, sysfs, module
         self._topology: Topology | None = None
         self._fd = -1
         self._pid = 0
@@ -95,6 +106,17 @@ class RealKfd:
     def name(self) -> str:
         """The name that opens this device again."""
         return f"kfd:{self._index}"
+
+    @property
+    def versions(self) -> MappingOf[str, str]:
+        """Those of this machine; "kfd" is there only when the device can be opened."""
+        versions = kernel_versions(self._module)
+        with suppress(KfdError):
+            data = bytearray(GetVersion().to_bytes())
+            if not _call(_Shared.take(self._devices / "kfd"), _GET_VERSION, data):
+                version = GetVersion.from_bytes(data)
+                versions["kfd"] = f"{version.major_version}.{version.minor_version}"
+        return versions
 
     @property
     def lasting(self) -> bool:

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import ENODEV
@@ -36,6 +37,7 @@ from gputrace.interpose.wire import Gone, Kind, Message, receive, send
 from gputrace.kfd import host
 from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, R, Stall
 from gputrace.kfd.topology import Topology
+from gputrace.kfd.versions import kernel_versions
 
 _CELLS = PROCESS_DOORBELL_BYTES // 8
 _NEVER = (1 << 64) - 1
@@ -92,6 +94,11 @@ class TapKfd:
 
     name = "kfd:0"
     lasting = True
+
+    @property
+    def versions(self) -> MappingOf[str, str]:
+        """Those of this machine; the program asks for that of the interface itself."""
+        return kernel_versions()
 
     @property
     def topology(self) -> Topology:

@@ -139,6 +139,13 @@ class Kfd(Protocol):
         """The nodes as sysfs shows them; known before `open`."""
 
     @property
+    def versions(self) -> ReadMapping[str, str]:
+        """Versions of what serves the port, by name: "driver", "kernel" and "kfd" (the interface).
+
+        What is not known is left out.
+        """
+
+    @property
     def lasting(self) -> bool:
         """Whether what was made and not freed outlives `close`, as long as the process lives."""
 

@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 
 from gputrace.formats.ioctl import queue_name
 from gputrace.report.walk import Decoded, Rung, Seen, Walk
+from gputrace.trace.about import versions, versions_line
 from gputrace.trace.events import Header, Outcome
 from gputrace.trace.source import Source
 
@@ -104,6 +105,7 @@ def _facts(one: Side, two: Side) -> Iterator[tuple[str, str, str]]:
         ("written by", one.header.tool, two.header.tool),
         ("family", one.header.family, two.header.family),
         ("device", one.header.device.get("name"), two.header.device.get("name")),
+        *_versions(one.header, two.header),
         ("schedule seed", one.header.schedule_seed, two.header.schedule_seed),
         ("outcome", _ended(one), _ended(two)),
     ]
@@ -113,6 +115,13 @@ def _facts(one: Side, two: Side) -> Iterator[tuple[str, str, str]]:
     for name, mine, theirs in rows:
         if mine != theirs:
             yield name, str(mine), str(theirs)
+
+
+def _versions(one: Header, two: Header) -> list[tuple[str, object, object]]:
+    # A trace that states none differs from no other.
+    if not (versions(one) and versions(two)):
+        return []
+    return [("versions", versions_line(one), versions_line(two))]
 
 
 def _ended(side: Side) -> str:

@@ -14,6 +14,7 @@ from gputrace.trace.events import (
     Memory,
     Note,
     QueueMap,
+    Trigger,
     Unsupported,
 )
 
@@ -29,7 +30,8 @@ class Summary:
     `memory` holds bytes by provenance ("cpu", "gpu", "unknown") and of digests ("compared",
     "unstable"), `queues` a map of facts for each queue in the order of their making, `unsupported`
     counts by (what, reason), `refused` what the device refused as not modelled, `cost` what the
-    capture cost.
+    capture cost. `part` says, for a part of a run, what began and ended it: (what, cause,
+    submission) in order, where "start" is before a submission, "stop" after one, and "note" a text.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class Summary:
         self.refused: list[str] = []
         self.cost: dict[str, int] = {}
         self.windowed = False
+        self.part: list[tuple[str, str, int]] = []
         self._alive: dict[int, dict[str, int]] = {}
 
     def apply(self, event: Event) -> None:
@@ -56,6 +59,7 @@ class Summary:
             "refused": self.refused,
             "cost": self.cost,
             "windowed": self.windowed,
+            "part": [list(row) for row in self.part],
         }
 
     @classmethod
@@ -83,6 +87,10 @@ class Summary:
         if not isinstance(refused, list) or not all(isinstance(one, str) for one in refused):
             return None
         made.refused = refused
+        part = data.get("part", [])
+        if not isinstance(part, list) or not all(map(_is_row, part)):
+            return None
+        made.part = [(what, cause, number) for what, cause, number in part]
         made.queues, made.cost, made.windowed = queues, cost, windowed
         made.unsupported.update({(what, reason): count for what, reason, count in rows})
         return made
@@ -123,12 +131,23 @@ class Summary:
     def _note(self, event: Note) -> None:
         if event.what == "refused" and len(self.refused) < MOST:
             self.refused.append(event.text[:LONGEST])
+        elif event.what == "trigger":
+            self._add_to_part("note", event.text, 0)
+
+    def _trigger(self, event: Trigger) -> None:
+        self._add_to_part(event.what, event.cause, event.submission)
+
+    def _add_to_part(self, what: str, cause: str, submission: int) -> None:
+        if len(self.part) < MOST:
+            self.part.append((what[:LONGEST], cause[:LONGEST], submission))
 
     def _cost(self, event: Cost) -> None:
         self.cost = asdict(event)
 
     def _checkpoint(self, event: Checkpoint) -> None:
         self.windowed = True
+        if not event.complete:
+            self._unsupported(Unsupported("checkpoint", event.text))
 
     _METHODS: dict[type[Event], Callable[["Summary", Any], None]] = {  # noqa: RUF012
         Memory: _memory,
@@ -139,6 +158,7 @@ class Summary:
         Note: _note,
         Cost: _cost,
         Checkpoint: _checkpoint,
+        Trigger: _trigger,
     }
 
 

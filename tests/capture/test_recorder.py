@@ -96,6 +96,7 @@ class Toy:
         host.unmap(address, size)
 
     lasting = False
+    versions = {}  # noqa: RUF012
 
     def label(self, address: int, size: int, what: str, name: str) -> None:
         self.told = (address, size, what, name)

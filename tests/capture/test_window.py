@@ -9,6 +9,7 @@ import pytest
 
 import gputrace
 from gputrace.capture.window import Part
+from gputrace.cli.main import run
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import UsageError
 from gputrace.replay.repeats import recorded_outcome
@@ -118,6 +119,32 @@ def test_triggers_begin_and_end_a_part(path: Path) -> None:
     triggers = [(e.what, e.cause) for e in read(path) if isinstance(e, events.Trigger)]
     assert triggers == [("start", "signal:USR1"), ("stop", "submission:500")]
     assert replay(path).result is Result.SAME
+
+
+@pytest.mark.parametrize(
+    ("part", "lines"),
+    [
+        (Part(start="submission:60", stop="submission:90"),
+         ["begins with submission 60: submission:60", "ends after submission 90: submission:90"]),
+        (Part(last=30), ["begins with submission {first}: the last 30 submissions"]),
+        (Part(last_bytes=60_000), ["begins with submission {first}: the last 60000 bytes"]),
+        (Part(size=100_000), ["ends after submission {last}: the file has 100000 bytes"]),
+        (Part(stop="kernel:never"), ["kernel:never never came; kernels that were started: none: "
+                                     "the trace goes on to the end of the run"]),
+        (Part(), []),
+    ],
+)  # fmt: skip
+def test_info_says_what_made_a_part(
+    path: Path, part: Part, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with gputrace.record(path, part=part), gputrace.open("emu:gfx1100") as device:
+        work(device)
+    capsys.readouterr()
+    assert run(["info", str(path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    found = [line.split("part ", 1)[1].strip() for line in said if line.startswith("  part ")]
+    numbers = rung(path)
+    assert found == [line.format(first=numbers[0], last=numbers[-1]) for line in lines]
 
 
 def test_a_size_ends_a_part(path: Path) -> None:

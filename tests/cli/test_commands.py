@@ -75,6 +75,29 @@ def test_info_says_what_a_trace_holds(small: Path, capsys: pytest.CaptureFixture
     assert data["outcome"]["address"] == 0x7F00_0000_2000
 
 
+def test_info_says_which_driver_and_firmware_served_the_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.gtrace"
+    with gputrace.record(path), gputrace.open("emu:gfx942x2"):
+        pass
+    assert run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "gfx942: emu:gfx942x2, 2 GPUs\n" in out
+    version = f"gputrace {gputrace.__version__}, emulated, KFD 1.17, firmware MEC 166 SDMA 22"
+    assert f"  versions     {version}\n" in out
+    assert run(["info", "--json", str(path)]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["firmware"] == {"MEC": [166], "SDMA": [22]}
+    assert data["versions"]["kfd"] == "1.17"
+
+
+def test_info_of_a_trace_that_is_older_than_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    older = Path(__file__).parents[1] / "trace" / "data" / "version1.gtrace"
+    assert run(["info", str(older)]) == 0
+    assert "  versions     not stated\n" in capsys.readouterr().out
+
+
 def test_a_cut_trace_is_told_and_repaired(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = small.read_bytes()
     small.write_bytes(data[:-300])

@@ -42,6 +42,34 @@ def test_topology_comes_from_sysfs(kfd):
     assert kfd.name == "kfd:0"
 
 
+@pytest.mark.parametrize(
+    ("files", "driver"),
+    [({"version": "6.10.5\n"}, "amdgpu 6.10.5"),
+     ({"version": "6.10.5\n", "srcversion": "0123ABC\n"}, "amdgpu 6.10.5"),
+     ({"srcversion": "0123ABC\n"}, "amdgpu srcversion 0123ABC"), ({}, None)],
+)  # fmt: skip
+def test_versions_are_those_of_kernel_module_and_interface(
+    roots, monkeypatch, tmp_path, files, driver
+):
+    module = tmp_path / "module" / "amdgpu"
+    module.mkdir(parents=True)
+    for name, text in files.items():
+        (module / name).write_text(text)
+
+    def ioctl(fd, request, data, mutate):
+        data[:] = (1).to_bytes(4, "little") + (14).to_bytes(4, "little")
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
+    found = RealKfd(0, *roots, module).versions
+    assert found.get("driver") == driver
+    assert (found["kernel"], found["kfd"]) == (f"Linux {os.uname().release}", "1.14")
+
+
+def test_versions_of_a_machine_without_the_device_are_those_of_its_kernel(tmp_path):
+    missing = tmp_path / "missing"
+    assert set(RealKfd(0, missing, missing, missing).versions) == {"kernel"}
+
+
 def test_a_second_open_is_busy_and_close_may_be_repeated(kfd):
     with pytest.raises(KfdError) as caught:
         kfd.open()

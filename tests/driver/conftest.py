@@ -224,6 +224,7 @@ class FakeKfd:
             ctypes.c_uint32.from_address(packet.address).value = packet.data
 
     lasting = False
+    versions = {}  # noqa: RUF012
 
     def label(self, address, size, what, name):
         self.labels.append((address, size, what, name))

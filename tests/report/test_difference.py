@@ -9,7 +9,9 @@ import gputrace
 from gputrace.cli.main import run
 from gputrace.report import difference
 from gputrace.report.difference import compare
+from gputrace.trace.events import Header
 from gputrace.trace.reader import TraceReader
+from gputrace.trace.writer import TraceWriter
 
 Capture = pytest.CaptureFixture[str]
 
@@ -75,6 +77,22 @@ def test_devices_and_outcomes_that_differ_are_facts(tmp_path: Path, capsys: Capt
     assert run(["diff", "--json", str(one), str(two)]) == 1
     data = json.loads(capsys.readouterr().out)
     assert {"what": "device", "first": "emu:gfx1100", "second": "emu:gfx1030"} in data["facts"]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "differ"),
+    [({"driver": "amdgpu 6.8"}, {"driver": "amdgpu 6.10"}, True),
+     ({"kernel": "Linux 6.8"}, {"kernel": "Linux 6.8"}, False),
+     ({}, {"driver": "amdgpu 6.8"}, False)],
+)  # fmt: skip
+def test_other_versions_are_a_fact_where_both_are_stated(
+    tmp_path: Path, one: dict[str, str], two: dict[str, str], differ: bool
+) -> None:
+    paths = tmp_path / "a.gtrace", tmp_path / "b.gtrace"
+    for path, device in zip(paths, (one, two), strict=True):
+        TraceWriter(path, Header("test", device=device)).close()
+    with TraceReader(paths[0]) as a, TraceReader(paths[1]) as b:
+        assert [what for what, _, _ in compare(a, b).facts] == ["versions"] * differ
 
 
 def test_only_so_many_packets_are_shown(tmp_path: Path, capsys: Capture) -> None:

@@ -60,12 +60,28 @@ def test_queues_are_told_apart_when_their_ids_come_again(tmp_path: Path) -> None
     "change",
     [
         {"memory": []}, {"memory": {"cpu": "x"}}, {"queues": [{}]}, {"queues": [3]},
-        {"unsupported": [[1, 2, 3]]}, {"cost": 1}, {"windowed": 0},
+        {"unsupported": [[1, 2, 3]]}, {"cost": 1}, {"windowed": 0}, {"part": 3}, {"part": [["x"]]},
     ],
 )  # fmt: skip
 def test_a_summary_that_nobody_wrote_is_none(change: dict[str, object]) -> None:
     assert Summary.unpack(Summary().pack()) is not None
     assert Summary.unpack(Summary().pack() | change) is None
+
+
+def test_a_summary_of_before_parts_were_told_says_nothing_of_them() -> None:
+    older = Summary().pack()
+    del older["part"]
+    summary = Summary.unpack(older)
+    assert summary is not None
+    assert summary.part == []
+
+
+def test_a_checkpoint_that_lacks_something_is_told_as_what_cannot_be_replayed() -> None:
+    summary = Summary()
+    summary.apply(ev.Checkpoint(0))
+    assert not summary.unsupported
+    summary.apply(ev.Checkpoint(0, (), False, "queue 0 is not idle"))
+    assert summary.unsupported == {("checkpoint", "queue 0 is not idle"): 1}
 
 
 def test_memory_counts_the_same_by_event_and_by_bytes(tmp_path: Path) -> None:

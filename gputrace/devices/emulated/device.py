@@ -15,6 +15,7 @@ from errno import EACCES, EBADF, EBUSY, EDEADLK, EINVAL, EIO, ENODEV, ENOTTY, EP
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
+from gputrace import __version__
 from gputrace.bits import Record
 from gputrace.devices.emulated import awaiting, buffers, hangs, misc, queues, sharing
 from gputrace.devices.emulated.effects import EngineStop
@@ -149,6 +150,12 @@ class EmulatedKfd:
     def name(self) -> str:
         """The name that opens this device again."""
         return self._name
+
+    @property
+    def versions(self) -> MappingOf[str, str]:
+        """This program's own: no kernel has a part in it."""
+        interface = ".".join(map(str, ioctl.INTERFACE_VERSION))
+        return {"driver": f"gputrace {__version__}, emulated", "kfd": interface}
 
     @property
     def lasting(self) -> bool:
