@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from gputrace.families import Family
 from gputrace.isa import state
+from gputrace.isa.decode import TARGETS
 from gputrace.isa.launch import Dimensions, KernelLaunch, Words
-from gputrace.isa.waves import INITIAL_VECTORS, Group, Wave, aligned
+from gputrace.isa.trace import Mode
+from gputrace.isa.waves import INITIAL_VECTORS, Group, Spare, Wave, aligned
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,26 @@ class Initial:
         self._family = family
         self._templates: dict[Dimensions, Words] = {}
         self.place_words = self._find_place_words()
+
+    def again(self, launch: KernelLaunch) -> None:
+        """Make the groups of another launch from now on, which differs in its user data only."""
+        self.launch = launch
+        for words in self._templates.values():
+            words[:, : len(launch.user_data)] = launch.user_data
+
+    @property
+    def mode(self) -> Mode:
+        """How code of the launch is to be understood."""
+        launch = self.launch
+        return Mode(
+            wave_size=launch.wave_size,
+            float_mode=_float_mode(launch.rsrc1),
+            zero_high=self._family.has_agprs,
+            lds_aperture=launch.lds_aperture,
+            scratch_aperture=launch.scratch_aperture,
+            behaviour=TARGETS[launch.target][0].behaviour,
+            half_limit=bool(launch.rsrc1 >> 26 & 1),
+        )
 
     @property
     def groups(self) -> int:
@@ -71,15 +93,15 @@ class Initial:
         """Return the number of waves of a group of this size."""
         return -(-size[0] * size[1] * size[2] // self.launch.wave_size)
 
-    def group(self, place: Dimensions, slot: int = 0, memory: Words | None = None) -> Group:
-        """Start a group whose waves use scratch from wave slot `slot` on.
-
-        `memory` is that of the registers of an earlier group of the same number of waves, cleared.
-        """
-        size = self.size_of(place)
-        template = self.template(size)
-        lanes, lds = self.launch.wave_size, self.launch.lds_bytes
-        group = Group(place, len(template), lanes, lds, memory)
+    def group(self, place: Dimensions, slot: int, spare: Spare) -> Group:
+        """Start a group whose waves use scratch from wave slot `slot` on."""
+        template = self.template(self.size_of(place))
+        shape = len(template), self.launch.wave_size, self.launch.lds_bytes
+        group = spare.take(*shape)
+        if group is None:
+            group = Group(place, *shape)
+        else:
+            group.stand_at(place)
         group.words[:, : template.shape[1]] = template
         self.put_place(group.words, place)
         if slot:
@@ -183,3 +205,9 @@ class Initial:
         base = launch.scratch_base + offset
         scalars[state.FLAT_SCRATCH] = base & 0xFFFFFFFF
         scalars[state.FLAT_SCRATCH + 1] = base >> 32
+
+
+def _float_mode(rsrc1: int) -> int:
+    # MODE as a kernel begins (LLVM: AMDGPUUsage, compute_pgm_rsrc1): rounding and denormals, then
+    # DX10_CLAMP and IEEE.
+    return rsrc1 >> 12 & 0xFF | (rsrc1 >> 21 & 1) << 8 | (rsrc1 >> 23 & 1) << 9

@@ -38,12 +38,13 @@ class Table:
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int, int, int]] = {}
-        self.slots = self._empty(_FEWEST)
         self._sites: list[NDArray[np.uint64]] = []
+        self._make_slots(_FEWEST)
 
-    def _empty(self, count: int) -> NDArray[np.uint64]:
+    def _make_slots(self, count: int) -> None:
         made: NDArray[np.uint64] = aligned(count * at.ENTRY_SLOTS, np.uint64)
-        return made.reshape(count, at.ENTRY_SLOTS)
+        self.slots = made.reshape(count, at.ENTRY_SLOTS)
+        self.address = self.slots.ctypes.data
 
     def __contains__(self, pc: object) -> bool:
         return pc in self.entries
@@ -67,7 +68,7 @@ class Table:
             return
         self.entries[pc] = function, sites, base, number
         if 2 * len(self.entries) > len(self.slots):
-            self.slots = self._empty(2 * len(self.slots))
+            self._make_slots(2 * len(self.slots))
             for known, entry in self.entries.items():
                 self._put(known, entry)
         else:
@@ -86,6 +87,7 @@ class Runner:
     def __init__(self, drive: Callable[[int], int], initial: Initial) -> None:
         self._drive, self._initial = drive, initial
         self.context = at.new_context()
+        self._address = self.context.ctypes.data
         self.table = Table()
         self._ranges: Ranges = np.zeros((0, 4), np.uint64)
         self._template: NDArray[np.uint32] = np.zeros((0, 0), np.uint32)
@@ -131,11 +133,9 @@ class Runner:
         context[at.EXECUTED], context[at.CHANGES] = now, changes
         context[at.STOP_AT] = min(stop_at, (1 << 63) - 1)
         context[at.PATIENCE] = group.look_at if alone else 0
-        context[at.TABLE], context[at.TABLE_MASK] = (
-            self.table.slots.ctypes.data, len(self.table.slots) - 1,
-        )  # fmt: skip
-        context[at.RECORDS], context[at.WAVE_COUNT] = group.records.ctypes.data, len(group.waves)
-        context[at.LDS], context[at.GROUP_EXECUTED] = group.lds.ctypes.data, group.executed
+        context[at.TABLE], context[at.TABLE_MASK] = self.table.address, len(self.table.slots) - 1
+        context[at.RECORDS], context[at.WAVE_COUNT] = group.records_at, len(group.waves)
+        context[at.LDS], context[at.GROUP_EXECUTED] = group.lds_at, group.executed
         context[at.CURRENT], context[at.IN_TURN] = group.turn, group.turn_end is not None
         context[at.TURN_END] = group.turn_end or 0
         context[at.X : at.Z + 1] = group.place
@@ -146,14 +146,15 @@ class Runner:
     def allow(self, group: Group, most: int) -> int:
         """Let `drive` start groups of the same size after this one, and return how many."""
         more = min(most, self._initial.same_size_after(group.place))
-        self._template = self._initial.template(self._initial.size_of(group.place))
-        self.context[at.TEMPLATES] = self._template.ctypes.data
+        if more:
+            self._template = self._initial.template(self._initial.size_of(group.place))
+            self.context[at.TEMPLATES] = self._template.ctypes.data
         self.context[at.MORE] = more
         return more
 
     def drive(self) -> Why:
         """Run; return why it stopped. Other threads of Python go on meanwhile."""
-        return _REASONS[self._drive(self.context.ctypes.data)]
+        return _REASONS[self._drive(self._address)]
 
     def counts(self) -> tuple[int, int]:
         """Return the instructions executed and the changes made in the dispatch so far."""
@@ -192,6 +193,7 @@ class JitEngine(Runner):
         """Addresses from which on nothing can be compiled."""
         self.loaded: list[tuple[int, Loaded]] = []
         """The regions in the table and where they lie."""
+        self._code: list[tuple[int, bytes]] = []
 
     def runner(self) -> Runner:
         """Return another one for the same dispatch, which has no code and no ranges."""
@@ -200,9 +202,14 @@ class JitEngine(Runner):
     def refresh(self) -> None:
         """Take in the ranges of memory, and forget what was found in the old ones."""
         self.table = Table()
-        self.loaded = []
+        self.loaded, self._code = [], []
         self.refused.clear()
         self.see(self.ranges())
+
+    def holds(self) -> bool:
+        """Return whether the code in memory still is what was compiled."""
+        self.refused.clear()
+        return all(self._view.fetch(place, len(code)) == code for place, code in self._code)
 
     def ranges(self) -> Ranges:
         """Return all that waves may touch."""
@@ -225,6 +232,8 @@ class JitEngine(Runner):
                 self.refused.add(pc)
             return False
         self.loaded.append((pc, found))
+        for place, size in found.about.spans:
+            self._code.append((pc + place, self._view.fetch(pc + place, size) or b""))
         self.table.load(pc, found)
         self.touch(found.about.written)
         return True

@@ -1,6 +1,7 @@
 """What a kernel launch is, what memory it sees, and how it can end."""
 
 import ctypes
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -223,6 +224,7 @@ class View:
         self.version: int | None = None
         self.ranges: Sequence[Range] = ()
         self.starts = self.ends = np.zeros(0, np.uint64)
+        self._first: list[int] = []
         self.writable = np.zeros(0, np.bool_)
         self._bytes: dict[int, NDArray[np.uint8]] = {}
 
@@ -232,15 +234,16 @@ class View:
             return
         self.version = self.memory.version
         self.ranges = sorted(self.memory.ranges(), key=lambda r: r.gpu_address)
-        self.starts = np.array([r.gpu_address for r in self.ranges], np.uint64)
+        self._first = [r.gpu_address for r in self.ranges]
+        self.starts = np.array(self._first, np.uint64)
         self.ends = np.array([r.gpu_address + r.size for r in self.ranges], np.uint64)
         self.writable = np.array([r.writable for r in self.ranges], np.bool_)
         self._bytes = {}
 
     def find(self, address: int) -> int:
         """Return the number of the range that holds an address, -1 for none."""
-        at = int(np.searchsorted(self.starts, np.uint64(address), "right")) - 1
-        return at if at >= 0 and address < int(self.ends[at]) else -1
+        at = bisect_right(self._first, address) - 1
+        return at if at >= 0 and address < self._first[at] + self.ranges[at].size else -1
 
     def view(self, number: int) -> NDArray[np.uint8]:
         """Return the bytes of one range."""

@@ -19,6 +19,7 @@ from gputrace.isa.endless import Watch
 from gputrace.isa.graph import Graph
 from gputrace.isa.initial import Initial
 from gputrace.isa.instruction import Instruction
+from gputrace.isa.kept import Kept
 from gputrace.isa.launch import (
     Checks,
     Done,
@@ -107,6 +108,7 @@ class Machine:
         self._jobs: dict[tuple[Mode, bytes], Job] = {}
         self.spare = Spare()
         """Registers of groups that have ended, for others."""
+        self._kept = Kept()
         self.heat: dict[bytes, int] = {}
         """Wave-instructions that kernels, by the bytes that they begin with, have executed."""
 
@@ -191,7 +193,13 @@ class Machine:
             raise UsageError(f"a launch for {launch.target} on a machine for {self.family.name}")
         if launch.wave_size not in self.family.waves or self.family.name not in TARGETS:
             self.decoder(launch.wave_size)  # which says what is wrong
-        return Execution(self, launch, memory, checks)
+        again = self._kept.take(launch, memory) if checks is None else None
+        return again or Execution(self, launch, memory, checks)
+
+    def keep(self, execution: "Execution") -> None:
+        """Take an execution that is done, and of which nobody asks any more."""
+        if not execution.checked:
+            self._kept.put(execution)
 
 
 class Execution:
@@ -203,42 +211,38 @@ class Execution:
     """
 
     def __init__(
-        self,
-        machine: Machine,
-        launch: KernelLaunch,
-        memory: Memory,
-        checks: Checks | None = None,
+        self, machine: Machine, launch: KernelLaunch, memory: Memory, checks: Checks | None = None
     ) -> None:
-        self.launch = launch
-        self.machine = machine
+        self.launch, self.machine = launch, machine
+        self.memory, self.checked = memory, checks is not None
         self._view = View(memory)
-        self._mode = Mode(
-            wave_size=launch.wave_size,
-            float_mode=_float_mode(launch.rsrc1),
-            zero_high=machine.family.has_agprs,
-            lds_aperture=launch.lds_aperture,
-            scratch_aperture=launch.scratch_aperture,
-            behaviour=TARGETS[launch.target][0].behaviour,
-            half_limit=bool(launch.rsrc1 >> 26 & 1),
-        )
         self._context = Context(self._view, launch.wave_size, checks)
         self._numpy = NumpyEngine(self._context, self._program_at)
         self._initial = Initial(launch, machine.family)
+        self._mode = self._initial.mode
+        self._jit: JitEngine | None = None
+        self._written: set[int] = set()
+        self._begin()
+
+    def again(self, launch: KernelLaunch) -> None:
+        """Stand before another launch, which differs from the one that is done in user data."""
+        self.launch = launch
+        self._initial.again(launch)
+        self._context.begin()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._fresh = True  # the code has not been looked at
         self._begun = 0  # groups that have been started, in their order
-        self._watch = Watch(self._view, launch.wave_size, self._program_at)
+        self._watch = Watch(self._view, self.launch.wave_size, self._program_at)
         self._groups: list[Group] = []
         self._newest: Group | None = None
         self._outcome: Outcome | None = None
-        self._turn = 0
-        self._in_round = False
-        self._stop_at = 0
-        self._jit: JitEngine | None = None
+        self._turn, self._stop_at, self._in_round = 0, 0, False
         self._cores: Cores | None = None
-        self._may_compile = machine.engine != "numpy" and checks is None
-        self._written: set[int] = set()
+        self._may_compile = self.machine.engine != "numpy" and not self.checked
         self._weights: dict[int, int] = {}  # instructions that numpy has run from a place on
-        self._name = b""
-        self._looked = False
+        self._name, self._looked = b"", False
         self._job: Job | None = None
 
     @property
@@ -297,15 +301,18 @@ class Execution:
             return None
 
     def _refresh(self) -> None:
-        if self._view.version is not None and self._view.version != self._view.memory.version:
-            self._numpy.forget()
-        if self._view.version == self._view.memory.version:
+        changed = self._view.version != self._view.memory.version
+        if not changed and not self._fresh:
             return
+        self._numpy.forget()
         self._view.refresh()
         self._name = self._view.fetch(self.launch.entry, _NAMING) or b""
-        if self._jit is not None:
+        if self._jit is not None and changed:
             self._jit.refresh()
             self._cores = None
+        elif self._jit is not None and not self._jit.holds():
+            self._jit = None
+        self._fresh = False
 
     def _endless(self) -> Endless | None:
         if not self._watch.due(self.instructions, self._context.changes):
@@ -323,11 +330,13 @@ class Execution:
     # --- order
 
     def _next_group(self) -> bool:
-        ended = [group for group in self._groups if group.ended]
-        self._groups = [group for group in self._groups if not group.ended]
-        for group in ended:
+        groups, self._groups = self._groups, []
+        for group in groups:
+            if not group.ended:
+                self._groups.append(group)
+                continue
             group.clear(*(self._jit.touched if self._jit else touched(self._written)))
-            self.machine.spare.put(group.words)
+            self.machine.spare.put(group)
         slow = all(group.executed > group.patience or group.stuck for group in self._groups)
         open_ones = self._begun < self._initial.groups
         if slow and open_ones and len(self._groups) < self._most_groups():
@@ -518,7 +527,7 @@ class Execution:
         group, before = progress.group, self.instructions
         for over in progress.over:
             over.clear(*jit.touched)
-            self.machine.spare.put(over.words)
+            self.machine.spare.put(over)
         if group.turn_end is not None:
             group.turn_end += before
         self._groups, self._newest, self._turn = [group], group, 0
@@ -565,9 +574,7 @@ class Execution:
         return group
 
     def _make_group(self, place: tuple[int, int, int], slot: int = 0) -> Group:
-        count = self._initial.waves_of(self._initial.size_of(place))
-        memory = self.machine.spare.take(count, self.launch.wave_size)
-        group = self._initial.group(place, slot * self._waves_of_one(), memory)
+        group = self._initial.group(place, slot * self._waves_of_one(), self.machine.spare)
         group.slot = slot
         return group
 
@@ -587,9 +594,3 @@ class Execution:
 
 def _image(wave: Wave) -> RegisterImage:
     return RegisterImage(wave.scalars.copy(), wave.vectors.copy())
-
-
-def _float_mode(rsrc1: int) -> int:
-    # MODE as a kernel begins (LLVM: AMDGPUUsage, compute_pgm_rsrc1): rounding and denormals, then
-    # DX10_CLAMP and IEEE.
-    return rsrc1 >> 12 & 0xFF | (rsrc1 >> 21 & 1) << 8 | (rsrc1 >> 23 & 1) << 9

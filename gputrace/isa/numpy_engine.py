@@ -106,6 +106,10 @@ class Context:
         self.checks = checks
         self.wave_size = wave_size
         self.lds: NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self.begin()
+
+    def begin(self) -> None:
+        """Stand at the start of a dispatch."""
         self.now = 0
         """Wave-instructions of the dispatch so far: what clocks show."""
         self.changes = 0

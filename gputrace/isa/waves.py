@@ -89,26 +89,24 @@ class Wave:
 class Group:
     """One work-group that has been started."""
 
-    def __init__(
-        self,
-        place: Dimensions,
-        count: int,
-        wave_size: int,
-        lds_bytes: int,
-        memory: Words | None = None,
-    ) -> None:
-        self.place = place
+    def __init__(self, place: Dimensions, count: int, wave_size: int, lds_bytes: int) -> None:
         self.row = state.SCALARS + state.VECTORS * wave_size
-        if memory is None:
-            memory = aligned(count * self.row, np.uint32).reshape(count, self.row)
-        self.words = memory
+        self.words: Words = aligned(count * self.row, np.uint32).reshape(count, self.row)
         self.records = aligned(count * RECORD_WORDS, np.uint64).reshape(count, RECORD_WORDS)
         # Compiled code reads whole vectors, which may begin at the last word.
         self.lds: NDArray[np.uint8] = aligned(lds_bytes + _ALIGNMENT, np.uint8)[:lds_bytes]
         self.records[:, 0] = self.words.ctypes.data + 4 * self.row * np.arange(count)
         self.waves = [Wave(n, self.words[n], self.records[n], wave_size) for n in range(count)]
+        self.records_at, self.lds_at = self.records.ctypes.data, self.lds.ctypes.data
+        self.shape = count, wave_size, lds_bytes
+        self.stand_at(place)
+
+    def stand_at(self, place: Dimensions) -> None:
+        """Become the group at a place, before its first instruction; registers are zero."""
+        self.place = place
+        self.records[:, 1:] = 0
         self.executed = 0
-        self.look_at = self.patience = PATIENCE * count
+        self.look_at = self.patience = PATIENCE * len(self.waves)
         """Count of its instructions from which on the end of a round is looked at."""
         self.slot = 0
         """Which part of the scratch memory the group has."""
@@ -118,11 +116,12 @@ class Group:
         """Count of instructions at which that turn ends; None when it has not begun."""
 
     def clear(self, vectors: int, accumulators: int) -> None:
-        """Make so many registers of each wave zero again, and all scalar words."""
+        """Make so many registers of each wave zero again, all scalar words and the LDS."""
         lanes = self.waves[0].vectors.shape[1]
         behind = state.SCALARS + state.FIRST_ACCUMULATOR * lanes
         self.words[:, : state.SCALARS + vectors * lanes] = 0
         self.words[:, behind : behind + accumulators * lanes] = 0
+        self.lds[:] = 0
 
     def release(self) -> None:
         """Complete the barrier when each wave that lives has signalled; let waves pass it."""
@@ -160,23 +159,23 @@ def touched(written: Iterable[int]) -> tuple[int, int]:
 
 
 class Spare:
-    """Memory that was used before, which is quicker than new one: registers, cleared, and bytes."""
+    """Memory that was used before, which is quicker than new one: groups, cleared, and bytes."""
 
     def __init__(self) -> None:
         self._rooms: dict[int, NDArray[np.uint8]] = {}
-        self._kept: dict[tuple[int, int], list[Words]] = {}
+        self._kept: dict[tuple[int, int, int], list[Group]] = {}
 
-    def put(self, words: Words) -> None:
-        """Keep the registers of one group, which must be zero."""
+    def put(self, group: Group) -> None:
+        """Keep a group that has ended and was cleared."""
         if len(self._kept) >= _SPARE_SHAPES:
             self._kept.clear()
-        kept = self._kept.setdefault((words.shape[0], words.shape[1]), [])
+        kept = self._kept.setdefault(group.shape, [])
         if len(kept) < _SPARE_GROUPS:
-            kept.append(words)
+            kept.append(group)
 
-    def take(self, count: int, wave_size: int) -> Words | None:
-        """Return registers for so many waves, None when there are none to spare."""
-        kept = self._kept.get((count, state.SCALARS + state.VECTORS * wave_size))
+    def take(self, count: int, wave_size: int, lds_bytes: int) -> Group | None:
+        """Return a group of so many waves, None when there is none to spare."""
+        kept = self._kept.get((count, wave_size, lds_bytes))
         return kept.pop() if kept else None
 
     def room(self, number: int, size: int) -> NDArray[np.uint8]:

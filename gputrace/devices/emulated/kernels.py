@@ -87,6 +87,7 @@ class KernelRun:
         self.launch, self._limit = launch, limit
         self.cost_ns = 0
         self.loop: Loop | None = None
+        self._machine = machine
         self._execution: Execution = machine.start(launch, memory, checks)
 
     def advance(self, alone: bool) -> bool:
@@ -113,6 +114,10 @@ class KernelRun:
     def take_messages(self) -> list[int]:
         """Return the contexts of the interrupts that waves have raised since the last call."""
         return self._execution.take_messages()
+
+    def end(self) -> None:
+        """Give back what the next dispatch of the kernel can use; all work-groups have ended."""
+        self._machine.keep(self._execution)
 
     def _endless(self, outcome: isa.Endless) -> Loop:
         place = outcome.place

@@ -95,6 +95,9 @@ class Work(Protocol):
     def take_messages(self) -> list[int]:
         """Return the contexts of the interrupts that waves have raised since the last call."""
 
+    def end(self) -> None:
+        """Hear that this was the end: nobody asks any more."""
+
     @property
     def cost_ns(self) -> int:
         """Virtual time that the last slice took."""
@@ -353,6 +356,7 @@ class HardwareQueue:
             if not ended:
                 return
             self.host.kernel_ended()
+            tail.work.end()
         if tail.then is not None:
             self._finish(tail.then)
         del self.pipe[at]
