@@ -344,8 +344,10 @@ class Execution:
             self._begun += 1
         if not self._groups:
             return False
-        turns = [(self._turn + 1 + k) % len(self._groups) for k in range(len(self._groups))]
-        self._turn = next((turn for turn in turns if not self._groups[turn].stuck), turns[0])
+        count = len(self._groups)
+        turns = [(self._turn + 1 + k) % count for k in range(count)]
+        moving = (turn for turn in turns if count == 1 or not self._groups[turn].stuck)
+        self._turn = next(moving, turns[0])
         self._in_round = True
         return True
 

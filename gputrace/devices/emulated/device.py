@@ -519,7 +519,8 @@ class EmulatedKfd:
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         process = self._opened("dispatch")
-        named = replace(dispatch, kernel=process.labels.kernel(dispatch.entry))
+        name = process.labels.kernel(dispatch.entry)
+        named = replace(dispatch, kernel=name) if name else dispatch
         memory = process.gpus[queue.device].shaders
         return KernelRun(self._machine, named, memory, self._budget, self._checks(named, queue))
 

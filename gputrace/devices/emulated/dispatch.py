@@ -9,6 +9,7 @@ from gputrace.isa.launch import Dimensions, KernelLaunch
 
 Registers = Mapping[int, int]
 
+_REMEMBERED = 1024  # programs that were looked at
 _AXES = ("X", "Y", "Z")
 _LOCAL = ("GRBM_GFX_INDEX", "SCRATCH_REG0")
 _KERNEL_ONLY = ("COMPUTE_VMID", "COMPUTE_DISPATCH_END", "COMPUTE_NOWHERE")
@@ -33,6 +34,7 @@ class Dispatcher:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self._good: set[tuple[int, int, int]] = set()
         table = family.registers
         named = {table.name(number): number for number in table.addresses.values()}
         self._known = {
@@ -80,6 +82,8 @@ class Dispatcher:
 
     def check_program(self, rsrc1: int, rsrc2: int, rsrc3: int) -> None:
         """Raise EngineStop for what a program asks of the shader engines and they do not model."""
+        if (rsrc1, rsrc2, rsrc3) in self._good:
+            return
         for (name, fields), value in zip(_PROGRAM.items(), (rsrc1, rsrc2, rsrc3), strict=True):
             layout = self.family.registers.layout(f"COMPUTE_{name}")
             assert layout is not None
@@ -87,6 +91,9 @@ class Dispatcher:
             for field in fields:
                 if getattr(record, field, 0):
                     raise refuse(f"a program with {field} {getattr(record, field):#x} in {name}")
+        if len(self._good) >= _REMEMBERED:
+            self._good.clear()
+        self._good.add((rsrc1, rsrc2, rsrc3))
 
     def _initiator(self, state: "_State", value: int) -> dict[str, int]:
         record = state.decode("DISPATCH_INITIATOR", value)

@@ -286,6 +286,9 @@ class Space:
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes as the GPU sees them."""
+        span = self.find(address)
+        if span is not None and address + size <= span.limit:
+            return bytes(span.view[address - span.start : address - span.start + size])
         pieces = self.pieces(address, size, "r")
         return b"".join(bytes(span.view[at : at + length]) for span, at, length in pieces)
 

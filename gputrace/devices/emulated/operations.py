@@ -1,6 +1,7 @@
 """What engines do to memory beyond single loads and stores: copies, fills, atomics."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 from gputrace.devices.emulated.memory import Space, Span
 from gputrace.formats.operations import AtomicOperation
@@ -76,10 +77,14 @@ _RULES: Mapping[str, Callable[[int, int, int], int]] = {
 }
 
 
+@cache
+def _of(operation: AtomicOperation) -> tuple[str, int]:
+    return operation.name.replace("_RTN", "").rsplit("_", 1)[0], operation.size
+
+
 def result(operation: AtomicOperation, old: int, source: int, compare: int) -> int:
     """Return what an operation leaves in memory; all values are unsigned and of its size."""
-    name = operation.name.replace("_RTN", "").rsplit("_", 1)[0]
-    size = operation.size
+    name, size = _of(operation)
     if name == "CMPSWAP":
         return source if old == compare else old
     return _RULES[name](old, source, size) & ((1 << 8 * size) - 1)
@@ -90,7 +95,7 @@ def atomic(place: int, operation: AtomicOperation, source: int, compare: int) ->
 
     Returns what was there before.
     """
-    bits = 8 * operation.size
+    bits = 8 * _of(operation)[1]
     mask = (1 << bits) - 1
     while True:
         old = host.load(place, bits)
