@@ -150,13 +150,11 @@ class AqlQueue(ComputeQueue):
         return prepared
 
     def _scratch_changed(self) -> None:
-        scratch = self._scratch
+        scratch, family = self._scratch, self.device.family
+        words = scratch.descriptor(family, 64 if len(family.waves) == 1 else None)
         changed = AmdQueue(
             compute_tmpring_size=scratch.tmpring,
-            scratch_resource_descriptor=sum(
-                word << 32 * at
-                for at, word in enumerate(scratch.descriptor(self.device.family, 64))
-            ),
+            scratch_resource_descriptor=sum(word << 32 * at for at, word in enumerate(words)),
             scratch_backing_memory_location=scratch.base,
             scratch_backing_memory_byte_size=scratch.size * self._dies,
             scratch_wave64_lane_byte_size=scratch.lane_bytes,

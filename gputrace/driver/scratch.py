@@ -15,7 +15,7 @@ MAX_WAVES = (1 << 12) - 1  # TMPRING_SIZE.WAVES
 _SWIZZLE = 1 << 31  # word 1 of a buffer descriptor
 _SELECT_XYZW = 0xFAC
 _ADD_TID = 1 << 23
-_STRIDES = {32: 2 << 21, 64: 3 << 21}
+_STRIDES = {32: 2 << 21, 64: 3 << 21, None: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,11 @@ class Scratch:
     size: int
     base: int = 0
 
-    def descriptor(self, family: Family, wave: int) -> tuple[int, int, int, int]:
-        """Return the buffer descriptor of the private segment, for kernels that want one."""
+    def descriptor(self, family: Family, wave: int | None) -> tuple[int, int, int, int]:
+        """Return the buffer descriptor of the private segment, for kernels that want one.
+
+        `wave` is their number of lanes; None leaves it to the packet processor to fill in.
+        """
         high = self.base >> 32 & 0xFFFF | _SWIZZLE
         return self.base & 0xFFFF_FFFF, high, self.size, _word3(family, wave)
 
@@ -36,7 +39,7 @@ class Scratch:
 NONE = Scratch(0, 0, 0)
 
 
-def _word3(family: Family, wave: int) -> int:
+def _word3(family: Family, wave: int | None) -> int:
     if family.wave32_initiator:
         # gfx10: format 32_UINT 20, resource level 1, no bounds check in swizzle mode 2.
         return _SELECT_XYZW | 20 << 12 | _STRIDES[wave] | _ADD_TID | 1 << 24 | 2 << 28

@@ -13,6 +13,7 @@ from gputrace.cli.workloads.frame import load
 from gputrace.cli.workloads.pipeline import Pipeline
 from gputrace.driver import Device
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
 from gputrace.report.walk import Decoded, Walk
@@ -64,7 +65,7 @@ def place(name: str, which: int) -> int:
 
 
 @pytest.mark.parametrize("kind", ["pm4", "aql"])
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_a_part_begins_and_ends_with_launches(
     path: Path, target: str, kind: Literal["pm4", "aql"]
 ) -> None:

@@ -12,6 +12,7 @@ from gputrace.capture.window import Part
 from gputrace.cli.main import run
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 from gputrace.replay.repeats import recorded_outcome
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
@@ -61,7 +62,7 @@ def replay(path: Path) -> Verdict:
     return play(Request(str(path)), lambda: False)
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_the_last_submissions_replay_from_a_checkpoint(path: Path, target: str) -> None:
     with gputrace.record(path, part=Part(last=50)), gputrace.open(f"emu:{target}") as device:
         work(device)

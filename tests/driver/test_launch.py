@@ -7,11 +7,12 @@ import pytest
 
 from gputrace import driver
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 
 BUILT = Path(__file__).parents[1] / "kernels" / "built"
 RUNS = [
     (target, kind, level)
-    for target in ("gfx942", "gfx1100")
+    for target in FAMILIES
     for kind in ("pm4", "aql")
     for level in ("O0", "O1", "O3")
 ]
@@ -25,7 +26,7 @@ def built(target, level="O3"):
     return BUILT / target / f"seed-{level}.co"
 
 
-@pytest.fixture(params=["gfx942", "gfx1100"])
+@pytest.fixture(params=FAMILIES)
 def device(request):
     with opened(request.param) as one:
         yield one
@@ -168,7 +169,7 @@ def test_an_unknown_kernel_lists_the_known_ones(program):
 
 
 def test_a_code_object_of_another_target_is_refused(device):
-    other = {"gfx942": "gfx1100", "gfx1100": "gfx942"}[device.target]
+    other = "gfx1100" if device.target != "gfx1100" else "gfx942"
     with pytest.raises(UsageError, match=f"is for {other}"):
         device.load(built(other))
 

@@ -96,7 +96,7 @@ def test_every_gpu_copies_to_every_other_at_once():
 
 
 def test_kernels_run_on_each_gpu_and_their_results_meet():
-    for target in ("gfx942", "gfx1100"):
+    for target in FAMILIES:
         with driver.open(f"emu:{target}x2") as device:
             everyone, ends, parts = [device, *device.peers], [], []
             total = device.alloc(512, peers=everyone)
@@ -201,7 +201,7 @@ def test_a_timeline_crosses_the_32_bit_border_on_every_kind_of_queue(pair):
         line.set(3 * border)
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", FAMILIES)
 def test_a_launch_crosses_the_32_bit_border_of_its_queues_timeline(target):
     with driver.open(f"emu:{target}") as device:
         kernel, out = device.load(built(target))["fill"], device.alloc(256)

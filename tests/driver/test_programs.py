@@ -8,6 +8,7 @@ import pytest
 
 from gputrace import driver
 from gputrace.errors import DecodeError, UsageError
+from gputrace.families import FAMILIES
 
 DATA = Path(__file__).parents[1] / "code" / "data"
 STORED = [
@@ -85,19 +86,20 @@ def bundle(codes):
     return head + body
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", FAMILIES)
 def test_the_fitting_object_of_a_bundle_is_taken(target):
     codes = {
         f"hipv4-amdgcn-amd-amdhsa--{one}": (DATA / f"{one}.co").read_bytes()
-        for one in ("gfx90a", "gfx1100", "gfx942")
+        for one in FAMILIES
     }
     with driver.open(f"emu:{target}") as device:
         program, out = device.load(bundle(codes)), device.alloc(64)
         assert program.code.target == target
         device.compute_queue().launch(program["through"], 1, 1, [out, 0]).wait(9.0)
         assert out.view(np.int32)[0] == 10
-    with driver.open("emu:gfx1201") as device, pytest.raises(UsageError, match="gfx1201"):
-        device.load(bundle(codes))
+        others = {entry: code for entry, code in codes.items() if not entry.endswith(target)}
+        with pytest.raises(UsageError, match=target):
+            device.load(bundle(others))
 
 
 def test_several_programs_live_side_by_side():

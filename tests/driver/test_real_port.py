@@ -16,6 +16,7 @@ from gputrace import driver
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.kfd import RealKfd
 from gputrace.errors import KfdError, UsageError
+from gputrace.families import FAMILIES
 from gputrace.formats.aql import KernelDispatch
 from gputrace.formats.ioctl import by_request
 from gputrace.kfd import host
@@ -75,7 +76,7 @@ class Kernel:
         return self.map_shared(self.emulated._process.pool.fd, place, size, address, protection)
 
 
-@pytest.fixture(params=["gfx942", "gfx1100"])
+@pytest.fixture(params=FAMILIES)
 def kernel(request, monkeypatch, tmp_path):
     made = Kernel(request.param, monkeypatch, tmp_path)
     yield made

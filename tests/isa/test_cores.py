@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gputrace.families import FAMILIES
 from gputrace.isa import jit_cores, machine
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Done, Fault, Machine, Outcome, Paused
 from tests.isa.launching import Arrays, Program, assert_same_outcome
 
-TARGETS = ("gfx942", "gfx1100")
+TARGETS = tuple(FAMILIES)
 each_target = pytest.mark.parametrize("target", TARGETS)
 CORES = 3
 Made = tuple[KernelLaunch, Arrays]

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from gputrace.families import FAMILIES
 from gputrace.isa.machine import Done, Endless, Paused
 from tests.isa.launching import Arrays, Program, start
 
-BOTH = pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+BOTH = pytest.mark.parametrize("target", sorted(FAMILIES))
 SLICE = 4096
 
 

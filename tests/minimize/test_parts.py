@@ -8,6 +8,7 @@ import gputrace
 from gputrace.cli.workloads.frame import load
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import DeviceFault
+from gputrace.families import FAMILIES
 from gputrace.minimize.cause import explain
 from gputrace.minimize.model import Kind, read_model
 from gputrace.minimize.prefix import bisect
@@ -55,7 +56,7 @@ def reduced(path: Path) -> Reduction:
     return reduce(TraceReader(path), SEEDS)
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_a_hang_in_a_window_is_reduced_to_its_wait(tmp_path: Path, target: str) -> None:
     path = tmp_path / "t.gtrace"
     with (

@@ -10,7 +10,7 @@ from gputrace import driver
 from gputrace.families import FAMILIES
 
 BUILT = Path(__file__).parents[1] / "kernels" / "built"
-RUNNERS = ("gfx942", "gfx1100")  # the families whose kernels run
+RUNNERS = tuple(FAMILIES)
 
 
 def open_gpus(target, count=1):

@@ -7,7 +7,7 @@ import pytest
 
 from gputrace.bits import Record
 from gputrace.code import CodeObject
-from gputrace.families import family
+from gputrace.families import FAMILIES, family
 from gputrace.formats import aql, pm4
 from gputrace.kfd.labels import Label, Labels
 from gputrace.submitted import launches
@@ -60,7 +60,7 @@ class Scene:
         ]
 
 
-@pytest.fixture(params=["gfx942", "gfx1100"])
+@pytest.fixture(params=sorted(FAMILIES))
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     made = Scene(request.param, tmp_path / "t.gtrace")
     yield made

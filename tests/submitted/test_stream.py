@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 from gputrace.formats import aql, pm4, sdma
 from gputrace.formats.ioctl import DestroyQueue, QueueType, UpdateQueue
 from gputrace.formats.operations import Compare
@@ -96,7 +97,7 @@ def padded(ring: Ring, batch: list[Packet], nop: Packet) -> None:
     put(ring, *given)
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_a_stalled_sdma_packet_has_the_number_and_place_of_the_device(
     path: Path, target: str
 ) -> None:

@@ -63,6 +63,7 @@ _COMPARE = {
     SignalCondition.LT: Compare.LT,
     SignalCondition.GTE: Compare.GE,
 }
+_INDEX_STRIDE, _INDEX_STRIDES = 117, {32: 2, 64: 3}  # of a buffer descriptor: 2 bits
 _TRAP_PRESENT = 1 << 6  # COMPUTE_PGM_RSRC2, set by firmware where a trap handler is
 
 
@@ -247,7 +248,7 @@ class PacketProcessor:
             rsrc1=descriptor.compute_pgm_rsrc1,
             rsrc2=descriptor.compute_pgm_rsrc2 & ~_TRAP_PRESENT,
             rsrc3=descriptor.compute_pgm_rsrc3,
-            wave_size=32 if descriptor.enable_wavefront_size32 else max(family.waves),
+            wave_size=self._wave_size(descriptor),
             user_data=user,
             groups=(x, y, z),
             group_size=group,
@@ -270,7 +271,7 @@ class PacketProcessor:
         state: AmdQueue,
     ) -> Any:
         wide = {
-            "private_segment_buffer": state.scratch_resource_descriptor,
+            "private_segment_buffer": self._private_segment_buffer(descriptor, state),
             "dispatch_ptr": place,
             "queue_ptr": queue,
             "kernarg_segment_ptr": packet.kernarg_address,
@@ -293,6 +294,18 @@ class PacketProcessor:
             for at in range(width):
                 values[first + at] = number >> 32 * at & 0xFFFF_FFFF
         return tuple(values[:count])
+
+    def _wave_size(self, descriptor: KernelDescriptor) -> int:
+        return 32 if descriptor.enable_wavefront_size32 else max(self.family.waves)
+
+    # Where waves come in two sizes runtimes leave the index stride of the scratch's descriptor to
+    # the packet processor. Source: ROCr amd_aql_queue.cpp, FillBufRsrcWord3_Gfx10 to _Gfx12.
+    def _private_segment_buffer(self, descriptor: KernelDescriptor, state: AmdQueue) -> int:
+        buffer = state.scratch_resource_descriptor
+        if len(self.family.waves) == 1:
+            return buffer
+        stride = _INDEX_STRIDES[self._wave_size(descriptor)]
+        return buffer & ~(3 << _INDEX_STRIDE) | stride << _INDEX_STRIDE
 
     _PROCESS: dict[type[aql.Packet], Callable[..., Any]] = {  # noqa: RUF012
         aql.KernelDispatch: _kernel,

@@ -11,6 +11,7 @@ import pytest
 
 import gputrace
 from gputrace.errors import Divergence
+from gputrace.families import FAMILIES
 from gputrace.formats import pm4
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.operations import AtomicOperation, Compare
@@ -55,7 +56,7 @@ def elsewhere(name, hashing):
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_a_seed_is_the_same_run_again_and_another_seed_is_not(target):
     one, again, other = (mixed(f"emu:{target},schedule={seed}") for seed in (3, 3, 4))
     assert one == again
