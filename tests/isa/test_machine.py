@@ -1,11 +1,14 @@
 """Kernels run from their machine code give what plain computation gives."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from gputrace.families import FAMILIES
-from gputrace.isa.machine import Done, Fault, Paused, Unsupported
-from tests.isa.launching import Arrays, Program, run, start
+from gputrace.isa.machine import Done, Fault, KernelLaunch, Machine, Paused, Unsupported
+from tests.isa.launching import KERNARGS, Arrays, Program, packed, run, start
 
 TARGETS = tuple(FAMILIES)
 LEVELS = ("O0", "O1", "O3")
@@ -111,3 +114,63 @@ def test_an_unknown_instruction_stops_the_wave_by_name() -> None:
     assert isinstance(outcome, Unsupported)
     assert outcome.name == "s_endpgm_ordered_ps_done"
     assert outcome.place.pc == launch.entry
+
+
+def _with_arguments(launch: KernelLaunch, memory: Arrays, at: int, args: Any) -> KernelLaunch:
+    memory.add(np.frombuffer(bytearray(packed(args)), np.uint8), at)
+    words = tuple(at & 0xFFFF_FFFF if word == KERNARGS else word for word in launch.user_data)
+    assert words != launch.user_data
+    return replace(launch, user_data=words)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "jit"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_kept_of_one_dispatch_is_not_seen_by_the_next(target: str, engine: Any) -> None:
+    seed, memory, machine = Program(target, "seed-O1"), Arrays(), Machine(target, engine)
+
+    def once(launch: KernelLaunch) -> int:
+        execution = machine.start(launch, memory)
+        assert execution.run(0) == Paused()
+        group = execution._groups[0]
+        assert not group.lds.any()
+        assert not any(wave.vectors[3:].any() for wave in group.waves)
+        assert execution.run(1_000_000) == Done()
+        machine.keep(execution)
+        return execution.instructions
+
+    data, out = np.arange(512, dtype=np.uint32), np.zeros(2, np.uint32)
+    source, result = memory.add(data), memory.add(out)
+    reduce = seed.launch("reduce", (2,), (256,), memory, (result, source))
+    counts = []
+    for factor in (1, 3, 5):  # registers and LDS are those of a first dispatch
+        data[:] = np.arange(512) * factor
+        counts.append(once(reduce))
+        assert np.array_equal(out, data.reshape(2, 256).sum(1, dtype=np.uint32))
+    assert counts == counts[:1] * 3
+    other = np.zeros(2, np.uint32)  # other arguments, and ranges that were not there before
+    args = memory.add(other), source
+    once(_with_arguments(reduce, memory, KERNARGS + 0x8000, args))
+    assert np.array_equal(other, out)
+    out[:] = 0
+    once(reduce)
+    assert np.array_equal(other, out)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "jit"])
+def test_a_dispatch_runs_the_code_that_is_there_now(engine: Any) -> None:
+    program, memory, machine = Program("gfx942", "seed-O3"), Arrays(), Machine("gfx942", engine)
+    out = np.zeros(64, np.uint32)
+    args = memory.add(out), np.uint32(7)
+    launch = program.launch("fill", (1,), (64,), memory, args)
+    for _ in range(2):
+        execution = machine.start(launch, memory)
+        assert execution.run(1_000_000) == Done()
+        machine.keep(execution)
+    assert (out == 7).all()
+    out[:] = 0
+    at = program.symbols["fill"]
+    program.image[at : at + 4] = np.frombuffer((0xBF81_0000).to_bytes(4, "little"), np.uint8)
+    execution = machine.start(launch, memory)  # s_endpgm comes first now
+    assert execution.run(1_000_000) == Done()
+    assert execution.instructions == 1
+    assert not out.any()
