@@ -1,4 +1,4 @@
-"""Each workload fails as it says, on both targets, and its recording fails in the same way."""
+"""Each workload fails as it says, on every family, and its recording fails in the same way."""
 
 import re
 from types import SimpleNamespace
@@ -10,9 +10,10 @@ from gputrace.cli.workloads.frame import load, perform, rate
 from gputrace.cli.workloads.missing_wait import WORKLOAD as MISSING_WAIT
 from gputrace.cli.workloads.overlap import BATCHES
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 from gputrace.replay.running import Request, play
 
-TARGETS = ("gfx942", "gfx1100")
+TARGETS = tuple(FAMILIES)
 RUN_TEXTS = {
     "lost_signal": ("slot 1 downloaded >= 37: will never", "queue 1: waits for .*>= 0x25"),
     "deadlock": (
