@@ -14,6 +14,7 @@ from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.emulated.process import Client
 from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.errors import UsageError
+from gputrace.families import FAMILIES
 from gputrace.interpose import library, wire
 from gputrace.interpose.emulated import emulated_programs
 from gputrace.interpose.launch import Ended, find_program, run
@@ -169,7 +170,7 @@ def test_rocminfo(target: str, units: int, capfd: pytest.CaptureFixture[str]) ->
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+@pytest.mark.parametrize("target", sorted(FAMILIES))
 def test_scenarios_through_the_real_device_nodes(target: str) -> None:
     # Left out: what only a device that can prove a hang can say, and the device's own name.
     chosen = f"{target} and not says_what and not waits_for_a_word"
