@@ -3,9 +3,8 @@
 import json
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,15 @@ import click
 
 from gputrace.cli.common import amount, json_option
 from gputrace.errors import GputraceError, UsageError
-from gputrace.trace.events import Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.repair import repair
 
 if TYPE_CHECKING:
     from gputrace.capture.window import Settings
+    from gputrace.interpose.launch import Served
 
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 NODE = Path("/dev/kfd")
-Environment = Callable[[dict[str, str]], dict[str, str]]
 _FATAL = 128
 ONLY_OURS = (
     "on real GPUs parts of a run are recorded of programs that use gputrace; others are recorded "
@@ -79,8 +77,8 @@ def command(
     before = time.monotonic()
     with _room(output):
         settings = Settings(mode, durable, part)
-        with _served(device, output, as_json, settings) as environment_of:
-            status = _run(program, environment_of({**os.environ, **wanted}))
+        with _served(device, output, as_json, settings) as served:
+            status = _run(program, {**os.environ, **wanted}, served)
         seconds = time.monotonic() - before
         if not (traces := _begun(output)):
             reason = f", or {start} never came" if start else ""
@@ -117,9 +115,8 @@ def _at_least_one(text: str) -> int:
 @contextmanager
 def _served(
     device: str | None, output: str, as_json: bool, settings: "Settings"
-) -> Iterator[Environment]:
+) -> "Iterator[Served | None]":
     # A program may open the device nodes itself: they are emulated ones, or tapped.
-    from gputrace.capture.program import NODES
     from gputrace.cli.notices import Notices
     from gputrace.devices.names import parse_name
     from gputrace.devices.opening import emulated, recorded
@@ -133,7 +130,7 @@ def _served(
     except UsageError as problem:
         if not as_json:
             click.echo(f"gputrace: {problem}; those that use gputrace are recorded", err=True)
-        yield dict
+        yield None
         return
     notices, trace = Notices(as_json), Path(output)
     if tap:
@@ -147,7 +144,7 @@ def _served(
         )  # fmt: skip
         settings.part.listen()
     with served as server:
-        yield lambda given: {**server.environment(given), NODES: "1"}
+        yield server
     notices.end()
 
 
@@ -209,7 +206,7 @@ def _at_start(durable: bool) -> Iterator[str]:
     )
 
 
-def _run(program: Sequence[str], environment: dict[str, str]) -> int:
+def _run(program: Sequence[str], given: dict[str, str], served: "Served | None") -> int:
     from gputrace.capture.program import NODES
     from gputrace.interpose.attend import attend
     from gputrace.interpose.launch import find_program
@@ -217,9 +214,12 @@ def _run(program: Sequence[str], environment: dict[str, str]) -> int:
     found = shutil.which(program[0])
     if found is None:
         raise UsageError(f"{program[0]}: no such program")
-    if environment.get(NODES) == "1":
-        find_program(found)  # one that no library can be loaded into would go unseen
-    return attend([found, *program[1:]], environment)
+    command = [found, *program[1:]]
+    if served is None:
+        return attend(command, given)
+    find_program(found)  # one that no library can be loaded into would go unseen
+    environment = {**served.environment(given), NODES: "1"}
+    return attend(command, environment, ended=served.server.gone)
 
 
 def _mark_killed(output: str, status: int) -> None:
@@ -230,12 +230,10 @@ def _mark_killed(output: str, status: int) -> None:
     with TraceReader(output) as reader:
         if reader.complete:
             return
+    from gputrace.interpose.ending import by_signal
+
     try:
-        name = signal.Signals(status - _FATAL).name
-    except ValueError:
-        name = f"signal {status - _FATAL}"
-    try:
-        done = repair(output, outcome=Outcome("killed", f"the program was ended by {name}"))
+        done = repair(output, outcome=by_signal(status - _FATAL))
     except UsageError as problem:
         click.echo(f"gputrace: {problem}; the trace is as the program left it", err=True)
         return

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from gputrace.errors import UsageError
@@ -19,8 +19,11 @@ def attend(
     program: Sequence[str],
     environment: Mapping[str, str],
     started: Callable[["subprocess.Popen[bytes]"], None] = lambda child: None,
+    ended: Callable[[int], None] = lambda process: None,
 ) -> int:
     """Run a program to its end and return its status, as a shell shows it.
+
+    `ended` is called with its process number when it has ended, while the kernel still knows it.
 
     A signal that would end us goes to the program, which decides; so what is recorded of it has an
     end, and nothing is left behind. Raises UsageError for what cannot be started.
@@ -33,6 +36,9 @@ def attend(
         take(child)
         started(child)
         try:
+            with suppress(ChildProcessError):  # a signal that came late has had it waited for
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            ended(child.pid)
             status = child.wait()
         except BaseException:
             child.kill()

@@ -16,6 +16,7 @@ from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.errors import KfdError
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import PROCESS_DOORBELL_BYTES, MmapType
+from gputrace.interpose.ending import outcome
 from gputrace.interpose.program import Maker, Opened, Program
 from gputrace.interpose.recording import Recording
 from gputrace.interpose.wire import Gone, Kind, Message, Node
@@ -116,7 +117,7 @@ class EmulatedProgram(Program):
         """Close device and trace."""
         if self._recording is not None:
             self._recording.refused(self.refused())
-            self._recording.end()
+            self._recording.end(outcome(self.process, self.ended))
         self._kfd.close()
 
     def remark(self) -> str:

@@ -164,7 +164,8 @@ def run(
     with serving(make, topology, notice, trace, exact=exact) as served:
         environment = served.environment(os.environ)
         server_of.append(served)
-        status = attend([str(program), *command[1:]], environment, child.put)
+        gone = served.server.gone
+        status = attend([str(program), *command[1:]], environment, child.put, gone)
     server = served.server
     return Ended(status, server.refused, server.traces)
 

@@ -152,13 +152,16 @@ class Recording:
             times = "once" if count == 1 else f"{count} times"
             self._writer.append(Note("refused", f"{name}, {times}"))
 
-    def end(self) -> None:
-        """Close device and trace; what the program rang last is in it, and what came of that."""
+    def end(self, ended: Outcome) -> None:
+        """Close device and trace; what the program rang last is in it, and what came of that.
+
+        `ended` is how the program ended, which is said unless the device tells more.
+        """
         self._ended = self._tracker.ended = True
         limit = time.monotonic() + LAST_SECONDS
         while self.pump() and time.monotonic() < limit:
             pass
-        outcome = self._outcome()
+        outcome = self._outcome() or ended
         self._recorder.close()
         self._writer.close(outcome)
 
@@ -172,12 +175,12 @@ class Recording:
             return ""
         return f"nothing, as {writer.missing}" if writer.missing else writer.remark
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> Outcome | None:
         faults, stalls = self._kfd.faults(), self._kfd.stalls()
         if faults:
             return of_fault(faults[0], faults[0].text)
         if stalls:
             text = "; ".join(f"queue {stall.queue}: {stall.text}" for stall in stalls)
             return of_stall(stalls[0], text)
-        return Outcome("ended")
+        return None
 

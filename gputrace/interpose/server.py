@@ -130,6 +130,13 @@ class Server:
             self._end(known)  # exec has replaced the program
         return program
 
+    def gone(self, process: int) -> None:
+        """Hear that a process has ended: what it was served by is closed when this returns."""
+        with self._lock:
+            program = self._programs.get(process)
+        if program is not None:
+            self._end(program)
+
     def _end(self, program: Program) -> None:
         # Nothing that another program needs is held: writing down the last of a run takes time.
         with self._lock:

@@ -16,6 +16,7 @@ from gputrace.errors import KfdError
 from gputrace.families import by_target_version
 from gputrace.formats import ioctl
 from gputrace.interpose.emulated import mapping_facts
+from gputrace.interpose.ending import outcome
 from gputrace.interpose.program import Maker, Opened, Program
 from gputrace.interpose.tap_kfd import TapKfd
 from gputrace.interpose.tap_memory import TapMemory
@@ -149,7 +150,8 @@ class TappedProgram(Program):
         if not text and self._recorder.provenance != "cpu":
             text = "a submission was not done when the program ended"
         self._recorder.close()
-        self._writer.close(Outcome("hang", text) if text else Outcome("ended"))
+        how = Outcome("hang", text) if text else outcome(self.process, self.ended)
+        self._writer.close(how)
 
     def refused(self) -> Mapping[str, int]:
         """Return nothing: the kernel models all that it offers."""

@@ -104,5 +104,7 @@ def test_a_closed_terminal_ends_the_program_and_the_trace(tmp_path: Path) -> Non
         recorder.send_signal(signal.SIGHUP)
         assert recorder.wait() == 128 + signal.SIGHUP
     with TraceReader(trace) as reader:
-        assert reader.complete
+        assert reader.trailer is not None
+        assert reader.trailer.outcome["result"] == "killed"
+        assert "SIGHUP" in reader.trailer.outcome["text"]
     assert replay(Request(str(trace))).result is Result.SAME
