@@ -1,13 +1,17 @@
 """What the commands share: options, and printing as text or JSON."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from gputrace.errors import UsageError
 
 SHOW_EVERY = 0.1
 """Seconds between two updates of a terminal."""
@@ -51,6 +55,16 @@ def progress() -> Iterator[Callable[[str], None]]:
     finally:
         if last[0]:
             click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def check_place(source: Path, target: Path) -> None:
+    """Raise UsageError when a trace made of another cannot go where it should."""
+    if target.suffix != ".gtrace":
+        raise UsageError(f"{target}: expected a name that ends with .gtrace")
+    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
+        raise UsageError(f"{target}: there is no folder to write to")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the trace itself: name another file for the result")
 
 
 def amount(size: int) -> str:

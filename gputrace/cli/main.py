@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "minimize": ("gputrace.cli.minimize", "Reduce a trace to what still fails in the same way."),
     "record": ("gputrace.cli.record", "Run a program and write down what its GPUs are given."),
     "replay": ("gputrace.cli.replay", "Do a recorded run again and say what came of it."),
+    "scrub": ("gputrace.cli.scrub", "Write a trace that can be sent to strangers."),
     "repair": ("gputrace.cli.repair", "Save what can be read of a cut or damaged trace."),
 }
 """Name of a command: its module, and the line that `gputrace --help` shows."""

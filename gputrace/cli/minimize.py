@@ -1,12 +1,11 @@
 """`gputrace minimize`: the smallest trace that fails as a given one does."""
 
-import os
 import time
 from pathlib import Path
 
 import click
 
-from gputrace.cli.common import amount, json_option, progress, show, trace_argument
+from gputrace.cli.common import amount, check_place, json_option, progress, show, trace_argument
 from gputrace.errors import UsageError
 from gputrace.minimize import report
 from gputrace.minimize.reduce import Reduction, Settings, reduce
@@ -68,13 +67,8 @@ def command(
 
 
 def check_paths(source: Path, target: Path) -> None:
-    """Raise UsageError when a result cannot go where it should."""
-    if target.suffix != ".gtrace":
-        raise UsageError(f"{target}: expected a name that ends with .gtrace")
-    if not target.parent.is_dir() or not os.access(target.parent, os.W_OK):
-        raise UsageError(f"{target}: there is no folder to write to")
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(f"{target} is the trace itself: name another file for the result")
+    """Raise UsageError when a result, and what stands beside it, cannot go where it should."""
+    check_place(source, target)
     for suffix, mark in ((".py", SIGNED), (".txt", f"\n{report.CAUSE}\n")):
         beside = target.with_suffix(suffix)
         if beside.exists() and mark not in _head(beside):

@@ -14,6 +14,8 @@ VERSION = 0x00
 """Number of DRM_IOCTL_VERSION."""
 AMDGPU_INFO = 0x45
 """Number of DRM_IOCTL_AMDGPU_INFO: DRM_COMMAND_BASE + DRM_AMDGPU_INFO."""
+QUESTIONS = frozenset({VERSION, AMDGPU_INFO})
+"""Calls that only ask: a replay leaves them out."""
 
 
 class InfoQuery(IntEnum):

@@ -12,11 +12,10 @@ from enum import Enum
 from gputrace.bits import Record
 from gputrace.errors import UsageError
 from gputrace.families import Family, family
-from gputrace.formats import ioctl
+from gputrace.formats import drm, ioctl
 from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, QueueType
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.naming import given_names
-from gputrace.replay.needs import QUESTIONS
 from gputrace.submitted.image import Image
 from gputrace.submitted.stream import Placed, Stream
 from gputrace.trace import events
@@ -241,7 +240,7 @@ class _Builder:
         self.model.items.append(Item(kind, number))
 
     def _call(self, number: int, event: events.Ioctl) -> None:
-        if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+        if event.target != "kfd" and event.request & 0xFF in drm.QUESTIONS:
             return
         if event.target != "kfd" or event.record not in RECORDS:
             self.model.problems.append(f"it has a call that is not known: {event.record or 'DRM'}")

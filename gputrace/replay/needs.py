@@ -12,8 +12,6 @@ from gputrace.trace import events
 from gputrace.trace.source import Source
 
 KNOWN = {record.__name__ for record in BY_RECORD}
-QUESTIONS = frozenset({drm.VERSION, drm.AMDGPU_INFO})
-"""Ioctls of a render node that only ask: a replay leaves them out."""
 
 
 def reasons(source: Source, device: Kfd) -> list[str]:
@@ -53,7 +51,7 @@ def _header(header: events.Header, device: Kfd) -> Iterator[str]:
 
 
 def _call(event: events.Ioctl, device: Kfd) -> Iterator[str]:
-    if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+    if event.target != "kfd" and event.request & 0xFF in drm.QUESTIONS:
         return  # it changes nothing that a GPU could see
     if event.target != "kfd":
         yield f"the call {event.request & 0xFF:#x} of a render node"

@@ -10,13 +10,12 @@ from gputrace.bits import Record
 from gputrace.capture.pointers import MAX_BYTES, pointed_size, pointers
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
-from gputrace.formats import ioctl
+from gputrace.formats import drm, ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
 from gputrace.kfd.port import Kfd, Protection
 from gputrace.replay.comparison import Comparison
 from gputrace.replay.ending import Ending
 from gputrace.replay.names import Names, check_outputs
-from gputrace.replay.needs import QUESTIONS
 from gputrace.replay.pacing import Clock, OutOfTime, Pacing, Reached
 from gputrace.replay.places import Places
 from gputrace.replay.verdict import Result, Verdict
@@ -263,7 +262,7 @@ class Player:
                     self._clock_reads.setdefault(event.queue, []).extend(event.values)
 
     def _ioctl(self, event: events.Ioctl) -> None:
-        if event.target != "kfd" and event.request & 0xFF in QUESTIONS:
+        if event.target != "kfd" and event.request & 0xFF in drm.QUESTIONS:
             return
         layout = RECORDS.get(event.record)
         if event.target != "kfd" or layout is None:

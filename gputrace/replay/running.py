@@ -83,10 +83,10 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
             text = f"cannot be replayed on {name}: {'; '.join(found)}"
             return Verdict(Result.UNSUPPORTED, text, reasons=tuple(found), device=name)
         pacing = pacing_for(reader.header, device)
-        verdict = _player(reader, device, pacing, expired).run()
+        verdict = player_for(reader, device, pacing, expired).run()
         if pacing == "steps" and not _as_recorded(reader, verdict) and in_doubt(reader):
             pacing = "progress"
-            verdict = _player(reader, make_device(name), pacing, expired).run()
+            verdict = player_for(reader, make_device(name), pacing, expired).run()
         if verdict.difference is not None and verdict.difference.observed is not None:
             verdict = _with_writer(reader, name, verdict, pacing, expired)
         verdict = explain(reader, verdict)
@@ -113,12 +113,18 @@ def _as_recorded(reader: TraceReader, verdict: Verdict) -> bool:
     return verdict.result is wanted if wanted else verdict.result is not Result.DIFFERS
 
 
-def _player(
-    reader: TraceReader, device: Kfd, pacing: Pacing, expired: Callable[[], bool]
+def player_for(
+    reader: TraceReader,
+    device: Kfd,
+    pacing: Pacing,
+    expired: Callable[[], bool],
+    source: Source | None = None,
 ) -> Player:
+    """Return what replays a trace, or a `source` that was made of it, as its end tells to."""
     trailer, ended = reader.trailer, _ended(reader)
     complete = ended not in ("", "killed")
-    player = Player(reader, device, pacing, ended=ended, complete=complete, expired=expired)
+    source = source or reader
+    player = Player(source, device, pacing, ended=ended, complete=complete, expired=expired)
     if pacing == "progress" and not (trailer and trailer.kinds.get("ClockReads")):
         player.comparison.clocks = clock_places(reader)
     return player
@@ -131,7 +137,7 @@ def _with_writer(
     device, difference = make_device(name), verdict.difference
     if not isinstance(device, EmulatedKfd) or difference is None:
         return verdict
-    player = _player(reader, device, pacing, expired)
+    player = player_for(reader, device, pacing, expired)
     watch = Watch(player, device, difference.address, 1, difference.event)
     player.run()
     if watch.writer is None:
