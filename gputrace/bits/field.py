@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import Enum, IntEnum, IntFlag
 from random import Random
 from typing import Any, Literal
 
@@ -51,6 +51,12 @@ class Field:
     role: Role | None = None
     name: str = ""
     fixed: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """Say what the field means: its own text, and what role and kind tell."""
+        told = self.doc, _role_text(self.role), _kind_text(self.kind)
+        return "; ".join(text for text in told if text)
 
     @property
     def mask(self) -> int:
@@ -158,6 +164,36 @@ def _whole(width: int, signed: bool, unit: int) -> Callable[..., Any]:
 _u32, _u64 = _whole(32, False, 32), _whole(64, False, 32)
 _s32, _s64 = _whole(32, True, 32), _whole(64, True, 32)
 _u8, _u16 = _whole(8, False, 8), _whole(16, False, 8)
+
+
+LISTED = 12
+"""Most values of a field that a manual lists."""
+
+
+def _role_text(role: Role | None) -> str:
+    if role is None:
+        return ""
+    size = "" if role.length is None else f" of {role.length} bytes"
+    if role.points is not None:
+        count = f"{role.count} x " if role.count else ""
+        text = f"CPU address{size}" if size else f"CPU address of {count}{role.points}"
+    elif role.uses == "address":
+        text = f"GPU address{size}"
+    elif role.makes is not None:
+        text = f"names the new {role.makes}"
+    else:
+        text = f"names the {role.uses}" if role.uses else ""
+    return ", ".join(filter(None, (text, "written by the kernel" if role.out else "")))
+
+
+def _kind_text(kind: type[int]) -> str:
+    if not issubclass(kind, Enum):
+        return ""
+    values = list(kind)
+    if len(values) > LISTED:
+        return kind.__name__
+    sign = "#x" if issubclass(kind, IntFlag) else "d"
+    return ", ".join(f"{value.value:{sign}} {value.name}" for value in values)
 
 
 def u32(

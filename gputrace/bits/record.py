@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import cleandoc
 from random import Random
 from typing import Any, ClassVar, Self, dataclass_transform
 
@@ -226,14 +227,15 @@ class Record:
     @classmethod
     def manual(cls) -> str:
         """Return the manual page of this record as Markdown."""
-        rows = [f"### {cls.__name__}", "", (cls.__doc__ or "").strip(), ""]
+        rows = [f"### {cls.__name__}", "", cleandoc(cls.__doc__ or ""), ""]
         if cls.SOURCE:
             rows += [f"Source: {cls.SOURCE}", ""]
         if cls.UNSUPPORTED:
             rows += [f"Not handled: {cls.UNSUPPORTED}", ""]
         rows += ["| bits | field | meaning |", "|---|---|---|"]
         for field in sorted(cls.FIELDS, key=lambda field: field.lo):
-            rows.append(f"| {field.place} | {field.name} | {field.doc} |")
+            meaning = field.meaning.replace("|", "\\|")  # else it would end the cell
+            rows.append(f"| {field.place} | {field.name} | {meaning} |")
         if cls.TAIL is not None:
             rows.append(f"| dw{cls.WORDS}.. | {cls.TAIL.name} | {cls.TAIL.doc} |")
         return "\n".join(rows) + "\n"

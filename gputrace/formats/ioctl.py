@@ -266,8 +266,8 @@ class RuntimeMode(IntFlag):
 class GetVersion(Record, words=2, source="kfd_ioctl.h struct kfd_ioctl_get_version_args"):
     """Ask for the version of the interface."""
 
-    major_version: int = u32(0, default=0, role=OUT)
-    minor_version: int = u32(1, default=0, role=OUT)
+    major_version: int = u32(0, "1 since the first release", default=0, role=OUT)
+    minor_version: int = u32(1, "grows with each addition", default=0, role=OUT)
 
 
 class CreateQueue(Record, words=24, source="kfd_ioctl.h struct kfd_ioctl_create_queue_args"):
@@ -277,9 +277,15 @@ class CreateQueue(Record, words=24, source="kfd_ioctl.h struct kfd_ioctl_create_
     set_queue_properties_from_user). Before 1.17 the struct ended after `ctl_stack_size`.
     """
 
-    ring_base_address: int = u64(0, role=Role(uses="address", length="ring_size", access="r"))
-    write_pointer_address: int = u64(2, role=Role(uses="address", access="rw"))
-    read_pointer_address: int = u64(4, role=Role(uses="address", access="rw"))
+    ring_base_address: int = u64(
+        0, "where the ring begins", role=Role(uses="address", length="ring_size", access="r")
+    )
+    write_pointer_address: int = u64(
+        2, "where the client keeps the write pointer", role=Role(uses="address", access="rw")
+    )
+    read_pointer_address: int = u64(
+        4, "where the engine reports how far it has fetched", role=Role(uses="address", access="rw")
+    )
     doorbell_offset: int = u64(
         6, "mmap offset of the process' doorbells plus the byte of this one", default=0, role=OUT
     )
@@ -289,13 +295,17 @@ class CreateQueue(Record, words=24, source="kfd_ioctl.h struct kfd_ioctl_create_
     queue_percentage: int = bits(11, 7, 0, "0 to 100; 0 stops the queue", default=100)
     target_xcc: int = bits(11, 15, 8, "the XCC that runs a PM4 queue (KFD 1.14)", default=0)
     queue_priority: int = u32(12, "0 to 15", default=7)
-    queue_id: int = u32(13, default=0, role=Role(makes="queue", out=True))
+    queue_id: int = u32(
+        13, "the lowest that is free in the process", default=0, role=Role(makes="queue", out=True)
+    )
     eop_buffer_address: int = u64(
-        14, default=0, role=Role(uses="address", length="eop_buffer_size", access="rw")
+        14, "end-of-pipe buffer of a compute queue",
+        default=0, role=Role(uses="address", length="eop_buffer_size", access="rw")
     )
     eop_buffer_size: int = u64(16, "bytes", default=0)
     ctx_save_restore_address: int = u64(
-        18, default=0, role=Role(uses="address", length="ctx_save_restore_size", access="rw")
+        18, "where waves are saved when the queue is preempted",
+        default=0, role=Role(uses="address", length="ctx_save_restore_size", access="rw")
     )
     ctx_save_restore_size: int = u32(20, "bytes for one XCC, without the debug area", default=0)
     ctl_stack_size: int = u32(21, "bytes of the above that are control stack", default=0)
@@ -313,12 +323,13 @@ class UpdateQueue(Record, words=6, source="kfd_ioctl.h struct kfd_ioctl_update_q
     """Change ring, share or priority of a queue; a ring at 0 stops it."""
 
     ring_base_address: int = u64(
-        0, default=0, role=Role(uses="address", length="ring_size", access="r")
+        0, "the new ring; 0 stops the queue",
+        default=0, role=Role(uses="address", length="ring_size", access="r")
     )
     queue_id: int = u32(2, role=QUEUE)
     ring_size: int = u32(3, "bytes", default=0)
     queue_percentage: int = bits(4, 7, 0, "0 to 100", default=100)
-    target_xcc: int = bits(4, 15, 8, default=0)
+    target_xcc: int = bits(4, 15, 8, "the XCC that runs a PM4 queue", default=0)
     queue_priority: int = u32(5, "0 to 15", default=7)
 
 
@@ -327,7 +338,10 @@ class SetCuMask(Record, words=4, source="kfd_ioctl.h struct kfd_ioctl_set_cu_mas
 
     queue_id: int = u32(0, role=QUEUE)
     num_cu_mask: int = u32(1, "bits of the mask, a multiple of 32")
-    cu_mask_ptr: int = u64(2, role=Role(points="bit", count="num_cu_mask", access="r"))
+    cu_mask_ptr: int = u64(
+        2, "one bit for each compute unit, engines taking turns",
+        role=Role(points="bit", count="num_cu_mask", access="r")
+    )
 
 
 class GetQueueWaveState(
@@ -336,7 +350,7 @@ class GetQueueWaveState(
     """Copy the control stack of a stopped queue and say how much of its save area is in use."""
 
     ctl_stack_address: int = u64(
-        0, role=Role(points="byte", length="ctl_stack_used_size", access="w")
+        0, "where the copy goes", role=Role(points="byte", length="ctl_stack_used_size", access="w")
     )
     ctl_stack_used_size: int = u32(2, "bytes", default=0, role=OUT)
     save_area_used_size: int = u32(3, "bytes", default=0, role=OUT)
@@ -347,8 +361,8 @@ class AllocQueueGws(Record, words=4, source="kfd_ioctl.h struct kfd_ioctl_alloc_
     """Give global wave sync barriers to a queue."""
 
     queue_id: int = u32(0, role=QUEUE)
-    num_gws: int = u32(1)
-    first_gws: int = u32(2, default=0, role=OUT)
+    num_gws: int = u32(1, "barriers wanted; 0 gives them back")
+    first_gws: int = u32(2, "always 0", default=0, role=OUT)
 
 
 # --- process, apertures, clocks -------------------------------------------------------------------
@@ -368,11 +382,15 @@ class SetMemoryPolicy(
 ):
     """Choose cache policies; without effect on gfx9 and later, apart from the flag word."""
 
-    alternate_aperture_base: int = u64(0, default=0)
-    alternate_aperture_size: int = u64(2, default=0)
+    alternate_aperture_base: int = u64(0, "where the alternate policy begins to hold", default=0)
+    alternate_aperture_size: int = u64(2, "bytes", default=0)
     gpu_id: int = u32(4, role=GPU)
-    default_policy: CachePolicy = bits(5, 31, 0, kind=CachePolicy, default=CachePolicy.COHERENT)
-    alternate_policy: CachePolicy = bits(6, 31, 0, kind=CachePolicy, default=CachePolicy.COHERENT)
+    default_policy: CachePolicy = bits(
+        5, 31, 0, "everywhere else", kind=CachePolicy, default=CachePolicy.COHERENT
+    )
+    alternate_policy: CachePolicy = bits(
+        6, 31, 0, "in the aperture", kind=CachePolicy, default=CachePolicy.COHERENT
+    )
     misc_process_flag: int = u32(7, "bit 0: high precision MFMA (KFD 1.18)", default=0)
 
 
@@ -381,7 +399,7 @@ class GetClockCounters(
 ):
     """Read the clocks of the GPU and of the system at one moment."""
 
-    gpu_clock_counter: int = u64(0, default=0, role=OUT)
+    gpu_clock_counter: int = u64(0, "ticks of the GPU's own clock", default=0, role=OUT)
     cpu_clock_counter: int = u64(2, "ns, raw monotonic clock", default=0, role=OUT)
     system_clock_counter: int = u64(4, "ns since boot", default=0, role=OUT)
     system_clock_freq: int = u64(6, "Hz", default=0, role=OUT)
@@ -393,12 +411,12 @@ class ProcessDeviceApertures(
 ):
     """Address ranges of one GPU; limits are the last byte."""
 
-    lds_base: int = u64(0, default=0)
-    lds_limit: int = u64(2, default=0)
-    scratch_base: int = u64(4, default=0)
-    scratch_limit: int = u64(6, default=0)
-    gpuvm_base: int = u64(8, default=0)
-    gpuvm_limit: int = u64(10, default=0)
+    lds_base: int = u64(0, "flat addresses from here on are LDS", default=0)
+    lds_limit: int = u64(2, "last byte", default=0)
+    scratch_base: int = u64(4, "flat addresses from here on are scratch", default=0)
+    scratch_limit: int = u64(6, "last byte", default=0)
+    gpuvm_base: int = u64(8, "first address for buffers", default=0)
+    gpuvm_limit: int = u64(10, "last byte", default=0)
     gpu_id: int = u32(12, default=0, role=GPU)
 
 
@@ -407,7 +425,7 @@ class GetProcessApertures(
 ):
     """Ask for the apertures of up to seven GPUs, inline: word 0 starts `ProcessDeviceApertures`."""
 
-    num_of_nodes: int = u32(98, default=0, role=OUT)
+    num_of_nodes: int = u32(98, "entries that were filled in", default=0, role=OUT)
 
 
 class GetProcessAperturesNew(
@@ -426,7 +444,7 @@ class GetProcessAperturesNew(
 class AcquireVm(Record, words=2, source="kfd_ioctl.h struct kfd_ioctl_acquire_vm_args"):
     """Adopt the address space of an open render node for the process on one GPU."""
 
-    drm_fd: int = u32(0, role=Role(uses="fd"))
+    drm_fd: int = u32(0, "an open render node of the same GPU", role=Role(uses="fd"))
     gpu_id: int = u32(1, role=GPU)
 
 
@@ -435,7 +453,7 @@ class SetScratchBackingVa(
 ):
     """Set the scratch backing of the process; only without hardware scheduling."""
 
-    va_addr: int = u64(0, role=Role(uses="address", access="rw"))
+    va_addr: int = u64(0, "of the backing memory", role=Role(uses="address", access="rw"))
     gpu_id: int = u32(2, role=GPU)
 
 
@@ -443,17 +461,19 @@ class GetTileConfig(Record, words=10, source="kfd_ioctl.h struct kfd_ioctl_get_t
     """Read the tiling tables of the GPU."""
 
     tile_config_ptr: int = u64(
-        0, default=0, role=Role(points="dword", count="num_tile_configs", access="w")
+        0, "GB_TILE_MODE registers",
+        default=0, role=Role(points="dword", count="num_tile_configs", access="w")
     )
     macro_tile_config_ptr: int = u64(
-        2, default=0, role=Role(points="dword", count="num_macro_tile_configs", access="w")
+        2, "GB_MACROTILE_MODE registers",
+        default=0, role=Role(points="dword", count="num_macro_tile_configs", access="w")
     )
     num_tile_configs: int = u32(4, "space in, number out", default=0, role=OUT)
     num_macro_tile_configs: int = u32(5, "space in, number out", default=0, role=OUT)
     gpu_id: int = u32(6, role=GPU)
-    gb_addr_config: int = u32(7, default=0, role=OUT)
-    num_banks: int = u32(8, default=0, role=OUT)
-    num_ranks: int = u32(9, default=0, role=OUT)
+    gb_addr_config: int = u32(7, "the register GB_ADDR_CONFIG", default=0, role=OUT)
+    num_banks: int = u32(8, "NOOFBANK of the register MC_ARB_RAMCFG", default=0, role=OUT)
+    num_ranks: int = u32(9, "NOOFRANKS of the register MC_ARB_RAMCFG", default=0, role=OUT)
 
 
 class SetTrapHandler(Record, words=6, source="kfd_ioctl.h struct kfd_ioctl_set_trap_handler_args"):
@@ -475,7 +495,9 @@ class RuntimeEnable(Record, words=4, source="kfd_ioctl.h struct kfd_ioctl_runtim
 
     r_debug: int = u64(0, "CPU address of the runtime's r_debug", default=0)
     mode_mask: RuntimeMode = u32(2, kind=RuntimeMode, default=RuntimeMode(0))
-    capabilities_mask: int = u32(3, default=0, role=OUT)
+    capabilities_mask: int = u32(
+        3, "what the kernel supports of it", default=0, role=OUT
+    )
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -486,7 +508,7 @@ class AllocMemoryOfGpu(
 ):
     """Make a buffer and give it a GPU address; it is not mapped yet."""
 
-    va_addr: int = u64(0, "GPU address", role=Role(uses="address", length="size", access="rw"))
+    va_addr: int = u64(0, role=Role(uses="address", length="size", access="rw"))
     size: int = u64(2, "bytes")
     handle: int = u64(4, "gpu_id << 32 | index", default=0, role=Role(makes="buffer", out=True))
     mmap_offset: int = u64(
@@ -509,7 +531,7 @@ class MapMemoryToGpu(Record, words=6, source="kfd_ioctl.h struct kfd_ioctl_map_m
 
     handle: int = u64(0, role=Role(uses="buffer"))
     device_ids_array_ptr: int = u64(2, role=Role(points="gpu", count="n_devices", access="r"))
-    n_devices: int = u32(4)
+    n_devices: int = u32(4, "length of the array")
     n_success: int = u32(5, "GPUs done, from the start of the array", default=0, role=OUT)
 
 
@@ -520,7 +542,7 @@ class UnmapMemoryFromGpu(
 
     handle: int = u64(0, role=Role(uses="buffer"))
     device_ids_array_ptr: int = u64(2, role=Role(points="gpu", count="n_devices", access="r"))
-    n_devices: int = u32(4)
+    n_devices: int = u32(4, "length of the array")
     n_success: int = u32(5, "GPUs done, from the start of the array", default=0, role=OUT)
 
 
@@ -529,18 +551,22 @@ class GetDmabufInfo(Record, words=8, source="kfd_ioctl.h struct kfd_ioctl_get_dm
 
     size: int = u64(0, "bytes", default=0, role=OUT)
     metadata_ptr: int = u64(
-        2, default=0, role=Role(points="byte", length="metadata_size", access="w")
+        2, "what the exporter has put beside the buffer",
+        default=0, role=Role(points="byte", length="metadata_size", access="w")
     )
     metadata_size: int = u32(4, "space in, size out, bytes", default=0, role=OUT)
-    gpu_id: int = u32(5, default=0, role=Role(uses="gpu", out=True))
-    flags: AllocFlag = u32(6, kind=AllocFlag, default=AllocFlag(0), role=OUT)
+    gpu_id: int = u32(5, "where the buffer was made", default=0, role=Role(uses="gpu", out=True))
+    flags: AllocFlag = u32(
+        6, "as it was allocated: VRAM or GTT, and more",
+        kind=AllocFlag, default=AllocFlag(0), role=OUT
+    )
     dmabuf_fd: int = u32(7, role=Role(uses="fd"))
 
 
 class ImportDmabuf(Record, words=6, source="kfd_ioctl.h struct kfd_ioctl_import_dmabuf_args"):
     """Make a buffer from a dma-buf and give it a GPU address."""
 
-    va_addr: int = u64(0, "GPU address", role=Role(uses="address", access="rw"))
+    va_addr: int = u64(0, role=Role(uses="address", access="rw"))
     handle: int = u64(2, default=0, role=Role(makes="buffer", out=True))
     gpu_id: int = u32(4, role=GPU)
     dmabuf_fd: int = u32(5, role=Role(uses="fd"))
@@ -585,7 +611,7 @@ class CreateEvent(Record, words=8, source="kfd_ioctl.h struct kfd_ioctl_create_e
     auto_reset: int = u32(4, "1: a waiter consumes the event", default=0)
     node_id: int = u32(5, "only for some types", default=0)
     event_id: int = u32(6, default=0, role=Role(makes="event", out=True))
-    event_slot_index: int = u32(7, default=0, role=OUT)
+    event_slot_index: int = u32(7, "slot of the event page: the id", default=0, role=OUT)
 
 
 class DestroyEvent(Record, words=2, source="kfd_ioctl.h struct kfd_ioctl_destroy_event_args"):
@@ -610,8 +636,8 @@ class WaitEvents(Record, words=6, source="kfd_ioctl.h struct kfd_ioctl_wait_even
     """Wait for one or all of several events."""
 
     events_ptr: int = u64(0, role=Role(points="EventData", count="num_events", access="rw"))
-    num_events: int = u32(2)
-    wait_for_all: int = u32(3, default=0)
+    num_events: int = u32(2, "length of the array")
+    wait_for_all: int = u32(3, "1: all of them, 0: any", default=0)
     timeout: int = u32(4, "ms; 0 polls, 0xffffffff never ends", default=WAIT_FOREVER)
     wait_result: WaitResult = bits(5, 31, 0, kind=WaitResult, default=WaitResult.COMPLETE, role=OUT)
 
@@ -620,7 +646,7 @@ class EventData(Record, words=12, source="kfd_ioctl.h struct kfd_event_data"):
     """One event of a wait; words 0 to 7 are data by the event's type, see `EVENT_DATA`."""
 
     kfd_event_data_ext: int = u64(8, "pointer to an extension", default=0)
-    event_id: int = u32(10, role=EVENT)
+    event_id: int = u32(10, "what is waited for", role=EVENT)
 
 
 class MemoryExceptionData(
@@ -630,16 +656,16 @@ class MemoryExceptionData(
 ):
     """What a MEMORY event tells about the access that failed."""
 
-    NotPresent: int = u32(0, default=0)
-    ReadOnly: int = u32(1, default=0)
-    NoExecute: int = u32(2, default=0)
-    imprecise: int = u32(3, default=0)
+    NotPresent: int = u32(0, "1: no page is mapped there", default=0)
+    ReadOnly: int = u32(1, "1: a write to a page without write permission", default=0)
+    NoExecute: int = u32(2, "1: a fetch from a page without permission to execute", default=0)
+    imprecise: int = u32(3, "1: the address may not be the one that failed", default=0)
     va: int = u64(4, "address of the page", default=0, role=Role(uses="address", out=True))
     gpu_id: int = u32(6, default=0, role=GPU)
     ErrorType: MemoryErrorType = bits(
         7, 31, 0, kind=MemoryErrorType, default=MemoryErrorType.NO_RAS
     )
-    kfd_event_data_ext: int = u64(8, default=0)
+    kfd_event_data_ext: int = u64(8, "pointer to an extension", default=0)
     event_id: int = u32(10, role=EVENT)
 
 
@@ -650,9 +676,9 @@ class HwExceptionData(
 
     reset_type: ResetType = bits(0, 31, 0, kind=ResetType, default=ResetType.WHOLE_GPU)
     reset_cause: ResetCause = bits(1, 31, 0, kind=ResetCause, default=ResetCause.GPU_HANG)
-    memory_lost: int = u32(2, default=0)
+    memory_lost: int = u32(2, "1: contents of VRAM are lost", default=0)
     gpu_id: int = u32(3, default=0, role=GPU)
-    kfd_event_data_ext: int = u64(8, default=0)
+    kfd_event_data_ext: int = u64(8, "pointer to an extension", default=0)
     event_id: int = u32(10, role=EVENT)
 
 
@@ -661,8 +687,10 @@ class SignalEventData(
 ):
     """Age of a SIGNAL event (KFD 1.14); 0 turns ageing off."""
 
-    last_event_age: int = u64(0, default=0, role=OUT)
-    kfd_event_data_ext: int = u64(8, default=0)
+    last_event_age: int = u64(
+        0, "age last seen in, age now out; a newer one ends the wait at once", default=0, role=OUT
+    )
+    kfd_event_data_ext: int = u64(8, "pointer to an extension", default=0)
     event_id: int = u32(10, role=EVENT)
 
 
@@ -680,7 +708,10 @@ class SmiEvents(Record, words=2, source="kfd_ioctl.h struct kfd_ioctl_smi_events
     """Open a descriptor that reports what happens to a GPU."""
 
     gpuid: int = u32(0, role=GPU)
-    anon_fd: int = u32(1, default=0, role=Role(makes="fd", out=True))
+    anon_fd: int = u32(
+        1, "reads lines of text; a mask of events is written to it",
+        default=0, role=Role(makes="fd", out=True)
+    )
 
 
 # --- checkpoints, debugging -----------------------------------------------------------------------
@@ -696,21 +727,24 @@ class Criu(
 
     devices: int = u64(0, default=0, role=Role(points="CriuDeviceBucket", count="num_devices"))
     bos: int = u64(2, default=0, role=Role(points="CriuBoBucket", count="num_bos"))
-    priv_data: int = u64(4, default=0, role=Role(points="byte", length="priv_data_size"))
+    priv_data: int = u64(
+        4, "the driver's own state, which only the driver reads",
+        default=0, role=Role(points="byte", length="priv_data_size")
+    )
     priv_data_size: int = u64(6, "bytes", default=0)
-    num_devices: int = u32(8, default=0)
-    num_bos: int = u32(9, default=0)
-    num_objects: int = u32(10, default=0)
-    pid: int = u32(11, default=0)
+    num_devices: int = u32(8, "length of `devices`", default=0)
+    num_bos: int = u32(9, "length of `bos`", default=0)
+    num_objects: int = u32(10, "queues, events and SVM ranges beside the buffers", default=0)
+    pid: int = u32(11, "process that is saved or restored", default=0)
     op: CriuOp = bits(12, 31, 0, kind=CriuOp)
 
 
 class CriuDeviceBucket(Record, words=4, source="kfd_ioctl.h struct kfd_criu_device_bucket"):
     """One GPU of a checkpoint."""
 
-    user_gpu_id: int = u32(0, role=GPU)
-    actual_gpu_id: int = u32(1, role=GPU)
-    drm_fd: int = u32(2, default=0, role=Role(uses="fd"))
+    user_gpu_id: int = u32(0, "as the process knows it", role=GPU)
+    actual_gpu_id: int = u32(1, "as the kernel knows it", role=GPU)
+    drm_fd: int = u32(2, "render node of the GPU", default=0, role=Role(uses="fd"))
 
 
 class CriuBoBucket(Record, words=12, source="kfd_ioctl.h struct kfd_criu_bo_bucket"):
@@ -718,11 +752,13 @@ class CriuBoBucket(Record, words=12, source="kfd_ioctl.h struct kfd_criu_bo_buck
 
     addr: int = u64(0, role=Role(uses="address", length="size"))
     size: int = u64(2, "bytes")
-    offset: int = u64(4, default=0)
-    restored_offset: int = u64(6, default=0)
+    offset: int = u64(4, "mmap offset when it was saved", default=0)
+    restored_offset: int = u64(6, "mmap offset after the restore", default=0)
     gpu_id: int = u32(8, role=GPU)
-    alloc_flags: AllocFlag = u32(9, kind=AllocFlag, default=AllocFlag(0))
-    dmabuf_fd: int = u32(10, default=0, role=Role(uses="fd"))
+    alloc_flags: AllocFlag = u32(9, "as it was allocated", kind=AllocFlag, default=AllocFlag(0))
+    dmabuf_fd: int = u32(
+        10, "through which the contents are copied", default=0, role=Role(uses="fd")
+    )
 
 
 class DbgTrap(
@@ -733,24 +769,29 @@ class DbgTrap(
 ):
     """Control another process as a debugger; words 2 to 7 depend on the operation."""
 
-    pid: int = u32(0)
+    pid: int = u32(0, "the process that is debugged")
     op: DbgTrapOp = bits(1, 31, 0, kind=DbgTrapOp)
-    payload_0: int = u64(2, default=0)
-    payload_1: int = u64(4, default=0)
-    payload_2: int = u64(6, default=0)
+    payload_0: int = u64(2, "by the operation", default=0)
+    payload_1: int = u64(4, "by the operation", default=0)
+    payload_2: int = u64(6, "by the operation", default=0)
 
 
 class ContextSaveHeader(Record, words=10, source="kfd_ioctl.h struct kfd_context_save_area_header"):
     """The first bytes of each XCC's save area; offsets count from this header."""
 
-    control_stack_offset: int = u32(0, default=0)
-    control_stack_size: int = u32(1, default=0)
-    wave_state_offset: int = u32(2, default=0)
-    wave_state_size: int = u32(3, default=0)
-    debug_offset: int = u32(4, default=0)
-    debug_size: int = u32(5, default=0)
-    err_payload_addr: int = u64(6, default=0, role=Role(uses="address", access="rw"))
-    err_event_id: int = u32(8, default=0, role=EVENT)
+    control_stack_offset: int = u32(0, "to the lowest byte of the control stack", default=0)
+    control_stack_size: int = u32(1, "bytes in use", default=0)
+    wave_state_offset: int = u32(
+        2, "to the lowest byte of the waves' state", default=0
+    )
+    wave_state_size: int = u32(3, "bytes in use", default=0)
+    debug_offset: int = u32(4, "bytes to the memory of the debugger", default=0)
+    debug_size: int = u32(5, "bytes of it", default=0)
+    err_payload_addr: int = u64(
+        6, "where the cause of an error is written",
+        default=0, role=Role(uses="address", access="rw")
+    )
+    err_event_id: int = u32(8, "the event that is set then", default=0, role=EVENT)
 
 
 REFUSED = "the kernel refuses it with EPERM; DBG_TRAP took its place"
@@ -782,7 +823,7 @@ class DbgAddressWatch(
 
     content_ptr: int = u64(0, role=Role(points="byte", length="buf_size_in_bytes", access="r"))
     gpu_id: int = u32(2, role=GPU)
-    buf_size_in_bytes: int = u32(3)
+    buf_size_in_bytes: int = u32(3, "of the content")
 
 
 class DbgWaveControl(
@@ -795,7 +836,7 @@ class DbgWaveControl(
 
     content_ptr: int = u64(0, role=Role(points="byte", length="buf_size_in_bytes", access="r"))
     gpu_id: int = u32(2, role=GPU)
-    buf_size_in_bytes: int = u32(3)
+    buf_size_in_bytes: int = u32(3, "of the content")
 
 
 # --- interfaces outside the upstream header of 1.17 -----------------------------------------------

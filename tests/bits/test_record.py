@@ -1,13 +1,13 @@
 """The Record machinery, against a naive second computation and by its promises."""
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gputrace.bits import Record, bits, s32, tail, u16, u32, u64
+from gputrace.bits import Record, Role, bits, s32, tail, u16, u32, u64
 from gputrace.errors import DecodeError, DefinitionError, FieldError
 
 
@@ -103,10 +103,38 @@ def test_printers_show_names_members_and_stray_bits() -> None:
     assert record.line() == "Sample(function=EQUAL, unknown=0x8)"
     assert "dw0[2:0]       function = EQUAL  comparison" in record.annotated()
     assert list(record.problems()) == ["Sample has undocumented bits set: 0x8"]
-    assert "| dw0[2:0] | function | comparison |" in Sample.manual()
+    assert "| dw0[2:0] | function | comparison; 0 ALWAYS, 3 EQUAL |" in Sample.manual()
     assert list(Sample.decode([5, 0, 0, 0, 0, 0]).problems()) == [
         "Sample.function is no Compare: 0x5"
     ]
+
+
+def test_a_manual_tells_what_roles_and_kinds_say() -> None:
+    class Flags(IntFlag):
+        A = 1
+        B = 64
+
+    class Call(Record, words=9):
+        """Say one thing.
+
+        And another.
+        """
+
+        size: int = u32(0, "bytes | more")
+        memory: int = u64(1, role=Role(uses="address", length="size"))
+        fixed: int = u64(3, role=Role(uses="address", length=8, out=True))
+        rows: int = u64(5, "what is given", role=Role(points="gpu", count="size"))
+        made: int = u32(7, role=Role(makes="queue", out=True))
+        flags: Flags = u32(8, kind=Flags)
+
+    rows = [line.split(" | ")[2].removesuffix(" |") for line in Call.manual().splitlines()[8:]]
+    assert rows == [
+        "bytes \\| more", "GPU address of size bytes",
+        "GPU address of 8 bytes, written by the kernel",
+        "what is given; CPU address of size x gpu", "names the new queue, written by the kernel",
+        "0x1 A, 0x40 B",
+    ]  # fmt: skip
+    assert "\n\nSay one thing.\n\nAnd another.\n\n" in Call.manual()
 
 
 def test_wrong_declarations_fail_when_they_are_made() -> None:

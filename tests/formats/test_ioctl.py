@@ -4,11 +4,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from gputrace.bits import Record
-from gputrace.formats import ioctl
+from gputrace.formats import drm, ioctl
 from gputrace.formats.ioctl import AllocFlag, Direction, MmapOffset, MmapType
 
 # Number, bytes, request word: read from the kernel header of interface 1.17 with pahole and cpp.
@@ -246,3 +247,12 @@ def test_a_doorbell_offset_splits_at_the_process_slice() -> None:
 def test_exception_codes_count_from_one() -> None:
     assert ioctl.ExceptionCode.QUEUE_WAVE_ABORT.mask == 1
     assert ioctl.ExceptionCode.PROCESS_DEVICE_REMOVE.mask == 1 << 48
+
+
+@pytest.mark.parametrize("module", [ioctl, drm])
+def test_the_manual_says_what_every_field_means(module: ModuleType) -> None:
+    records = [one for one in vars(module).values() if isinstance(one, type)]
+    records = [one for one in records if issubclass(one, Record) and one is not Record]
+    unsaid = [(one.__name__, f.name) for one in records for f in one.FIELDS if not f.meaning]
+    assert len(records) > 2
+    assert not unsaid
