@@ -140,6 +140,8 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     outcome = (reader.trailer.outcome or {}) if reader.trailer else {}
     limits = Limits(seconds=settings.seconds)
     ended = str(outcome.get("result", ""))
+    if ended == "differs":
+        raise UsageError("it is reduced already, to a wrong result: take the trace it was made of")
     exact = _steps_hold(reader.header, recorded)
     history = (
         learn(whole, recorded, ended, limits)

@@ -83,7 +83,10 @@ def _record(reduction: Reduction, path: Path, way: Way, limits: Limits) -> Verdi
 
         verdict, found, memory, right = trial.play(case, reduction.best, way, expired, around)
         writer.append(Note("minimized", target.signature))
-        ended = outcome_of(verdict, target.text if target.contrast else "")
+        ended = outcome_of(verdict)
+        wrong = next((one.text for one in found if one.signature == target.signature), "")
+        if target.contrast and wrong:
+            ended = Outcome("differs", wrong)
         # A verdict names queues as the first recording did; this one has names of its own.
         made = writer.summary.queues
         if verdict.failures and 0 <= verdict.failures[0].ordinal < len(made):
@@ -152,10 +155,10 @@ def _write_digest(
         writer.append(event)
 
 
-def outcome_of(verdict: Verdict, text: str) -> Outcome:
+def outcome_of(verdict: Verdict) -> Outcome:
     """Return the outcome event that says what a verdict says."""
     if verdict.result not in (Result.HANG, Result.FAULT) or not verdict.failures:
-        return Outcome("ended", text or verdict.text)
+        return Outcome("ended", verdict.text)
     first = verdict.failures[0]
     return Outcome(
         verdict.result.value,

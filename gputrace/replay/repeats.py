@@ -29,7 +29,7 @@ def judge(verdicts: Sequence[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How a recorded run ended: "ended", "hang" or "fault", and the signature of it."""
+    """How a recorded run ended: "ended", "differs", "hang" or "fault", and the signature of it."""
 
     result: str
     signature: Mapping[str, Any] = field(default_factory=dict)
@@ -37,8 +37,8 @@ class Recorded:
     @property
     def text(self) -> str:
         """The outcome on one line."""
-        if self.result == "ended":
-            return "ended"
+        if self.result in ("ended", "differs"):
+            return self.result
         return f"{self.result} of queue {self._number('queue')}, packet {self._number('packet')}"
 
     def _number(self, name: str) -> int:
@@ -49,6 +49,8 @@ class Recorded:
         match self.result:
             case "ended":
                 return verdict.result is Result.SAME
+            case "differs":
+                return verdict.result is Result.DIFFERS
             case "hang":
                 alike = verdict.result is Result.HANG
             case _:
@@ -74,7 +76,7 @@ def recorded_outcome(path: str) -> Recorded:
     with TraceReader(path) as reader:
         outcome = reader.trailer.outcome if reader.trailer is not None else {}
     result = str(outcome.get("result", ""))
-    if result not in ("ended", "hang", "fault"):
+    if result not in ("ended", "differs", "hang", "fault"):
         found = f"it was {result}" if result else "the capture did not end in an orderly way"
         raise UsageError(f"{path}: no outcome to expect: {found}")
     return Recorded(result, outcome)

@@ -108,7 +108,7 @@ def _ended(reader: TraceReader) -> str:
 
 
 def _as_recorded(reader: TraceReader, verdict: Verdict) -> bool:
-    classes = {"hang": Result.HANG, "fault": Result.FAULT}
+    classes = {"hang": Result.HANG, "fault": Result.FAULT, "differs": Result.DIFFERS}
     wanted = classes.get(_ended(reader))
     return verdict.result is wanted if wanted else verdict.result is not Result.DIFFERS
 

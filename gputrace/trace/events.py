@@ -366,7 +366,8 @@ class Cost(Event):
 class Outcome(Event):
     """How the captured run ended: "ended", "hang", "fault" or "killed", and the signature of it.
 
-    Numbers are -1 where they do not apply; `proven` says that a hang was proven, not timed out.
+    A trace that expects other results than its packets give has "differs". Numbers are -1 where
+    they do not apply; `proven` says that a hang was proven, not timed out.
     """
 
     KIND: ClassVar[int] = 23

@@ -23,6 +23,7 @@ from gputrace.minimize.report import text
 from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
 from gputrace.minimize.trial import Case, Way, play, run_once
+from gputrace.replay.repeats import recorded_outcome
 from gputrace.replay.verdict import Result
 from gputrace.report.counts import count_packets
 from gputrace.trace import events
@@ -128,6 +129,9 @@ def test_a_missing_wait_is_the_copy_and_what_it_overtakes(tmp_path: Path) -> Non
     assert again.result is Result.DIFFERS
     assert again.difference is not None
     assert again.difference.recorded is not None
+    assert recorded_outcome(str(made)).came_again(again)
+    with TraceReader(made) as reader, pytest.raises(UsageError, match="reduced already"):
+        reduce(reader, SEEDS)
 
 
 @pytest.mark.parametrize(
