@@ -183,6 +183,22 @@ class WatchedMemory:
                 changes += self._words(watched, low)
         return spans, changes
 
+    def edges(self) -> list[Change]:
+        """Return the first and the last changed dword of each changed page, and take nothing."""
+        found: list[Change] = []
+        for watched in self._ranges.values():
+            size = watched.size // 4 * 4
+            live = np.frombuffer(host.view(watched.place, size), "<u4")
+            known = np.frombuffer(watched.known[:size], "<u4")
+            places = np.flatnonzero(live != known)
+            pages = places // (host.PAGE // 4)
+            ends = np.flatnonzero(np.diff(pages, prepend=-1, append=-1))  # where a page's run ends
+            for at in sorted({*ends[:-1].tolist(), *(ends[1:] - 1).tolist()}):
+                place = int(places[at])
+                change = Change(watched.address + 4 * place, int(known[place]), int(live[place]))
+                found.append(change)
+        return found
+
     def known(self, span: Span) -> Iterator[tuple[int, memoryview]]:
         """Yield the watched parts of a span: address and bytes as last known."""
         for watched, low, high in self._parts(span):

@@ -4,7 +4,8 @@ On hardware nobody tells who changed a byte: stores of the GPU are seen by no wr
 user pointers must not be write-protected at all. So the program is stopped before a doorbell is
 rung, and goes on when the submission is done: what changed in between the GPU has written, all
 else the program. A submission that only the program can end is let go after a while; what changes
-from then on, until the device is at rest again, is recorded as changed by nobody knows whom.
+from then on, until the device is at rest again, is recorded as changed by nobody knows whom. So is
+what changes after a submission that nothing proves done, until something does.
 """
 
 import time
@@ -78,22 +79,36 @@ class TapRecorder(Recorder):
                 time.sleep(_PAUSE)
             self._nanoseconds += time.monotonic_ns() - start
             self._absorb_gpu()
+            self._settle()
             if not self.at_rest:
                 self._digests.take(-1, unstable=True)
-                self.provenance = "unknown"
             elif self._proven and self._digests.due:
                 self._digests.take(-1)
 
-    def look(self) -> None:
-        """Take what has changed since the last look, if the device was not at rest then."""
+    def _settle(self) -> None:
+        self.provenance = "cpu" if self.at_rest and self._proven else "unknown"
+
+    def look(self, *, under_way: bool = False) -> None:
+        """Take what has changed since the last look, if it may not be the program's alone.
+
+        With `under_way` only if some work has not been seen to end.
+        """
         with self._lock:
-            if self.provenance == "cpu":
+            if self.provenance == "cpu" or (under_way and self.at_rest):
                 return
             with self._tap.still():
                 self._take_signs()
                 with self._hook():
                     if self._ended():
-                        self.provenance = "cpu"
+                        self._settle()
+
+    def _catch_up(self, gate: bool) -> None:
+        # What was fetched and is not proven done may have stored some of what is found now: so a
+        # replay waits for it, as far as it comes.
+        if self.provenance == "unknown" and self.at_rest:
+            self._tap.memory.refresh()
+            self._observations.add(self._memory.edges())
+        super()._catch_up(gate)
 
     def _take_signs(self) -> None:
         # What the engines themselves store is known to be theirs, whoever else stores meanwhile.

@@ -140,14 +140,14 @@ class TappedProgram(Program):
         now = time.monotonic()
         if now - self._looked > _LOOKS:
             self._looked = now
-            self._recorder.look()
+            self._recorder.look(under_way=True)
         return bool(rung)
 
     def end(self) -> None:
         """Close the trace: what was not done then is how the program ended."""
         self._recorder.look()
         text = self._recorder.unfinished
-        if not text and self._recorder.provenance != "cpu":
+        if not text and not self._recorder.at_rest:
             text = "a submission was not done when the program ended"
         self._recorder.close()
         how = Outcome("hang", text) if text else outcome(self.process, self.ended)

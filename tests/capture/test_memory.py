@@ -71,6 +71,14 @@ def test_stores_into_one_page_by_both_are_told_apart(shared: Shared) -> None:
     assert list(shared.memory.stores()) == []
 
 
+def test_edges_are_the_first_and_last_changed_words_of_each_page(shared: Shared) -> None:
+    assert shared.memory.edges() == []
+    cpu_works(shared, [(8, b"\1"), (20, b"\2"), (400, b"\3"), (host.PAGE + 40, b"\4")])
+    offsets = [(one.address - shared.client, one.was, one.now) for one in shared.memory.edges()]
+    assert offsets == [(8, 0, 1), (400, 0, 3), (host.PAGE + 40, 0, 4)]
+    assert len(shared.memory.stores()) == 4 - 1  # nothing was taken; two are close
+
+
 def test_close_changes_are_one_store_and_distant_ones_are_two(shared: Shared) -> None:
     cpu_works(shared, [(0, b"a"), (20, b"b"), (4096, b"c")])
     stores = [(at - shared.client, len(data)) for at, data in shared.memory.stores()]

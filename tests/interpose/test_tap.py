@@ -8,16 +8,22 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.emulated.process import Process
+from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.families import family
 from gputrace.formats import aql
 from gputrace.formats.ioctl import QueueType
 from gputrace.formats.pm4.enums import ReleaseData
 from gputrace.interpose.completion import Completion
+from gputrace.interpose.launch import run
 from gputrace.interpose.tap_recorder import EARLY
 from gputrace.replay.running import Request, replay
 from gputrace.replay.verdict import Result, Verdict
@@ -164,6 +170,64 @@ def test_hip_and_its_fork(tmp_path: Path) -> None:
             assert EARLY in verdict.text
         else:
             assert verdict.result is Result.SAME, verdict.text
+
+
+LATE = """
+#include <hip/hip_runtime.h>
+#include <unistd.h>
+__global__ void more(int *x) { x[threadIdx.x] += 1 + threadIdx.x; }
+int main()
+{
+    int *x, found[64];
+    if (hipMalloc(&x, sizeof found) || hipMemset(x, 0, sizeof found))
+        return 1;
+    more<<<1, 64>>>(x);
+    more<<<1, 64>>>(x);
+    usleep(300000); /* the kernels end meanwhile, and nothing has told that they have */
+    if (hipMemcpy(found, x, sizeof found, hipMemcpyDeviceToHost))
+        return 1;
+    for (int i = 0; i < 64; i++)
+        if (found[i] != 2 * (1 + i))
+            return 2;
+    return 0;
+}
+"""
+
+
+class Slow(EmulatedKfd):
+    """Each kernel's work comes long after its packet was fetched."""
+
+    _until = 0.0
+
+    def start(self, dispatch: Any, queue: HardwareQueue) -> Work:
+        self._until = time.monotonic() + 0.05
+        return super().start(dispatch, queue)
+
+    def _advance(self, process: Process) -> int:
+        late = time.monotonic() < self._until
+        return 0 if late else self._scheduler.run(process.hardware, 1)
+
+
+@pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
+def test_kernels_that_nothing_proves_done_may_take_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, trace = tmp_path / "hip", tmp_path / "hip.gtrace"
+    monkeypatch.setenv("HIP_PLATFORM", "amd")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "late.cpp").write_text(LATE)
+    build = ["hipcc", "--offload-arch=gfx90a", "-O2", str(tmp_path / "late.cpp"), "-o"]
+    subprocess.run([*build, str(program)], check=True, capture_output=True)
+    record = [*MAIN, "record", "--device", "kfd:0", "-o", str(trace), "--", str(program)]
+    ended = run(
+        record,
+        lambda client: Slow("gfx90a", client=client),
+        EmulatedKfd("gfx90a").topology,
+        tell=lambda notice: None,
+    )
+    assert ended.status == 0
+    verdict = again(trace, "gfx90a")
+    assert verdict.result is Result.SAME, verdict.text
 
 
 @pytest.mark.skipif(find_spec("tinygrad") is None, reason="tinygrad is not installed")
