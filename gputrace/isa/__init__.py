@@ -6,7 +6,8 @@ terms of `primitives`, and `trace` writes that down as a `graph`. Two engines re
 - `numpy_engine` evaluates them one instruction at a time: the reference, and the cold path;
 - the `jit_*` modules compile them. `jit_region` follows direct jumps from an address; `jit_emit`,
   `jit_block` and `jit_memory` write the region as LLVM IR with a wave as a vector, EXEC as a mask
-  and registers in memory; `jit_access` finds short ways for accesses; `jit_runtime` and
+  and registers in memory; `jit_words` keeps 64-bit lanes as words, `jit_chunks` makes functions of
+  a few lanes of what is long; `jit_access` finds short ways for accesses; `jit_runtime` and
   `jit_atomics` hold helpers, `jit_driver` the loop over waves and groups, all in IR as well;
   `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gputrace.isa.graph import U32, Graph, Node
+from gputrace.isa.jit_words import Words
 
 _ROW = 16  # lanes whose words are taken from memory at once
 _MOST_WORDS = 4  # of one lane in memory that a short way exists for
@@ -150,10 +151,11 @@ def _numbers(kind: str, values: Sequence[int]) -> str:
     return "<" + ", ".join(f"{kind} {value}" for value in values) + ">"
 
 
-def _pick(out: Lines, kind: str, value: str, lanes: int, picked: Sequence[int]) -> str:
-    many, index = f"<{lanes} x {kind}>", _numbers("i32", picked)
+def picked(out: Lines, kind: str, value: str, lanes: int, chosen: Sequence[int]) -> str:
+    """Return some of the lanes of a vector."""
+    many, index = f"<{lanes} x {kind}>", _numbers("i32", chosen)
     return out.inst(
-        f"shufflevector {many} {value}, {many} poison, <{len(picked)} x i32> {index}"
+        f"shufflevector {many} {value}, {many} poison, <{len(chosen)} x i32> {index}"
     )
 
 
@@ -185,21 +187,20 @@ class Row:
 
 
 def row_of(
-    out: Lines, address: str, mask: str, words: int, slots: Sequence[str], whole: bool
+    out: Lines, address: str | Words, mask: str, words: int, slots: Sequence[str], whole: bool
 ) -> Row:
     """Compare addresses with those of a row and its ends with a known range.
 
     `slots` are first, count and distance of the site; `whole` asks for all lanes to be active.
     """
     lanes, size = out.wave_size, 4 * words
-    kind = f"<{lanes} x i64>"
-    start = out.inst(f"extractelement {kind} {address}, i64 0")
-    steps = _numbers("i64", range(0, size * lanes, size))
-    row = out.inst(f"add {kind} {_spread(out, 'i64', start, lanes)}, {steps}")
-    apart = out.inst(f"icmp ne {kind} {address}, {row}")
+    if isinstance(address, str):
+        start, apart, straight = _row_of_wholes(out, address, size)
+    else:
+        start, apart, straight = _row_of_words(out, address, size)
     active = out.inst(f"and <{lanes} x i1> {apart}, {mask}")
     raw = out.inst(f"bitcast <{lanes} x i1> {active} to i{lanes}")
-    holds = out.inst(f"icmp eq i{lanes} {raw}, 0")
+    holds = out.inst(f"and i1 {straight}, {out.inst(f'icmp eq i{lanes} {raw}, 0')}")
     first, count, distance = slots
     offset = out.fresh(f"sub i64 {start}, {first}")
     last = out.fresh(f"add i64 {offset}, {size * (lanes - 1)}")
@@ -210,6 +211,31 @@ def row_of(
         everybody = out.inst(f"icmp eq i64 {out.bits(mask)}, {(1 << lanes) - 1}")
         holds = out.fresh(f"and i1 {holds}, {everybody}")
     return Row(holds, out.fresh(f"add i64 {start}, {distance}"))
+
+
+def _row_of_wholes(out: Lines, address: str, size: int) -> tuple[str, str, str]:
+    # The address of the first lane, which lanes are elsewhere, and whether there can be a row.
+    kind = f"<{out.wave_size} x i64>"
+    start = out.inst(f"extractelement {kind} {address}, i64 0")
+    steps = _numbers("i64", range(0, size * out.wave_size, size))
+    row = out.inst(f"add {kind} {_spread(out, 'i64', start, out.wave_size)}, {steps}")
+    return start, out.inst(f"icmp ne {kind} {address}, {row}"), "true"
+
+
+def _row_of_words(out: Lines, address: Words, size: int) -> tuple[str, str, str]:
+    # The same: rows have one upper word.
+    lanes = out.wave_size
+    kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
+    low, high = (out.inst(f"extractelement {kind} {word}, i64 0") for word in address)
+    steps = _numbers("i32", range(0, size * lanes, size))
+    row = out.inst(f"add {kind} {_spread(out, 'i32', low, lanes)}, {steps}")
+    off = out.inst(f"icmp ne {kind} {address[0]}, {row}")
+    other = out.inst(f"icmp ne {kind} {address[1]}, {_spread(out, 'i32', high, lanes)}")
+    raised = out.inst(f"shl i64 {out.inst(f'zext i32 {high} to i64')}, 32")
+    start = out.inst(f"or i64 {raised}, {out.inst(f'zext i32 {low} to i64')}")
+    most = (1 << 32) - 1 - size * (lanes - 1)
+    straight = out.inst(f"icmp ule i32 {low}, {most}")
+    return start, out.inst(f"or {bit} {off}, {other}"), straight
 
 
 def load_row(out: Lines, host: str, mask: str, words: int) -> list[str]:
@@ -244,7 +270,7 @@ def store_row(out: Lines, host: str, mask: str, values: Sequence[str], changes: 
     kind, changed = f"<{_ROW} x i32>", "zeroinitializer"
     for number, start in enumerate(_places(out, at, words * _ROW, lanes // _ROW)):
         chosen = range(number * _ROW, (number + 1) * _ROW)
-        blocks = _dealt_back(out, [_pick(out, "i32", v, lanes, chosen) for v in values], _ROW)
+        blocks = _dealt_back(out, [picked(out, "i32", v, lanes, chosen) for v in values], _ROW)
         for place, block in zip(_places(out, start, _ROW, words), blocks, strict=True):
             old = out.fresh(f"load {kind}, ptr {place}, align 1")
             changed = out.fresh(f"or {kind} {changed}, {out.fresh(f'xor {kind} {old}, {block}')}")
@@ -341,7 +367,7 @@ def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, step:
     lanes = out.wave_size
     kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
     heads = [lane - lane % width for lane in range(lanes)]
-    first = _pick(out, "i32", address, lanes, heads)
+    first = picked(out, "i32", address, lanes, heads)
     distance = out.inst(f"sub {kind} {address}, {first}")
     two = "splat (i32 2)"
     words = out.call(
@@ -383,7 +409,7 @@ def load_near(out: Lines, near: Near, offset: int, width: int) -> str:
     parts = []
     for number, start in enumerate(near.starts):
         head = number * width
-        words = _pick(out, "i32", near.words, lanes, range(head, head + width))
+        words = picked(out, "i32", near.words, lanes, range(head, head + width))
         at = _near_place(out, start, offset)
         row = out.fresh(f"load {part}, ptr {at}, align 1")
         parts.append(out.external(part, name, (part, row), (part, words)))
@@ -395,8 +421,8 @@ def store_near(out: Lines, near: Near, offset: int, width: int, value: str, mask
     lanes, part = out.wave_size, f"<{width} x i32>"
     for number, start in enumerate(near.starts):
         chosen = range(number * width, (number + 1) * width)
-        words = _pick(out, "i32", value, lanes, chosen)
-        active = _pick(out, "i1", mask, lanes, chosen)
+        words = picked(out, "i32", value, lanes, chosen)
+        active = picked(out, "i1", mask, lanes, chosen)
         at = _near_place(out, start, offset)
         out.external(
             "void", f"llvm.masked.store.v{width}i32.p0",
@@ -418,7 +444,7 @@ def store_side_by_side(
     """Store words of each lane; those of each vector of lanes are side by side."""
     for number, start in enumerate(near.starts):
         chosen = range(number * width, (number + 1) * width)
-        parts = [_pick(out, "i32", value, out.wave_size, chosen) for value in values]
+        parts = [picked(out, "i32", value, out.wave_size, chosen) for value in values]
         places = _places(out, _near_place(out, start, offset), width, len(values))
         for place, block in zip(places, _dealt_back(out, parts, width), strict=True):
             out.line(f"store <{width} x i32> {block}, ptr {place}, align 1")

@@ -8,14 +8,14 @@ holds. The meaning of each primitive is in `gputrace.isa.primitives`; here are t
 from collections.abc import Callable
 
 from gputrace.isa import state
-from gputrace.isa.graph import I1, U32, U64, Node
+from gputrace.isa.graph import Node
 from gputrace.isa.jit_access import find_accesses
+from gputrace.isa.jit_chunks import Piece, call, steps
 from gputrace.isa.jit_exact import is_active, wants_all_lanes
 from gputrace.isa.jit_memory import MemoryWriter
 from gputrace.isa.jit_region import Item
 from gputrace.isa.jit_writer import CannotLift, Module
 from gputrace.isa.matrix import Multiplication
-from gputrace.isa.primitives import PRIMS
 
 _NUMBERED = 256  # vector registers that an index can name
 _WINDOW = 6  # vector registers whose last values are taken from the block itself
@@ -28,7 +28,6 @@ class BlockEmitter(MemoryWriter):
         super().__init__(region, name)
         self._scalars: dict[int, str] = {}
         self._vectors: dict[int, tuple[str, str]] = {}
-        self._halves: dict[str, tuple[str, int]] = {}  # which half of what a value is
         self._active = "?"  # the name that EXEC as lanes has now
         self._all_lanes: frozenset[int] = frozenset()
         self._effects: dict[str, Callable[..., str]] = {
@@ -47,7 +46,6 @@ class BlockEmitter(MemoryWriter):
             "atomic": self.atomic,
             "permute": self._permute,
             "scatter": self._scatter,
-            "splat": self._splat,
             "matrix": self._matrix,
         }
 
@@ -67,24 +65,26 @@ class BlockEmitter(MemoryWriter):
         names: dict[int, str] = {}
         accesses = find_accesses(item.graph)
         covered = frozenset[int]().union(*(access.covered for access in accesses.values()))
-        for node in item.graph.nodes[:-1]:
-            if node.index in accesses:
-                names.update(self.short(accesses[node.index], names))
-            if node.index in covered:
+        for step in item.graph.nodes[:-1] if accesses else steps(item.graph):
+            if isinstance(step, Piece):
+                if not call(self, step, names):
+                    for node in step.nodes:
+                        names[node.index] = self._value(node, names)
                 continue
-            args = [names[arg.index] for arg in node.args]
-            joined = self._halved(node, names)
-            if joined:
-                names[node.index] = joined
-                continue
-            special = self._effects.get(node.prim)
-            if special is not None:
-                names[node.index] = special(node, *args)
-                continue
-            names[node.index] = PRIMS[node.prim].llvm(self, node, *args)
-            if is_active(node, self.wave_size):
-                self._active = names[node.index]
+            if step.index in accesses:
+                names.update(self.short(accesses[step.index], names))
+            if step.index not in covered:
+                names[step.index] = self._value(step, names)
         return [names[arg.index] for arg in item.last.args]
+
+    def _value(self, node: Node, names: dict[int, str]) -> str:
+        special = self._effects.get(node.prim)
+        if special is not None:
+            return special(node, *(names[arg.index] for arg in node.args))
+        made = self.pure(node, names)
+        if is_active(node, self.wave_size):
+            self._active = made
+        return made
 
     # --- registers
 
@@ -182,56 +182,6 @@ class BlockEmitter(MemoryWriter):
 
     # --- values that the region knows better
 
-    def _halved(self, node: Node, names: dict[int, str]) -> str:
-        # Words of 64-bit lanes by one shuffle, and lanes put together from words again.
-        if not node.lanes:
-            return ""
-        if node.prim == "trunc" and node.type == U32 and node.args[0].type == U64:
-            whole, half = node.args[0], 0
-            if whole.prim == "lshr" and _is_number(whole.args[1], 32):
-                whole, half = whole.args[0], 1
-            return self._half(names[whole.index], half)
-        if node.prim != "or" or node.type != U64:
-            return ""
-        low, raised = node.args
-        if raised.prim != "shl" or not _is_number(raised.args[1], 32):
-            return ""
-        high = raised.args[0]
-        if any(part.prim != "zext" or part.args[0].type != U32 for part in (low, high)):
-            return ""
-        return self._whole(*(names[part.args[0].index] for part in (low, high)))
-
-    def _half(self, value: str, half: int) -> str:
-        lanes = self.wave_size
-        raw = self.inst(f"bitcast <{lanes} x i64> {value} to <{2 * lanes} x i32>")
-        index = ", ".join(f"i32 {2 * lane + half}" for lane in range(lanes))
-        pair = f"<{2 * lanes} x i32>"
-        name = self.inst(
-            f"shufflevector {pair} {raw}, {pair} poison, <{lanes} x i32> <{index}>"
-        )
-        self._halves[name] = value, half
-        return name
-
-    def _whole(self, low: str, high: str) -> str:
-        first, second = self._halves.get(low, ("", 0)), self._halves.get(high, ("", 0))
-        if first[0] and first == (second[0], 0) and second[1] == 1:
-            return first[0]
-        lanes = self.wave_size
-        index = ", ".join(f"i32 {lane}, i32 {lane + lanes}" for lane in range(lanes))
-        one = f"<{lanes} x i32>"
-        both = self.inst(f"shufflevector {one} {low}, {one} {high}, <{2 * lanes} x i32> <{index}>")
-        return self.inst(f"bitcast <{2 * lanes} x i32> {both} to <{lanes} x i64>")
-
-    def _splat(self, node: Node, value: str) -> str:
-        source = node.args[0]
-        if source.prim == "const":
-            assert isinstance(source.attribute, int)
-            return self.constant(node, source.attribute)
-        if node.type == I1:
-            bits = self.inst(f"sext i1 {value} to i{self.wave_size}")
-            return self.inst(f"bitcast i{self.wave_size} {bits} to {self.type(node)}")
-        return self.spread(self.type(node), node.type.llvm, value)
-
     def _here(self, node: Node) -> str:
         return self.inst(f"add i64 %base, {node.attribute}")
 
@@ -266,10 +216,3 @@ class BlockEmitter(MemoryWriter):
             return value
         op = "trunc" if node.type.bits > 32 else "zext"
         return self.inst(f"{op} {self.type(node)} {value} to <{self.wave_size} x i32>")
-
-
-def _is_number(node: Node, value: int) -> bool:
-    # Whether a value of the lanes is one constant.
-    if node.prim != "splat" or node.args[0].prim != "const":
-        return False
-    return node.args[0].attribute == value

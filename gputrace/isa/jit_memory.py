@@ -20,10 +20,11 @@ from gputrace.isa.jit_access import (
     store_row,
     store_side_by_side,
 )
-from gputrace.isa.jit_writer import BlockWriter, CannotLift, Module
+from gputrace.isa.jit_words import Words, WordWriter
+from gputrace.isa.jit_writer import CannotLift, Module
 
 
-class MemoryWriter(BlockWriter):
+class MemoryWriter(WordWriter):
     """Writes what an instruction does to memory and LDS."""
 
     def __init__(self, region: Module, name: str) -> None:
@@ -38,7 +39,8 @@ class MemoryWriter(BlockWriter):
         """Write a short way with the general one beside it; return the values of the loads."""
         root, mask = access.root, names[access.mask.index]
         values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
-        address = names[(root.args[0] if root.prim == "check" else root).index]
+        place = root.args[0] if root.prim == "check" else root
+        address = self.words(place, names) or names[place.index]
         end, known = self.place("end"), self._known
         found: list[tuple[str, list[str]]] = []
         for number, way in enumerate(self._ways(access)):
@@ -53,7 +55,7 @@ class MemoryWriter(BlockWriter):
             self.line(f"br label %{end}")
             self._known = before
             self.begin(slow)
-        careful = self._long_way(access, names, mask)
+        careful = self._long_way(access, names, self._together(address), mask)
         last = self.place("slow.end")
         self.line(f"br label %{last}")
         self.begin(last)
@@ -76,8 +78,11 @@ class MemoryWriter(BlockWriter):
         values = ", ".join(f"[{values[number]}, %{label}]" for label, values in found)
         return self.fresh(f"phi <{self.wave_size} x i32> {values}")
 
+    def _together(self, address: str | Words) -> str:
+        return address if isinstance(address, str) else self.whole(address)
+
     def _row_way(
-        self, access: Access, address: str, mask: str, values: list[str]
+        self, access: Access, address: str | Words, mask: str, values: list[str]
     ) -> tuple[str, Callable[[], list[str]]]:
         words = len(access.nodes)
         self._shared_site = self._site()
@@ -121,12 +126,13 @@ class MemoryWriter(BlockWriter):
 
         return near.holds, short
 
-    def _long_way(self, access: Access, names: dict[int, str], mask: str) -> list[str]:
+    def _long_way(
+        self, access: Access, names: dict[int, str], address: str, mask: str
+    ) -> list[str]:
         root, lanes = access.root, self.wave_size
+        start, kind = address, "i32"
         if root.prim == "check":
-            start, kind = self.check(root, names[root.args[0].index], mask), "i64"
-        else:
-            start, kind = names[root.index], "i32"
+            start, kind = self.check(root, address, mask), "i64"
         if root.prim == "check" and not access.stores and len(access.nodes) == 4:
             return self._four_words(start, mask)
         results = []
@@ -158,46 +164,23 @@ class MemoryWriter(BlockWriter):
         need = (access != "read") | aligned << 1
         site = self._shared_site or self._site()
         self._shared_site = ""
-        slots = [self._site_slot(site, k) for k in range(3)]
         if not node.lanes:
-            return self._check_one(address, mask, site, slots, f"i64 {size}, i64 {need}", access)
+            return self._check_one(address, mask, site, size, need, access)
         kind = f"<{self.wave_size} x i64>"
-        first, count, delta = (self.spread(kind, "i64", slot) for slot in slots)
-        offset = self.fresh(f"sub {kind} {address}, {first}")
-        outside = self.fresh(f"icmp uge {kind} {offset}, {count}")
-        if aligned:
-            low = self.fresh(f"and {kind} {address}, splat (i64 {aligned})")
-            odd = self.fresh(f"icmp ne {kind} {low}, zeroinitializer")
-            outside = self.fresh(f"or <{self.wave_size} x i1> {outside}, {odd}")
-        bad = self.fresh(f"and <{self.wave_size} x i1> {outside}, {mask}")
-        raw = self.fresh(f"bitcast <{self.wave_size} x i1> {bad} to i{self.wave_size}")
-        some = self.fresh(f"icmp ne i{self.wave_size} {raw}, 0")
-        bits = self.bits(mask)
-        host = self.fresh(f"add {kind} {address}, {delta}")
-        before, slow, found, on = (self.place(n) for n in ("in", "slow", "found", "on"))
-        self.line(f"br label %{before}")
-        self.begin(before)
-        self.line(f"br i1 {some}, label %{slow}, label %{on}, !prof !0")
-        self.begin(slow)
-        self.line(f"store {kind} {address}, ptr %addresses, align 64")
-        self.region.declare("i64", "locate", "ptr", "ptr", "ptr", "i64", "i64", "i64")
-        wrong = self.fresh(
-            f"call i64 @locate(ptr %context, ptr {site}, ptr %addresses, i64 {bits},"
-            f" i64 {size}, i64 {need})"
-        )
-        good = self.fresh(f"icmp eq i64 {wrong}, 0")
-        self.line(f"br i1 {good}, label %{found}, label %{self._fault(access, size)}")
-        self.begin(found)
-        looked = self.fresh(f"load {kind}, ptr %addresses, align 64")
-        self.line(f"br label %{on}")
+        wrong = self.external(
+            "i64", "hosts", ("ptr", "%context"), ("ptr", site), ("ptr", "%addresses"),
+            (kind, address), ("i64", self.bits(mask)), ("i64", str(size)), ("i64", str(need)),
+        )  # fmt: skip
+        good, on = self.fresh(f"icmp eq i64 {wrong}, 0"), self.place("on")
+        self.line(f"br i1 {good}, label %{on}, label %{self._fault(access, size)}, !prof !1")
         self.begin(on)
-        return self.fresh(f"phi {kind} [{host}, %{before}], [{looked}, %{found}]")
+        return self.fresh(f"load {kind}, ptr %addresses, align 64")
 
     def _check_one(
-        self, address: str, mask: str, site: str, slots: list[str], need: str, access: str
+        self, address: str, mask: str, site: str, size: int, need: int, access: str
     ) -> str:
         # One access for the wave, which takes place only if the mask, one bit, says so.
-        size = int(need.split(",")[0].split()[1])
+        slots = [self._site_slot(site, k) for k in range(3)]
         offset = self.fresh(f"sub i64 {address}, {slots[0]}")
         inside = self.fresh(f"icmp ult i64 {offset}, {slots[1]}")
         host = self.fresh(f"add i64 {address}, {slots[2]}")
@@ -209,7 +192,9 @@ class MemoryWriter(BlockWriter):
         self.line(f"br i1 {inside}, label %{on}, label %{slow}, !prof !1")
         self.begin(slow)
         self.region.declare("i64", "find", "ptr", "ptr", "i64", "i64", "i64")
-        looked = self.fresh(f"call i64 @find(ptr %context, ptr {site}, i64 {address}, {need})")
+        looked = self.fresh(
+            f"call i64 @find(ptr %context, ptr {site}, i64 {address}, i64 {size}, i64 {need})"
+        )
         good = self.fresh(f"icmp ne i64 {looked}, 0")
         fault = self._fault(access, size, address)
         self.line(f"br i1 {good}, label %{on}, label %{fault}")

@@ -37,7 +37,7 @@ def helpers(wave_size: int) -> str:
 
 def names() -> list[str]:
     """Return the names of all helpers that regions may call."""
-    found = ["find", "locate", "load32x4", "scatter32", *(f"{name}.lanes" for name in MATHEMATICS)]
+    found = ["find", "hosts", "load32x4", "scatter32", *(f"{name}.lanes" for name in MATHEMATICS)]
     for bits in (8, 16, 32, 64):
         found += [f"{name}{bits}" for name in ("load", "store", "permute", "lds.load", "lds.store")]
     return [*found, *jit_atomics.HELPERS, *(f"lds.{name}" for name in jit_atomics.HELPERS)]
@@ -192,6 +192,44 @@ done:
   %lanes.to = getelementptr i64, ptr %context, i64 $FAULT_LANES
   store i64 %bad, ptr %lanes.to
   ret i64 %bad
+}
+
+; Leave the host addresses of all lanes in the mask in `places`; 0, or the mask of bad lanes.
+define i64 @hosts(ptr %context, ptr %site, ptr %places, <@W@ x i64> %address, i64 %mask,
+                          i64 %size, i64 %need) #0 {
+entry:
+  %first = load i64, ptr %site
+  %count.at = getelementptr i64, ptr %site, i64 1
+  %count = load i64, ptr %count.at
+  %delta.at = getelementptr i64, ptr %site, i64 2
+  %delta = load i64, ptr %delta.at
+  %first.in = insertelement <@W@ x i64> poison, i64 %first, i64 0
+  %first.all = shufflevector <@W@ x i64> %first.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
+  %count.in = insertelement <@W@ x i64> poison, i64 %count, i64 0
+  %count.all = shufflevector <@W@ x i64> %count.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
+  %delta.in = insertelement <@W@ x i64> poison, i64 %delta, i64 0
+  %delta.all = shufflevector <@W@ x i64> %delta.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
+  %aligned = lshr i64 %need, 1
+  %aligned.in = insertelement <@W@ x i64> poison, i64 %aligned, i64 0
+  %odd.bits = shufflevector <@W@ x i64> %aligned.in, <@W@ x i64> poison, <@W@ x i32> zeroinitializer
+  %offset = sub <@W@ x i64> %address, %first.all
+  %outside = icmp uge <@W@ x i64> %offset, %count.all
+  %low = and <@W@ x i64> %address, %odd.bits
+  %odd = icmp ne <@W@ x i64> %low, zeroinitializer
+  %bad = or <@W@ x i1> %outside, %odd
+  %raw = bitcast <@W@ x i1> %bad to i@W@
+  %bits = @WIDEN@
+  %some = and i64 %bits, %mask
+  %good = icmp eq i64 %some, 0
+  br i1 %good, label %known, label %search
+known:
+  %host = add <@W@ x i64> %address, %delta.all
+  store <@W@ x i64> %host, ptr %places, align 64
+  ret i64 0
+search:
+  store <@W@ x i64> %address, ptr %places, align 64
+  %wrong = call i64 @locate(ptr %context, ptr %site, ptr %places, i64 %mask, i64 %size, i64 %need)
+  ret i64 %wrong
 }
 """
 

@@ -1,5 +1,7 @@
 """Writing LLVM IR: one block of a region's code, and the module that it goes into."""
 
+from collections.abc import Sequence
+
 from gputrace.isa import jit_matrix, jit_rounding
 from gputrace.isa.graph import I1, Node
 from gputrace.isa.matrix import Product
@@ -25,6 +27,7 @@ class Module:
         self._declared: dict[str, str] = {}
         self._products: dict[tuple[Product, int | None], str] = {}
         self._rounded: set[str] = set()
+        self._equal: dict[str, str] = {}
         self.functions: list[str] = []
         """Functions of the module beside the region's own."""
 
@@ -60,6 +63,14 @@ class Module:
             self._declared |= jit_rounding.declarations(operation, kinds, result)
             self.functions.append(jit_rounding.function(name, operation, mode, kinds, result))
         return name
+
+    def function(self, result: str, parameters: Sequence[str], lines: Sequence[str]) -> str:
+        """Return the name of a function of the module; equal ones are made once."""
+        text = "\n".join([f"({', '.join(parameters)}) #0 {{", *lines, "}"])
+        if text not in self._equal:
+            name = self._equal[text] = f"few.{len(self._equal)}"
+            self.functions.append(f"define internal {result} @{name}{text}")
+        return self._equal[text]
 
     @property
     def helpers(self) -> list[str]:

@@ -24,8 +24,8 @@ from gputrace.isa.trace import Mode, Trace
 from gputrace.isa.waves import Spare
 from tests.isa.launching import Arrays, assert_same_outcome
 
-CODE, FIRST, SECOND, LDS_BYTES = 0x1000, 0x7000_0000_0000, 0x7000_0000_8000, 1000
-SIZE = 1 << 13
+CODE, FIRST, SECOND, LDS_BYTES = 0x1000, 0x7000_FFFF_F000, 0x7001_0000_8000, 1000
+SIZE = 1 << 13  # the first range has addresses with two upper words
 ADDRESSES, RESULTS, DATA = 60, state.FIRST_ACCUMULATOR, 4
 Access = Callable[[Trace, Node, int], None]
 TYPES = {"i32": U32, "i64": U64, "float": F32, "double": F64}
@@ -209,7 +209,7 @@ def run(machine: Made, seed: int, bad: bool) -> Result:
         base = FIRST if chance.random() < 0.6 else SECOND
         found = addresses(chance, lanes, base, base + SIZE)
         if chance.random() < 0.1:
-            found[chance.random(lanes) < 0.3] ^= np.uint64(FIRST ^ SECOND)
+            found[chance.random(lanes) < 0.3] += np.uint64((FIRST + SECOND - 2 * base) % (1 << 64))
         if number == wrong:
             found[int(chance.integers(64)) :] += np.uint64(SIZE - 64)
         vectors[ADDRESSES + 2 * number] = found.astype(np.uint32)

@@ -94,6 +94,44 @@ def _cases() -> dict[str, tuple[tuple[Type, ...], Case]]:
     return made
 
 
+def _word_cases() -> dict[str, tuple[tuple[Type, ...], Case]]:
+    # 64-bit values that compiled code has as words, and long computations.
+    made: dict[str, tuple[tuple[Type, ...], Case]] = {}
+    for n in (0, 1, 31, 32, 33, 63):
+        made[f"shl-by-{n}"] = (U64,), lambda t, read, n=n: read(U64, 0) << n
+        made[f"lshr-by-{n}"] = (U64,), lambda t, read, n=n: read(U64, 0) >> n
+        made[f"zext-shl-by-{n}"] = (U32,), lambda t, read, n=n: read(U32, 0).zext(U64) << n
+    made |= {f"long-{kind}": ((kind,), _long(kind)) for kind in (U32, U64)}
+    return made | {
+        "add-constant": ((U64,), lambda t, read: read(U64, 0) + 0x1_8000_0000),
+        "add-scalar": ((U64,), lambda t, read: read(U64, 0) + t.scalar(2, 2)),
+        "add-zext": ((U64,), lambda t, read: (read(U64, 0) << 2) + read(U32, 1).zext(U64)),
+        "add-low-zero": ((U64,), lambda t, read: (read(U64, 0) << 32) + read(U64, 1)),
+        "and-constant": ((U64,), lambda t, read: read(U64, 0) & ~7),
+        "xor-raised": ((U64,), lambda t, read: (read(U64, 0) << 40) ^ (read(U64, 1) >> 20)),
+        "select-sums": ((U64,), lambda t, read: t.apply(
+            "select", read(U32, 2).ne(0), read(U64, 0) + read(U64, 1), read(U64, 0) >> 32
+        )),
+        "add-float-bits": ((F64,), lambda t, read: (
+            (read(F64, 0) + read(F64, 1)).bits_as(U64) + (read(U64, 2) & 1)
+        )),
+    }  # fmt: skip
+
+
+def _long(kind: Type) -> Case:
+    # So long that compiled code has it as a function of a few lanes.
+    def make(trace: Trace, read: Callable[[Type, int], Node]) -> Node:
+        x, y, scalar = read(kind, 0), read(kind, 1), trace.scalar(4).zext(kind)
+        for n in range(12):
+            less = trace.apply("slt", x, y)
+            x = trace.apply("select", less, x * 5 + n, y ^ scalar)
+            y = trace.apply("select", less & x.ne(n), (x >> 3) + y, y + 0x9E3779B9)
+        everybody = trace.apply("ballot", x.ne(3)) & 255
+        return trace.apply("select", trace.apply("ult", x, y), x, y + everybody.zext(kind))
+
+    return make
+
+
 def _lane_cases() -> dict[str, tuple[tuple[Type, ...], Case]]:
     scalar = lambda t, index: t.scalar(2 * index)  # noqa: E731
     made: dict[str, tuple[tuple[Type, ...], Case]] = {
@@ -126,6 +164,12 @@ def _lane_cases() -> dict[str, tuple[tuple[Type, ...], Case]]:
 
 CASES = _cases()
 LANE_CASES = _lane_cases()
+WORD_CASES = _word_cases()
+FORMS = [
+    (32, False, [*CASES, *LANE_CASES]), (64, False, [*CASES, *LANE_CASES]), (64, True, [*CASES]),
+    (32, False, [*WORD_CASES]), (64, False, [*WORD_CASES]),
+]  # fmt: skip
+"""Lanes of a wave, whether operands are uniform, and the cases of a program."""
 ELSEWHERE = {
     "get_vector_at", "put_vector_at", "stop_if", "message", "others", "aligned",
     "const", "bitcast", "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load",
@@ -155,7 +199,8 @@ class Both:
         self.graphs[4 * len(cases)] = trace.finish()
         self.used = FIRST_OUT + 2 * len(cases)
         library = Library("gfx942", lambda mode, pc, code: (self.graphs[pc], 4), Store(folder))
-        found = library.find(self.mode, lambda pc, size: b"u" if uniform else b"l", 0, make=True)
+        code = f"{uniform} {len(cases)}".encode()
+        found = library.find(self.mode, lambda pc, size: code, 0, make=True)
         assert found is not None
         assert library.compiled == len(cases) + 1
         kinds = [ctypes.c_void_p] * 4 + [ctypes.c_uint64] * 2
@@ -210,6 +255,14 @@ class Both:
         return f"{names[number]} lane {lane}: {given} numpy {one} compiled {other}"
 
 
+def program(
+    wave_size: int, uniform: bool, names: list[str], folder: Path
+) -> tuple[Both, list[str]]:
+    """Return the program of some cases with their names."""
+    cases = [(CASES | LANE_CASES | WORD_CASES)[name][1] for name in names]
+    return Both(cases, wave_size, uniform, folder), names
+
+
 EDGES = np.array(
     [
         0, 1, 2, 31, 32, 33, 63, 64, 0x7F, 0x80, 0xFF, 0x3C00, 0x7C00, 0x7E00, 0xFC00, 0x7C01,
@@ -257,24 +310,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-NAMES = {True: list(CASES), False: [*CASES, *LANE_CASES]}
-
-
 @pytest.fixture(
-    scope="module", params=[(32, False), (64, False), (64, True)],
-    ids=lambda p: f"wave{p[0]}-{'uniform' if p[1] else 'lanes'}",
+    scope="module", params=FORMS,
+    ids=lambda p: f"wave{p[0]}-{'uniform' if p[1] else 'lanes'}-{p[2][0]}",
 )  # fmt: skip
 def both(request: pytest.FixtureRequest, folder: Path) -> tuple[Both, list[str]]:
-    wave_size, uniform = request.param
-    names = NAMES[uniform]
-    cases = [(CASES | LANE_CASES)[name][1] for name in names]
-    return Both(cases, wave_size, uniform, folder), names
+    return program(*request.param, folder)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_both_engines_give_the_same_bits(both: tuple[Both, list[str]], seed: int) -> None:
-    program, names = both
-    words = inputs(seed, program.mode.wave_size)
-    problem = program.difference(words, names)
+    made, names = both
+    words = inputs(seed, made.mode.wave_size)
+    problem = made.difference(words, names)
     assert not problem, problem
