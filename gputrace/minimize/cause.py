@@ -10,6 +10,8 @@ from gputrace.minimize.reduce import Reduction
 
 SHOWN = 3
 """Earlier stores that a report shows."""
+FAR = 1 << 20
+"""An access that is more bytes behind a buffer has nothing to do with it."""
 
 
 def explain(reduction: Reduction) -> list[str]:
@@ -18,7 +20,7 @@ def explain(reduction: Reduction) -> list[str]:
     whole = reduction.whole
     match words:
         case ["hang", "wait", place, *where]:
-            return list(_unanswered(whole, _packet(whole, place), where))
+            return list(_unanswered(whole, reduction, _packet(whole, place), where))
         case ["hang", "deadlock", places]:
             some = [_packet(whole, place) for place in places.split("+")]
             return list(_circle(whole, some))
@@ -71,7 +73,9 @@ def _stored(model: Model, condition: Condition) -> Iterator[tuple[Packet, int | 
                         yield packet, one.value
 
 
-def _unanswered(model: Model, packet: Packet, where: list[str]) -> Iterator[str]:
+def _unanswered(
+    model: Model, reduction: Reduction, packet: Packet, where: list[str]
+) -> Iterator[str]:
     waits = [one for one in _waits(packet) if not where or f"{one.address:#x}" in where]
     texts = " and ".join(shown(model, one) for one in waits)
     yield f"{_place(model, packet)} waits for {texts}, and no packet of the trace stores that."
@@ -80,10 +84,35 @@ def _unanswered(model: Model, packet: Packet, where: list[str]) -> Iterator[str]
         if not known:
             yield f"  No packet ever stores to '{model.name_of(condition.address)}'."
             continue
-        for other, value in known[-SHOWN:]:
+        ran = [(other, value) for other, value in known if reduction.case.history.retired(other)]
+        for other, value in ran[-SHOWN:]:
             text = "a value of the run" if value is None else str(value)
             yield f"  It was stored {text} by {_place(model, other)}."
-        yield from _missing(model, condition, known[-1][0])
+        if len(ran) < len(known):
+            yield f"  {len(known) - len(ran)} packets that would store there never came to run."
+        odd = _out_of_order(model, packet, condition)
+        if odd:
+            yield odd
+        else:
+            yield from _missing(model, condition, known[-1][0])
+
+
+def _out_of_order(model: Model, packet: Packet, condition: Condition) -> str:
+    # What the queue waits for before and after it at the same place: values that rise.
+    waits = [
+        (each.number - packet.number, one.reference)
+        for each in model.queues[packet.queue].packets
+        for one in _waits(each)
+        if one.address == condition.address
+    ]
+    before = max((wait for wait in waits if wait[0] < 0), default=None)
+    after = min((wait for wait in waits if wait[0] > 0), default=None)
+    if before is None or after is None or before[1] <= condition.reference <= after[1]:
+        return ""
+    return (
+        f"  Before it {describe_queue(model, packet.queue)} waits for {before[1]} there, after it "
+        f"for {after[1]}: {condition.reference} is out of their order."
+    )
 
 
 def _missing(model: Model, condition: Condition, last: Packet) -> Iterator[str]:
@@ -157,9 +186,21 @@ def _memory_fault(
         yield f"  '{name}' was unmapped from the GPU (event {buffer.unmapped}) before."
     elif state == "beyond":
         size = buffer.where.end - buffer.where.start
-        yield f"  The last buffer before that address is '{name}', {size:#x} bytes: overrun."
+        beyond = _address(reduction, packet) - buffer.where.end
+        if beyond > FAR:
+            yield f"  No buffer is near: the last one before it, '{name}', ends {beyond:#x} before."
+        else:
+            yield f"  The last buffer before that address is '{name}', {size:#x} bytes: overrun."
     else:
         yield f"  That is in the pages of '{name}', which are mapped."
+
+
+def _address(reduction: Reduction, packet: Packet) -> int:
+    # Where the packet faulted in the recorded run; 0 where that is not known.
+    for one in reduction.case.history.verdict.failures:
+        if (one.ordinal, one.packet) == (packet.queue, packet.number) and one.address is not None:
+            return one.address
+    return 0
 
 
 def _race(model: Model, reduction: Reduction) -> Iterator[str]:
@@ -180,10 +221,13 @@ def _race(model: Model, reduction: Reduction) -> Iterator[str]:
             for one in stores(record)
         )
     ]
+    last = {packet.queue: packet for packet in packets}  # of each queue
     for each in writers:
-        others = sorted({describe_queue(model, p.queue) for p in packets if p.queue != each.queue})
-        if others:
+        for other in (last[queue] for queue in sorted(last) if queue != each.queue):
+            # Done one after another they give what is right: the later one has to wait.
+            first, second = sorted((each, other), key=lambda packet: packet.event)
             yield (
-                f"  {_place(model, each)} ({reduction.line(each)}) runs beside "
-                f"{', '.join(others)} and waits for nothing of it: a wait is missing before it."
+                f"  {_place(model, second)} ({reduction.line(second)}) does not wait for "
+                f"{_place(model, first)} ({reduction.line(first)}) and may overtake it: "
+                "a wait is missing before it."
             )

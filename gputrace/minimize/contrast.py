@@ -80,6 +80,7 @@ def differences(
         )
         if at is None:
             continue
+        at -= at % 4  # values are told by the dword
         text = (
             f"{model.name_of(start + at)} is {other[at : at + 4].hex()} and would be "
             f"{one[at : at + 4].hex()} if each submission's work were done before the next"

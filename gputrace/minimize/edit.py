@@ -167,7 +167,10 @@ class Edited:
                     if number in self._by_doorbell:
                         yield from self._ring(number, event)
                 case _ if number in self.kept_events:
-                    yield from self._release()
+                    # What the CPU writes needs no more of the late queue than it had done.
+                    stores = isinstance(event, Memory | events.HostStore)
+                    if not stores or self._overdue(number):
+                        yield from self._release()
                     yield from self._progress(number)
                     yield from self._kept(number, event)
         yield from self._release()
@@ -215,11 +218,16 @@ class Edited:
         if self._by_doorbell[number][0].queue == self._late:
             self._held.append((number, event))
             return
-        if self._held:
-            first = self._by_doorbell[self._held[0][0]][0].number
-            if self.history.counts.get(number, ())[self._late : self._late + 1] > (first,):
-                yield from self._release()
+        if self._overdue(number):
+            yield from self._release()
         yield from self._submit(number, event)
+
+    def _overdue(self, number: int) -> bool:
+        # Whether the late queue had begun, when an event was recorded, what is held back here.
+        if not self._held:
+            return False
+        first = self._by_doorbell[self._held[0][0]][0].number
+        return self.history.counts.get(number, ())[self._late : self._late + 1] > (first,)
 
     def _release(self) -> Iterator[tuple[int, Event]]:
         if self._held:

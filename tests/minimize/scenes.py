@@ -113,6 +113,47 @@ def missing_wait(device: Device) -> None:
     writer.synchronize()
 
 
+def overwritten(device: Device) -> None:
+    """Two buffers by turns: the writer waits for the copy before the last one too late."""
+    writer, copies = device.compute_queue("pm4"), device.copy_queue()
+    surfaces = [device.alloc(4096, name=f"surface {i}") for i in range(2)]
+    film, table = device.alloc(4096, "gtt", name="film"), device.alloc(4096, "gtt", name="table")
+    drawn, copied = device.timeline("drawn"), device.timeline("copied")
+    for step in range(1, STEPS + 1):
+        table.write(bytes([step]), offset=step)  # what the CPU does meanwhile
+        if step > 2:
+            writer.wait(copied.at(step - 2 if step != 7 else step - 4))
+        writer.write(surfaces[step % 2], step.to_bytes(4, "little") * 16)
+        writer.signal(drawn, step)
+        copies.wait(drawn.at(step))
+        copies.copy(film, surfaces[step % 2], 64, destination_offset=64 * step)
+        copies.signal(copied, step)
+    copies.synchronize()
+    writer.synchronize()
+
+
+def too_high(device: Device) -> None:
+    """One of many waits of a queue is for a value that belongs to much later."""
+    first, second = device.compute_queue("pm4"), device.copy_queue()
+    ping, pong = device.timeline("ping"), device.timeline("pong")
+    for step in range(1, STEPS + 1):
+        first.signal(ping, step)
+        second.wait(ping.at(step if step != 7 else 70))
+        second.signal(pong, step)
+        first.wait(pong.at(step))
+    second.synchronize(1.0)
+
+
+def wild(device: Device) -> None:
+    """A copy reads where nothing ever was."""
+    queue, target = device.copy_queue(), device.alloc(4096, name="target")
+    make = device.family.sdma.packet("CopyLinear")
+    for step in range(STEPS):
+        source = target.address + (0x1234_0000 if step == 7 else 0)
+        queue.submit([make(count=63, source=source, destination=target.address)])
+    queue.synchronize(1.0)
+
+
 def passing(device: Device) -> None:
     """Work over three queues, one of them architected, with a ring that wraps many times."""
     queue = device.compute_queue("pm4", ring_size=4096)

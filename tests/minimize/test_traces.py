@@ -134,6 +134,22 @@ def test_a_missing_wait_is_the_copy_and_what_it_overtakes(tmp_path: Path) -> Non
         reduce(reader, SEEDS)
 
 
+def test_a_wait_for_too_high_a_value_is_told_beside_its_neighbours(tmp_path: Path) -> None:
+    cause = explain(reduced(tmp_path / "t.gtrace", scenes.too_high))
+    assert "ping' >= 70, and no packet of the trace stores that" in cause[0]
+    assert cause[-3].startswith("  It was stored 7 by compute 0")
+    assert cause[-2:] == [
+        "  5 packets that would store there never came to run.",
+        "  Before it copy 0 waits for 6 there, after it for 8: 70 is out of their order.",
+    ]
+
+
+def test_an_access_far_from_every_buffer_is_no_overrun(tmp_path: Path) -> None:
+    cause = explain(reduced(tmp_path / "t.gtrace", scenes.wild))
+    assert cause[-1].startswith("  No buffer is near: the last one before it, '")
+    assert not any("overrun" in line for line in cause)
+
+
 @pytest.mark.parametrize(
     "scene", [scenes.lost_value, scenes.lost_gate, scenes.deadlock, scenes.freed_source]
 )
