@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gputrace.interpose.launch import Served
 
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
-NODE = Path("/dev/kfd")
 _FATAL = 128
 ONLY_OURS = (
     "on real GPUs parts of a run are recorded of programs that use gputrace; others are recorded "
@@ -118,12 +117,12 @@ def _served(
 ) -> "Iterator[Served | None]":
     # A program may open the device nodes itself: they are emulated ones, or tapped.
     from gputrace.cli.notices import Notices
-    from gputrace.devices.names import parse_name
-    from gputrace.devices.opening import emulated, recorded
+    from gputrace.devices.names import FALLBACK, parse_name
+    from gputrace.devices.opening import REAL_NODE, emulated, recorded
     from gputrace.interpose.launch import serving, tapping
     from gputrace.interpose.library import preload_library
 
-    name = device or ("kfd:0" if NODE.exists() else "emu:gfx942")
+    name = device or ("kfd:0" if REAL_NODE.exists() else FALLBACK)
     tap = not name.startswith("emu:")
     try:
         preload_library(tap=tap)

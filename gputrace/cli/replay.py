@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from gputrace.cli.common import amount, json_option, progress, show, trace_argument
+from gputrace.devices.names import parse_name
 from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.repeats import Recorded, judge, recorded_outcome
-from gputrace.replay.running import Request, on_hardware, replay
+from gputrace.replay.running import Request, replay, where
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Verdict
 
@@ -53,7 +54,12 @@ def command(
     """
     request, limits = Request(trace, device, schedule), Limits(seconds=timeout)
     recorded = recorded_outcome(trace) if expect else None
-    once = replay_fresh if on_hardware(request) else replay
+    name, recorded_on = where(request)
+    on_hardware = parse_name(name).scheme == "kfd"
+    if device is None and parse_name(recorded_on).scheme == "kfd" and not on_hardware:
+        text = f"recorded on {recorded_on}, and there is no real GPU here: replayed on {name}"
+        click.echo(f"gputrace: {text}", err=True)
+    once = replay_fresh if on_hardware else replay
     verdicts: list[Verdict] = []
     with progress() as tell:
         for number in range(1, repeat + 1):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TypeVar, cast
 
 from gputrace.devices.emulated import BUDGET, EmulatedKfd
@@ -16,6 +17,8 @@ from gputrace.kfd.port import Kfd
 
 E = TypeVar("E", bound=EmulatedKfd)
 Wrapper = Callable[[Kfd], Kfd]
+REAL_NODE = Path("/dev/kfd")
+"""Where it is there are real GPUs."""
 
 _wrapper: ContextVar[Wrapper | None] = ContextVar("wrapper", default=None)
 

@@ -2,14 +2,11 @@
 
 import os
 import sys
-from pathlib import Path
 
 from gputrace.devices.names import FALLBACK, parse_name
-from gputrace.devices.opening import make_device
+from gputrace.devices.opening import REAL_NODE, make_device
 from gputrace.driver.device import Device, open_kfd
 from gputrace.kfd.port import Kfd
-
-REAL_NODE = Path("/dev/kfd")
 
 
 def open(device: str | Kfd | None = None) -> Device:

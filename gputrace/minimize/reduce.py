@@ -23,7 +23,7 @@ from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.explain import Where, packet_lines
-from gputrace.replay.running import in_doubt, pacing_for
+from gputrace.replay.running import in_doubt, pacing_for, stand_in
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
@@ -134,7 +134,7 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     if whole.problems:
         raise UsageError(f"the trace cannot be reduced: {whole.problems[0]}")
     recorded = str(reader.header.device.get("name", ""))
-    name = settings.device or recorded
+    name = settings.device or _emulated(reader.header, recorded)
     if parse_name(name).scheme != "emu":
         raise UsageError(f"device {name!r}: candidates run on emulated devices, such as emu:gfx942")
     outcome = (reader.trailer.outcome or {}) if reader.trailer else {}
@@ -156,6 +156,10 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     model = whole if history.last < 0 else read_model(reader, _cut(whole, history))
     case = Case(model, history)
     return case, find_target(case, name, settings), whole
+
+
+def _emulated(header: Header, recorded: str) -> str:
+    return stand_in(header) if parse_name(recorded).scheme == "kfd" else recorded
 
 
 def _steps_hold(header: Header, recorded: str) -> bool:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.names import DeviceName, parse_name
-from gputrace.devices.opening import make_device
+from gputrace.devices.opening import REAL_NODE, make_device
 from gputrace.errors import UsageError
 from gputrace.families import by_target_version
 from gputrace.kfd.port import Kfd
@@ -38,8 +38,7 @@ def device_name(header: Header, request: Request) -> str:
 
     Raises UsageError for a wrong name and for a trace that does not say where it was recorded.
     """
-    recorded = header.device.get("name", "")
-    text = request.device or (recorded if isinstance(recorded, str) else "")
+    text = request.device or usual_device(header)
     if not text:
         raise UsageError("the trace does not say on which device it was recorded: use --device")
     name = parse_name(text)
@@ -51,11 +50,37 @@ def device_name(header: Header, request: Request) -> str:
     return text if seed is None else str(_scheduled(name, seed))
 
 
-def on_hardware(request: Request) -> bool:
-    """Say whether a request is for a real device. Raises UsageError as `device_name` does."""
+def recorded_on(header: Header) -> str:
+    """Return the name of the device that a trace was recorded on, empty if it does not say."""
+    name = header.device.get("name", "")
+    return name if isinstance(name, str) else ""
+
+
+def usual_device(header: Header) -> str:
+    """Return where a trace runs again if nobody says: where it was recorded.
+
+    In place of a real GPU that is an emulated one of its target where there is no real one.
+    """
+    recorded = recorded_on(header)
+    if recorded and parse_name(recorded).scheme == "kfd" and not REAL_NODE.exists():
+        return stand_in(header)
+    return recorded
+
+
+def stand_in(header: Header) -> str:
+    """Return the name of emulated GPUs like those that a trace was recorded on."""
+    count = header.device.get("gpus", 1)
+    return f"emu:{header.family}" + (f"x{count}" if count != 1 else "")
+
+
+def where(request: Request) -> tuple[str, str]:
+    """Return the device that a request is for, and the one of the recording or nothing.
+
+    Raises UsageError as `device_name` does.
+    """
     os.stat(request.trace)
     with TraceReader(request.trace) as reader:
-        return parse_name(device_name(reader.header, request)).scheme == "kfd"
+        return device_name(reader.header, request), recorded_on(reader.header)
 
 
 def _scheduled(name: DeviceName, seed: int) -> DeviceName:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 import gputrace
 from gputrace.cli.main import run
 from gputrace.errors import GputraceError
+from gputrace.replay.running import usual_device
 from gputrace.trace import events
-from tests.replay.editing import rewrite
+from gputrace.trace.reader import TraceReader
+from gputrace.trace.writer import TraceWriter
+from tests.replay.editing import rewrite, write
 
 Program = Callable[[], None]
 
@@ -64,6 +68,36 @@ def replay(capsys: Any, *arguments: str) -> tuple[int, str]:
     code = run(["replay", *arguments])
     captured = capsys.readouterr()
     return code, captured.out + captured.err
+
+
+@pytest.mark.parametrize("command", ["replay", "minimize"])
+def test_what_a_real_gpu_did_runs_on_an_emulated_one_where_there_is_none(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    trace = Path(recorded(tmp_path, hangs if command == "minimize" else passes))
+    with TraceReader(trace) as reader:  # as it would be if a machine with two GPUs had made it
+        header = reader.header
+    device = {**header.device, "name": "kfd:0", "gpus": 2}
+    elsewhere = tmp_path / "elsewhere.gtrace"
+    with TraceReader(trace) as reader, TraceWriter(
+        elsewhere, replace(header, device=device, scheduler="")
+    ) as writer:
+        for event in reader:
+            if not isinstance(event, events.Header):
+                stored = isinstance(event, events.Memory)
+                stored |= isinstance(event, events.Digest) and event.stored
+                write(writer, event, reader.memory(event) if stored else b"")
+        writer.close(events.Outcome("ended"))
+    monkeypatch.setattr("gputrace.replay.running.REAL_NODE", tmp_path / "no-such-node")
+    options = ["-o", str(tmp_path / "small.gtrace")] if command == "minimize" else []
+    code = run([command, str(elsewhere), *options])
+    told = capsys.readouterr()
+    assert code == 0, told
+    assert f"emu:{header.family}x2" in told.out + told.err
+    if command == "replay":
+        assert "recorded on kfd:0" in told.err
+        monkeypatch.setattr("gputrace.replay.running.REAL_NODE", tmp_path)
+        assert usual_device(replace(header, device=device)) == "kfd:0"
 
 
 def test_a_passing_run_is_the_same_every_time(tmp_path: Path, capsys: Any) -> None:
