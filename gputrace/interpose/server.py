@@ -8,6 +8,7 @@ sends garbage or breaks the connection costs no other program anything.
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import threading
@@ -163,13 +164,15 @@ class Server:
         return self._refused
 
     def _look(self, program: Program) -> None:
-        # Tell what is new: each refusal once, every fault.
-        for name in program.refused():
-            if name not in self._told:
-                self._told.add(name)
-                self._tell(Notice("refused", program.process, f"{name} is not modelled"))
-        for text in program.faults()[self._faults[program.process] :]:
-            self._faults[program.process] += 1
+        # Tell what is new: each refusal once, every fault. Several threads may look at once.
+        with self._lock:
+            names = [name for name in program.refused() if name not in self._told]
+            faults = program.faults()[self._faults[program.process] :]
+            self._told.update(names)
+            self._faults[program.process] += len(faults)
+        for name in names:
+            self._tell(Notice("refused", program.process, f"{name} is not modelled"))
+        for text in faults:
             self._tell(Notice("fault", program.process, text))
 
     # --- requests ---------------------------------------------------------------------------------
@@ -221,6 +224,15 @@ class Server:
     # --- engines ----------------------------------------------------------------------------------
 
     def _pump(self, program: Program) -> None:
+        try:
+            self._pump_on(program)
+        except BaseException:
+            # A mistake of ours. The program would wait for ever: nobody serves it any more.
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(program.ended, signal.SIGKILL)
+            raise
+
+    def _pump_on(self, program: Program) -> None:
         idle, pause = 0, _SHORTEST
         ended = select.poll()
         ended.register(program.ended, select.POLLIN)

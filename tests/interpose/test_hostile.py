@@ -1,9 +1,12 @@
 """Programs that misbehave cost nobody else anything; what is not modelled is refused by name."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from gputrace.devices.emulated.process import Client as ClientOf
 from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.formats.ioctl import IOCTLS, CreateQueue, WaitEvents
 from gputrace.interpose.emulated import emulated_programs
+from gputrace.interpose.launch import run
 from gputrace.interpose.program import Notice
 from gputrace.interpose.server import Server
 from gputrace.trace.events import Note
@@ -54,6 +58,49 @@ def _works(path: Path) -> bool:
     command = [sys.executable, "-c", code, str(path), str(root)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     return done.returncode == 0 and not done.stderr
+
+
+def test_a_program_that_cannot_be_served_any_more_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Broken(EmulatedKfd):
+        def pump(self) -> bool:
+            raise RuntimeError("a mistake of ours")
+
+    problems: list[str] = []
+    monkeypatch.setattr(threading, "excepthook", lambda one: problems.append(str(one.exc_value)))
+    ended = run(
+        [sys.executable, "-c", "import time; open('/dev/kfd'); time.sleep(600)"],
+        lambda client: Broken("gfx1100", client=client),
+        EmulatedKfd("gfx1100").topology,
+        tell=lambda notice: None,
+    )
+    assert ended.status == 128 + signal.SIGKILL
+    assert problems == ["a mistake of ours"]
+
+
+def test_what_two_threads_find_at_once_is_told_once(tmp_path: Path) -> None:
+    notices: list[Notice] = []
+    with Server(emulated_programs(_plain), tmp_path / "socket", notices.append) as server:
+        program = server._program(os.getpid(), 1)
+        meet = threading.Barrier(2)
+
+        class Told(set[str]):
+            def __contains__(self, name: object) -> bool:
+                known = super().__contains__(name)
+                with suppress(threading.BrokenBarrierError):
+                    meet.wait(0.2)  # until both threads know, if they can
+                return known
+
+        server._told = Told()
+        program.refused = lambda: {"SVM": 1}  # type: ignore[method-assign]
+        program.faults = lambda: []  # type: ignore[method-assign]
+        threads = [threading.Thread(target=server._look, args=(program,)) for _ in range(2)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    assert [one.text for one in notices] == ["SVM is not modelled"]
 
 
 def test_each_ioctl_is_modelled_or_refused_by_name_once(tmp_path: Path) -> None:
