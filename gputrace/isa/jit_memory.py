@@ -55,7 +55,7 @@ class MemoryWriter(WordWriter):
             self.line(f"br label %{end}")
             self._known = before
             self.begin(slow)
-        careful = self._long_way(access, names, self._together(address), mask)
+        careful = self._long_way(access, names, address, mask)
         last = self.place("slow.end")
         self.line(f"br label %{last}")
         self.begin(last)
@@ -77,9 +77,6 @@ class MemoryWriter(WordWriter):
     def _either(self, found: list[tuple[str, list[str]]], number: int) -> str:
         values = ", ".join(f"[{values[number]}, %{label}]" for label, values in found)
         return self.fresh(f"phi <{self.wave_size} x i32> {values}")
-
-    def _together(self, address: str | Words) -> str:
-        return address if isinstance(address, str) else self.whole(address)
 
     def _row_way(
         self, access: Access, address: str | Words, mask: str, values: list[str]
@@ -127,12 +124,13 @@ class MemoryWriter(WordWriter):
         return near.holds, short
 
     def _long_way(
-        self, access: Access, names: dict[int, str], address: str, mask: str
+        self, access: Access, names: dict[int, str], address: str | Words, mask: str
     ) -> list[str]:
         root, lanes = access.root, self.wave_size
-        start, kind = address, "i32"
         if root.prim == "check":
-            start, kind = self.check(root, address, mask), "i64"
+            start, kind = self._check_all(root, address, mask), "i64"
+        else:
+            start, kind = names[root.index], "i32"
         if root.prim == "check" and not access.stores and len(access.nodes) == 4:
             return self._four_words(start, mask)
         results = []
@@ -158,23 +156,28 @@ class MemoryWriter(WordWriter):
 
     def check(self, node: Node, address: str, mask: str) -> str:
         """Write a check; return addresses on the host."""
-        assert isinstance(node.attribute, tuple)
-        access, size = str(node.attribute[0]), int(node.attribute[1])
-        aligned = size - 1 if access == "atomic" else 0
-        need = (access != "read") | aligned << 1
+        if node.lanes:
+            return self._check_all(node, self.words_known(address) or address, mask)
+        access, size, need = _wanted(node)
+        return self._check_one(address, mask, self._site(), size, need, access)
+
+    def _check_all(self, node: Node, address: str | Words, mask: str) -> str:
+        access, size, need = _wanted(node)
         site = self._shared_site or self._site()
         self._shared_site = ""
-        if not node.lanes:
-            return self._check_one(address, mask, site, size, need, access)
-        kind = f"<{self.wave_size} x i64>"
+        wide, kind = f"<{self.wave_size} x i64>", f"<{self.wave_size} x i32>"
+        if isinstance(address, str):
+            name, given = "hosts", [(wide, address)]
+        else:
+            name, given = "hosts.words", [(kind, word) for word in address]
         wrong = self.external(
-            "i64", "hosts", ("ptr", "%context"), ("ptr", site), ("ptr", "%addresses"),
-            (kind, address), ("i64", self.bits(mask)), ("i64", str(size)), ("i64", str(need)),
+            "i64", name, ("ptr", "%context"), ("ptr", site), ("ptr", "%addresses"), *given,
+            ("i64", self.bits(mask)), ("i64", str(size)), ("i64", str(need)),
         )  # fmt: skip
         good, on = self.fresh(f"icmp eq i64 {wrong}, 0"), self.place("on")
         self.line(f"br i1 {good}, label %{on}, label %{self._fault(access, size)}, !prof !1")
         self.begin(on)
-        return self.fresh(f"load {kind}, ptr %addresses, align 64")
+        return self.fresh(f"load {wide}, ptr %addresses, align 64")
 
     def _check_one(
         self, address: str, mask: str, site: str, size: int, need: int, access: str
@@ -325,3 +328,11 @@ class MemoryWriter(WordWriter):
         start = self.spread(f"<{lanes} x i64>", "i64", self.inst("ptrtoint ptr %lds to i64"))
         host = self.inst(f"add <{lanes} x i64> {start}, {wide}")
         return host, self.inst(f"and <{lanes} x i1> {inside}, {mask}")
+
+
+def _wanted(node: Node) -> tuple[str, int, int]:
+    # The access of a check, its bytes, and what `find` needs to know of it.
+    assert isinstance(node.attribute, tuple)
+    access, size = str(node.attribute[0]), int(node.attribute[1])
+    aligned = size - 1 if access == "atomic" else 0
+    return access, size, (access != "read") | aligned << 1

@@ -37,7 +37,8 @@ def helpers(wave_size: int) -> str:
 
 def names() -> list[str]:
     """Return the names of all helpers that regions may call."""
-    found = ["find", "hosts", "load32x4", "scatter32", *(f"{name}.lanes" for name in MATHEMATICS)]
+    found = ["find", "hosts", "hosts.words", "load32x4", "scatter32"]
+    found += [f"{name}.lanes" for name in MATHEMATICS]
     for bits in (8, 16, 32, 64):
         found += [f"{name}{bits}" for name in ("load", "store", "permute", "lds.load", "lds.store")]
     return [*found, *jit_atomics.HELPERS, *(f"lds.{name}" for name in jit_atomics.HELPERS)]
@@ -229,6 +230,19 @@ known:
 search:
   store <@W@ x i64> %address, ptr %places, align 64
   %wrong = call i64 @locate(ptr %context, ptr %site, ptr %places, i64 %mask, i64 %size, i64 %need)
+  ret i64 %wrong
+}
+
+; The same of addresses by their words.
+define i64 @hosts.words(ptr %context, ptr %site, ptr %places, <@W@ x i32> %low, <@W@ x i32> %high,
+                        i64 %mask, i64 %size, i64 %need) #0 {
+entry:
+  %low.wide = zext <@W@ x i32> %low to <@W@ x i64>
+  %high.wide = zext <@W@ x i32> %high to <@W@ x i64>
+  %raised = shl <@W@ x i64> %high.wide, splat (i64 32)
+  %address = or <@W@ x i64> %low.wide, %raised
+  %wrong = call i64 @hosts(ptr %context, ptr %site, ptr %places, <@W@ x i64> %address, i64 %mask,
+                           i64 %size, i64 %need)
   ret i64 %wrong
 }
 """

@@ -46,7 +46,11 @@ class WordWriter(BlockWriter):
         """Return the words of a value of 64-bit lanes where they are at hand."""
         if node.prim == "splat":
             return self._words_of_all(node.args[0], names)
-        return self._words.get(names[node.index])
+        return self.words_known(names[node.index])
+
+    def words_known(self, value: str) -> Words | None:
+        """Return the words of a value where they are at hand."""
+        return self._words.get(value)
 
     def whole(self, words: Words) -> str:
         """Return lanes put together from words."""
