@@ -208,7 +208,6 @@ def _at_start(durable: bool) -> Iterator[str]:
 def _run(program: Sequence[str], given: dict[str, str], served: "Served | None") -> int:
     from gputrace.capture.program import NODES
     from gputrace.interpose.attend import attend
-    from gputrace.interpose.launch import find_program
 
     found = shutil.which(program[0])
     if found is None:
@@ -216,9 +215,7 @@ def _run(program: Sequence[str], given: dict[str, str], served: "Served | None")
     command = [found, *program[1:]]
     if served is None:
         return attend(command, given)
-    find_program(found)  # one that no library can be loaded into would go unseen
-    environment = {**served.environment(given), NODES: "1"}
-    return attend(command, environment, ended=served.server.gone)
+    return served.attend(command, {**given, NODES: "1"})
 
 
 def _mark_killed(output: str, status: int) -> None:

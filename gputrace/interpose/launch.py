@@ -5,6 +5,7 @@ import queue
 import shutil
 import signal
 import stat
+import struct
 import subprocess
 import tempfile
 from collections import Counter
@@ -32,6 +33,7 @@ _SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
 # ROCr gives small buffers pages of their own, where it else cuts them out of larger ones: so an
 # access beyond a buffer, or after it was freed, is one that the device can see.
 _EXACT = {"HSA_DISABLE_FRAGMENT_ALLOCATOR": "1"}
+_GO = ".go.buildinfo"  # a section that Go's linker makes
 
 
 @dataclass
@@ -57,16 +59,42 @@ def find_program(name: str) -> Path:
 
 
 def _check_linked(path: Path) -> None:
+    with _opened(path) as program:
+        if program is None:
+            return  # a script: its interpreter is what matters, and that is found by the kernel
+        if program.elfclass != 8 * struct.calcsize("P"):
+            raise UsageError(f"{path}: a {program.elfclass}-bit program cannot be served")
+        kinds = {segment["p_type"]: segment for segment in program.iter_segments()}
+        if "PT_INTERP" not in kinds:
+            raise UsageError(f"{path}: a statically linked program cannot be served")
+        loader = kinds["PT_INTERP"].data().rstrip(b"\0").decode(errors="replace")
+        if "musl" in loader:
+            raise UsageError(f"{path}: a program for another C library ({loader}) cannot be served")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ELFFile | None]:
+    # None for what is no ELF file.
     with path.open("rb") as file:
         if file.read(4) != b"\x7fELF":
-            return  # a script: its interpreter is what matters, and that is found by the kernel
+            yield None
+            return
         file.seek(0)
         try:
-            kinds = {segment["p_type"] for segment in ELFFile(file).iter_segments()}
+            yield ELFFile(file)
         except ELFError as error:
             raise UsageError(f"{path}: not a program: {error}") from None
-    if "PT_INTERP" not in kinds:
-        raise UsageError(f"{path}: a statically linked program cannot be served")
+
+
+def _blind_spot(path: Path) -> str:
+    # What of a program that can be served goes unseen, or nothing.
+    with _opened(path.resolve()) as program:
+        if program is None or program.get_section_by_name(_GO) is None:
+            return ""
+    return (
+        f"{path.name} is a Go program: what Go code opens itself, without the C library, is "
+        "neither served nor recorded"
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +109,22 @@ class Served:
         """Return an environment with what is needed added."""
         preload = " ".join(filter(None, (str(self.library), given.get("LD_PRELOAD"))))
         return {**_SETTINGS, **given, **self.variables, "LD_PRELOAD": preload}
+
+    def attend(
+        self,
+        command: Sequence[str],
+        given: Mapping[str, str],
+        started: Callable[["subprocess.Popen[bytes]"], None] = lambda child: None,
+    ) -> int:
+        """Run a program to its end and return its status, as a shell shows it.
+
+        Raises UsageError for one that cannot be served.
+        """
+        program = find_program(command[0])
+        if text := _blind_spot(program):
+            self.server.tell(Notice("unseen", os.getpid(), text))
+        whole, environment = [str(program), *command[1:]], self.environment(given)
+        return attend(whole, environment, started, self.server.gone)
 
 
 @contextmanager
@@ -148,7 +192,6 @@ def run(
     recorded into that file, on the RecordedKfd that `make` then makes, and each child that opens
     the KFD into one beside it.
     """
-    program = find_program(command[0])
     child: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
     server_of: list[Served] = []
 
@@ -162,10 +205,8 @@ def run(
             first.kill()
 
     with serving(make, topology, notice, trace, exact=exact) as served:
-        environment = served.environment(os.environ)
         server_of.append(served)
-        gone = served.server.gone
-        status = attend([str(program), *command[1:]], environment, child.put, gone)
+        status = served.attend(command, os.environ, child.put)
     server = served.server
     return Ended(status, server.refused, server.traces)
 

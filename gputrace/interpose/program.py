@@ -18,7 +18,10 @@ from gputrace.interpose.wire import Gone, Message, Node
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the user should know: `what` is "refused", "fault" or "recording"."""
+    """Something that the user should know.
+
+    `what` is "refused", "fault", "recording" or "unseen" (what of a program nobody serves).
+    """
 
     what: str
     process: int

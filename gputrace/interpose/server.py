@@ -37,7 +37,7 @@ class Server:
     """
 
     def __init__(self, make: Maker, path: Path, tell: Callable[[Notice], None]) -> None:
-        self._make, self._path, self._tell = make, path, tell
+        self._make, self._path, self.tell = make, path, tell
         self.traces: list[Path] = []
         """The files that programs were recorded into."""
         self._programs: dict[int, Program] = {}
@@ -153,7 +153,7 @@ class Server:
                 refused = program.refused()
                 program.end()
                 if remark := program.remark():
-                    self._tell(Notice("recording", program.process, remark))
+                    self.tell(Notice("recording", program.process, remark))
                 with self._lock:
                     self._refused.update(refused)
             os.close(program.ended)
@@ -171,9 +171,9 @@ class Server:
             self._told.update(names)
             self._faults[program.process] += len(faults)
         for name in names:
-            self._tell(Notice("refused", program.process, f"{name} is not modelled"))
+            self.tell(Notice("refused", program.process, f"{name} is not modelled"))
         for text in faults:
-            self._tell(Notice("fault", program.process, text))
+            self.tell(Notice("fault", program.process, text))
 
     # --- requests ---------------------------------------------------------------------------------
 

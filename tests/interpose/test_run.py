@@ -242,11 +242,40 @@ def test_programs_out_of_reach_are_refused(
     assert "statically linked" in capsys.readouterr().err
     own = tmp_path / "own"
     subprocess.run([str(COMPILER), str(source), "-o", str(own)], check=True)
+    other = tmp_path / "other"
+    other.write_bytes(own.read_bytes().replace(b"ld-linux-x86-64.so", b"ld-musl-x86_64.so\0"))
+    other.chmod(0o755)
+    with pytest.raises(UsageError, match="another C library"):
+        find_program(str(other))
+    narrow = bytearray(own.read_bytes())
+    narrow[4] = 1  # ELFCLASS32; nothing behind it is looked at
+    other.write_bytes(narrow)
+    with pytest.raises(UsageError, match="32-bit program"):
+        find_program(str(other))
     own.chmod(0o4755)
     with pytest.raises(UsageError, match="set-user-ID"):
         find_program(str(own))
     with pytest.raises(UsageError, match="no such program"):
         find_program("no-such-program-anywhere")
+
+
+@needs_compiler
+@pytest.mark.skipif(shutil.which("objcopy") is None, reason="objcopy is not installed")
+def test_what_goes_unseen_of_a_go_program_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "go"
+    (tmp_path / "section").write_bytes(b"\xff Go buildinf:")
+    section = ["--add-section", f".go.buildinfo={tmp_path / 'section'}"]
+    subprocess.run(["objcopy", *section, shutil.which("true"), program], check=True)
+    ended, notices = start(str(program))
+    assert ended.status == 0
+    assert [one.what for one in notices] == ["unseen"]
+    assert "Go" in notices[0].text
+    assert not start("true")[1]
+    emulated = ["--device", "emu:gfx942"]
+    assert cli(["record", "-o", str(tmp_path / "t.gtrace"), *emulated, str(program)]) == 2
+    assert "is a Go program" in capfd.readouterr().err
 
 
 @needs_compiler
