@@ -210,7 +210,7 @@ def _linear(options: Options) -> Iterator[Row]:
     rounds = 4 if options.quick else 30
     for target in ("gfx942", "gfx1100"):
         machine = Machine(target, "jit", 1)
-        cases = [_sum(target, "add", count << 16, 1) for count in (1, 8)]
+        cases = [_sum(target, "add", count << 18, 1) for count in (1, 8)]
         best = [1e9, 1e9]
         for _ in range(rounds):
             for number, case in enumerate(cases):
