@@ -230,9 +230,8 @@ class Edited:
         return self.history.counts.get(number, ())[self._late : self._late + 1] > (first,)
 
     def _release(self) -> Iterator[tuple[int, Event]]:
-        if self._held:
-            self.settle()
         for number, event in self._held:
+            self.settle()  # each comes when nothing else can go on
             yield from self._submit(number, event)
         self._held.clear()
 

@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 from gputrace.errors import GputraceError, UsageError
@@ -16,7 +17,7 @@ from gputrace.minimize.checkpoint import Holder, Lost
 from gputrace.minimize.contrast import Snapshots, differences
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.edit import Edited
-from gputrace.minimize.effects import clocked, conditions
+from gputrace.minimize.effects import clocked, conditions, stores
 from gputrace.minimize.failure import Root, roots
 from gputrace.minimize.graph import Graph, members
 from gputrace.minimize.history import History, Tap, descriptors, make_emulated
@@ -30,6 +31,8 @@ from gputrace.replay.verdict import Result, Verdict
 
 WORTH, HOLDERS = 200, 4
 """Packets that a checkpoint has to save, and how many checkpoints there are at a time."""
+UNGUARDED = "a race that the waits of the trace prevent"
+"""What is said of a candidate that goes wrong only because it has lost a wait."""
 SETTLE_STEPS = 1_000_000
 """Steps that a device may take before it counts as going on for ever."""
 
@@ -60,6 +63,20 @@ class Case:
     history: History
     items: list[Item] = field(init=False)
     graph: Graph = field(init=False)
+
+    @cached_property
+    def waits(self) -> int:
+        """All packets that wait, and those that store what is waited for, with what they need."""
+        numbered = enumerate(self.items)
+        packets = {at: self.model.packet(i) for at, i in numbered if i.kind is Kind.PACKET}
+        places = {one.address for p in packets.values() for r in p.records for one in conditions(r)}
+        found = 0
+        for at, packet in packets.items():
+            waits = any(conditions(record) for record in packet.records)
+            answers = (one.address in places for r in packet.records for one in stores(r))
+            if waits or any(answers):
+                found |= 1 << at
+        return self.graph.closure(found)
 
     def __post_init__(self) -> None:
         """Order the items and build their graph."""
@@ -187,6 +204,8 @@ def with_causes(verdict: Verdict, edited: Edited) -> Verdict:
 @dataclass(frozen=True, slots=True)
 class Way:
     """How a candidate is run: the device's name, with its schedule, and which queue comes last.
+
+    What the `late` queue is given comes when nothing else can go on.
 
     With `contrast` it runs twice, the first time with each submission's work done before the next;
     memory that comes out otherwise the second time is a failure as well.
@@ -396,12 +415,24 @@ class TraceOracle:
         except GputraceError as problem:
             return oracle.Verdict(Outcome.INVALID, str(problem))
         if self.target in shown.causes:
+            if way.contrast and not self._own_waits_stand(candidate, way):
+                return oracle.Verdict(Outcome.OTHER, UNGUARDED)
             return oracle.Verdict(Outcome.SAME, self.target)
         if shown.causes:
             return oracle.Verdict(Outcome.OTHER, next(iter(shown.causes)))
         if shown.verdict.result is Result.DIFFERS:
             return oracle.Verdict(Outcome.INVALID, shown.verdict.text)
         return oracle.Verdict(Outcome.PASS)
+
+
+    def _own_waits_stand(self, candidate: int, way: Way) -> bool:
+        # Whoever takes a wait away makes a race. The one that is looked for is there with all
+        # waits of the trace, and the packets that answer them; where these hang nobody knows.
+        guarded = candidate | self.case.waits
+        if guarded == candidate:
+            return True
+        shown = run_once(self.case, guarded, way, self.limits)
+        return bool(shown.causes)
 
 
 class TurnOracle(TraceOracle):
