@@ -18,6 +18,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
@@ -602,6 +603,13 @@ CHECKED_OPENER(__open64_2, (const char *path, int flags), open64(path, flags))
 CHECKED_OPENER(__openat_2, (int at, const char *path, int flags), openat(at, path, flags))
 CHECKED_OPENER(__openat64_2, (int at, const char *path, int flags), openat64(at, path, flags))
 
+EXPORT int creat(const char *path, mode_t mode)
+{
+    return open(path, O_CREAT | O_WRONLY | O_TRUNC, mode);
+}
+
+EXPORT int creat64(const char *, mode_t) __attribute__((alias("creat")));
+
 /* A stream on a node is of no use to anybody, but opening one must not reach the machine's own. */
 #define STREAM(name)                                                                               \
     EXPORT FILE *name(const char *path, const char *mode)                                          \
@@ -614,6 +622,17 @@ CHECKED_OPENER(__openat64_2, (int at, const char *path, int flags), openat64(at,
 STREAM(fopen)
 STREAM(fopen64)
 
+#define STREAM_AGAIN(name)                                                                         \
+    EXPORT FILE *name(const char *path, const char *mode, FILE *stream)                            \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        PLACED(path);                                                                              \
+        return behind(path, mode, stream);                                                         \
+    }
+
+STREAM_AGAIN(freopen)
+STREAM_AGAIN(freopen64)
+
 EXPORT DIR *opendir(const char *path)
 {
     REAL(opendir)
@@ -621,20 +640,73 @@ EXPORT DIR *opendir(const char *path)
     return behind(path);
 }
 
-EXPORT int scandir(const char *path, struct dirent ***names, int (*filter)(const struct dirent *),
-                   int (*compare)(const struct dirent **, const struct dirent **))
+#define SCANNER(size)                                                                              \
+    EXPORT int scandir##size(const char *path, struct dirent##size ***names,                       \
+                             int (*filter)(const struct dirent##size *),                           \
+                             int (*compare)(const struct dirent##size **,                          \
+                                            const struct dirent##size **))                         \
+    {                                                                                              \
+        REAL(scandir##size)                                                                        \
+        PLACED(path);                                                                              \
+        return behind(path, names, filter, compare);                                               \
+    }                                                                                              \
+    EXPORT int scandirat##size(int at, const char *path, struct dirent##size ***names,             \
+                               int (*filter)(const struct dirent##size *),                         \
+                               int (*compare)(const struct dirent##size **,                        \
+                                              const struct dirent##size **))                       \
+    {                                                                                              \
+        REAL(scandirat##size)                                                                      \
+        PLACED(path);                                                                              \
+        return behind(at, path, names, filter, compare);                                           \
+    }
+
+SCANNER()
+SCANNER(64)
+
+/* The C library looks for names with functions of ours: so found ones are the program's own. */
+static void *glob_open(const char *path)
 {
-    REAL(scandir)
-    PLACED(path);
-    return behind(path, names, filter, compare);
+    return opendir(path);
 }
 
-EXPORT int access(const char *path, int mode)
+static void glob_close(void *folder)
 {
-    REAL(access)
-    PLACED(path);
-    return behind(path, mode);
+    closedir(folder);
 }
+
+#define GLOBBER(size)                                                                              \
+    static struct dirent##size *glob_read##size(void *folder)                                      \
+    {                                                                                              \
+        return readdir##size(folder);                                                              \
+    }                                                                                              \
+    EXPORT int glob##size(const char *restrict pattern, int flags, int (*failed)(const char *, int), \
+                          glob##size##_t *restrict found)                                          \
+    {                                                                                              \
+        REAL(glob##size)                                                                           \
+        if (!*tree || flags & GLOB_ALTDIRFUNC)                                                     \
+            return behind(pattern, flags, failed, found);                                          \
+        found->gl_opendir = glob_open;                                                             \
+        found->gl_readdir = glob_read##size;                                                       \
+        found->gl_closedir = glob_close;                                                           \
+        found->gl_stat = stat##size;                                                               \
+        found->gl_lstat = lstat##size;                                                             \
+        return behind(pattern, flags | GLOB_ALTDIRFUNC, failed, found);                            \
+    }
+
+GLOBBER()
+GLOBBER(64)
+
+#define ACCESS(name)                                                                               \
+    EXPORT int name(const char *path, int mode)                                                    \
+    {                                                                                              \
+        REAL(name)                                                                                 \
+        PLACED(path);                                                                              \
+        return behind(path, mode);                                                                 \
+    }
+
+ACCESS(access)
+ACCESS(eaccess)
+ACCESS(euidaccess)
 
 EXPORT int faccessat(int at, const char *path, int mode, int flags)
 {
@@ -655,6 +727,22 @@ EXPORT ssize_t readlinkat(int at, const char *path, char *target, size_t size)
     REAL(readlinkat)
     PLACED(path);
     return behind(at, path, target, size);
+}
+
+EXPORT ssize_t __readlink_chk(const char *path, char *target, size_t size, size_t room);
+EXPORT ssize_t __readlink_chk(const char *path, char *target, size_t size, size_t room)
+{
+    if (size > room)
+        abort();
+    return readlink(path, target, size);
+}
+
+EXPORT ssize_t __readlinkat_chk(int at, const char *path, char *target, size_t size, size_t room);
+EXPORT ssize_t __readlinkat_chk(int at, const char *path, char *target, size_t size, size_t room)
+{
+    if (size > room)
+        abort();
+    return readlinkat(at, path, target, size);
 }
 
 /* What lies in the tree is called by the name that the program knows. */
@@ -807,6 +895,30 @@ EXPORT int close(int fd)
     if (special(fd) && !borrowed())
         close_node(fd);
     return behind(fd);
+}
+
+/* Closes all but the library's own. */
+EXPORT int close_range(unsigned low, unsigned high, int flags)
+{
+    REAL(close_range)
+    if (borrowed() || flags & CLOSE_RANGE_CLOEXEC)
+        return behind(low, high, flags);
+    unsigned first = low;
+    for (unsigned fd = low; fd <= high && fd < DESCRIPTORS; fd++) {
+        if (special((int)fd))
+            close_node((int)fd);
+        if (!private((int)fd))
+            continue;
+        if (first < fd && behind(first, fd - 1, flags))
+            return -1;
+        first = fd + 1;
+    }
+    return first <= high || low > high ? behind(first, high, flags) : 0;
+}
+
+EXPORT void closefrom(int low)
+{
+    close_range(low < 0 ? 0 : (unsigned)low, ~0U, 0);
 }
 
 EXPORT int dup(int fd)
@@ -1055,13 +1167,16 @@ void *gputrace_lookup(void *handle, const char *name);
 PLAIN void *gputrace_lookup(void *handle, const char *name)
 {
     static const struct name names[] = {
-        OURS(open),       OURS(open64),   OURS(openat),  OURS(openat64), OURS(fopen),
-        OURS(fopen64),    OURS(opendir),  OURS(scandir), OURS(access),   OURS(faccessat),
-        OURS(readlink),   OURS(realpath), OURS(stat),    OURS(lstat),    OURS(fstat),
-        OURS(stat64),     OURS(lstat64),  OURS(fstat64), OURS(fstatat),  OURS(fstatat64),
-        OURS(statx),      OURS(close),    OURS(dup),     OURS(dup2),     OURS(dup3),
-        OURS(fcntl),      OURS(fcntl64),  OURS(ioctl),   OURS(readlinkat),
-        OURS(mmap),       OURS(mmap64),   OURS(munmap),  OURS(mremap)};
+        OURS(open),       OURS(open64),     OURS(openat),    OURS(openat64),  OURS(creat),
+        OURS(creat64),    OURS(fopen),      OURS(fopen64),   OURS(freopen),   OURS(freopen64),
+        OURS(opendir),    OURS(scandir),    OURS(scandir64), OURS(scandirat), OURS(scandirat64),
+        OURS(glob),       OURS(glob64),     OURS(access),    OURS(eaccess),   OURS(euidaccess),
+        OURS(faccessat),  OURS(readlink),   OURS(realpath),  OURS(stat),      OURS(lstat),
+        OURS(fstat),      OURS(stat64),     OURS(lstat64),   OURS(fstat64),   OURS(fstatat),
+        OURS(fstatat64),  OURS(statx),      OURS(close),     OURS(dup),       OURS(dup2),
+        OURS(dup3),       OURS(fcntl),      OURS(fcntl64),   OURS(ioctl),     OURS(readlinkat),
+        OURS(mmap),       OURS(mmap64),     OURS(munmap),    OURS(mremap),    OURS(close_range),
+        OURS(closefrom),  OURS(canonicalize_file_name)};
     if (!gputrace_real_dlsym)
         find_dlsym();
     if (handle == RTLD_NEXT)

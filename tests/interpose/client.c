@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -93,6 +94,70 @@ static void check_other_ways(int kfd)
     assert(looked_up && !looked_up(kfd, GET_VERSION, version));
 }
 
+static int plain_files(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static int plain_files64(const struct dirent64 *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+/* The rest of the ways in which the C library takes a path: each must lead into the tree. */
+static void check_rarer_ways(void)
+{
+    static const char nodes[] = "/sys/class/kfd/kfd/topology/nodes";
+    static const char id[] = "/sys/devices/virtual/kfd/kfd/topology/nodes/1/gpu_id";
+    struct dirent **names;
+    struct dirent64 **names64;
+    assert(scandir64(nodes, &names64, plain_files64, alphasort64) == 2);
+    assert(!strcmp(names64[1]->d_name, "1"));
+    assert(scandirat(AT_FDCWD, nodes, &names, plain_files, alphasort) == 2);
+    assert(scandirat64(AT_FDCWD, nodes, &names64, plain_files64, alphasort64) == 2);
+    glob_t found = {0};
+    assert(!glob("/sys/class/kfd/kfd/topology/nodes/[0-9]/gpu_id", 0, NULL, &found));
+    assert(found.gl_pathc == 2);
+    assert(!strcmp(found.gl_pathv[1], "/sys/class/kfd/kfd/topology/nodes/1/gpu_id"));
+    globfree(&found);
+    glob64_t found64 = {0};
+    assert(!glob64("/dev/dri/renderD*", 0, NULL, &found64) && found64.gl_pathc == 1);
+    assert(!strcmp(found64.gl_pathv[0], "/dev/dri/renderD128"));
+    globfree64(&found64);
+    assert(!eaccess(id, R_OK) && !euidaccess(id, R_OK) && !access(id, R_OK));
+    assert(eaccess("/sys/module/amdgpu/nothing", R_OK) == -1);
+    FILE *(*again[])(const char *, const char *, FILE *) = {freopen, freopen64};
+    for (int i = 0; i < 2; i++) {
+        uint32_t number = 0;
+        FILE *file = again[i](id, "r", fopen("/dev/null", "r"));
+        assert(file && fscanf(file, "%u", &number) == 1 && number == gpu_id());
+        fclose(file);
+    }
+    char *whole = canonicalize_file_name("/sys/class/kfd/kfd");
+    assert(whole && !strcmp(whole, "/sys/devices/virtual/kfd/kfd"));
+    free(whole);
+    uint32_t version[2];
+    int made[] = {creat("/dev/kfd", 0600), creat64("/dev/kfd", 0600)};
+    for (int i = 0; i < 2; i++) /* never a file of that name on the machine itself */
+        assert(made[i] >= 0 && !ioctl(made[i], GET_VERSION, version) && !close(made[i]));
+}
+
+/* A program may close all that it has, but the library's own connection is not its. */
+static void check_closing_all(void)
+{
+    int first = open("/dev/kfd", O_RDWR), second;
+    uint32_t version[2];
+    assert(dup2(first, 500) == 500 && !ioctl(500, GET_VERSION, version));
+    closefrom(499);
+    assert(ioctl(500, GET_VERSION, version) == -1 && errno == EBADF);
+    assert(open("/dev/null", O_RDONLY) >= 0 && dup2(0, 500) == 500);
+    assert(ioctl(500, GET_VERSION, version) == -1 && errno != ENODEV);
+    assert(!ioctl(first, GET_VERSION, version));
+    assert(!close_range(first, first, 0) && ioctl(first, GET_VERSION, version) == -1);
+    second = open("/dev/kfd", O_RDWR);
+    assert(second >= 0 && !ioctl(second, GET_VERSION, version) && !close(second));
+}
+
 static void check_spawned(void)
 {
     extern char **environ;
@@ -124,6 +189,7 @@ int main(void)
     assert(kfd >= 0 && render >= 0);
     check_nodes(kfd, render);
     check_other_ways(kfd);
+    check_rarer_ways();
     check_spawned();
     int copy = dup(kfd), high = fcntl(kfd, F_DUPFD, 100);
     assert(high >= 100 && !ioctl(high, GET_VERSION, version) && version[0] == 1);
@@ -158,6 +224,7 @@ int main(void)
     assert(!ioctl(copy, GET_VERSION, version));
     acquire[0] = (uint32_t)render;
     assert(!ioctl(copy, ACQUIRE_VM, acquire));
+    check_closing_all();
     puts("ok");
     return 0;
 }

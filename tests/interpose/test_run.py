@@ -78,6 +78,47 @@ def test_libraries_have_no_warnings(tmp_path: Path, tap: bool, name: str) -> Non
     library.compile_to(tmp_path / "library.so", compiler, *library.WARNINGS, tap=tap)
 
 
+PATHS = re.compile(
+    "_*(x|fx|lx|f|l)?stat(at|x)?(64)?|_*(f?re)?open(at|dir)?(64)?(_2)?|f?reopen(64)?|fopen(64)?|"
+    "creat(64)?|scandir(at)?(64)?|glob(64)?|e?(uid)?access|faccessat|_*readlink(at)?(_chk)?|"
+    "_*realpath(_chk)?|canonicalize_file_name|dup[23]?|f?cntl(64)?|close(_range|from)?|ioctl|"
+    "mmap(64)?|munmap|mremap|ftw(64)?|nftw(64)?|fts(64)?_open|chdir|f?statv?fs(64)?"
+)
+"""Functions of the C library that take a path or a descriptor which may be ours."""
+LEFT_OUT = {
+    "__open", "__open64",  # what the C library itself calls
+    "chdir", "ftw", "ftw64", "nftw", "nftw64", "fts_open", "fts64_open",  # a walk through sysfs
+    "statfs", "statfs64", "statvfs", "statvfs64",  # the tree is on another file system
+    "fstatfs", "fstatfs64", "fstatvfs", "fstatvfs64",
+    "__fstat64",
+}  # fmt: skip
+
+
+@needs_compiler
+@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not installed")
+def test_all_functions_that_take_paths_are_the_librarys_own(tmp_path: Path) -> None:
+    assert COMPILER is not None
+    library.compile_to(tmp_path / "library.so", COMPILER)
+    linked = subprocess.run(["ldd", sys.executable], capture_output=True, text=True).stdout
+    found = re.search(r"libc\.so\.6 => (\S+)", linked)
+    assert found is not None
+    ours, theirs = (_exported(Path(one)) for one in (tmp_path / "library.so", found[1]))
+    wanted = {name for name in theirs if PATHS.fullmatch(name)}
+    assert {"open", "glob64", "__fxstatat64", "close_range", "statx", "__openat64_2"} <= wanted
+    assert wanted - ours == LEFT_OUT & wanted
+    source = (HERE.parents[1] / "gputrace/interpose/preload.c").read_text()
+    looked_up = set(re.findall(r"OURS\((\w+)\)", source)) - {"name"}
+    assert {name for name in ours if not name.startswith("_")} - looked_up == {"dlsym"}
+
+
+def _exported(path: Path) -> set[str]:
+    shown = subprocess.run(
+        ["nm", "-D", "--defined-only", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    lines = [line.split() for line in shown.splitlines()]
+    return {line[-1].split("@")[0] for line in lines if line[-2] in "TWi"}
+
+
 @needs_compiler
 @pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
 def test_c_client(tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str]) -> None:
