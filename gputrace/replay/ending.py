@@ -95,6 +95,7 @@ class Ending:
             wave=one.wave,
             pc=one.pc,
             registers=one.registers,
+            lanes=one.lanes if isinstance(one, Fault) else None,
         )
 
     def _recorded(self, queue: int) -> int:

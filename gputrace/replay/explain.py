@@ -40,7 +40,7 @@ def explain(source: Source, verdict: Verdict) -> Verdict:
 def _standing(failure: Failure, names: Describer) -> tuple[str, ...]:
     if failure.pc is None:
         return ()
-    return tuple(standing(names, failure.pc, failure.registers))
+    return tuple(standing(names, failure.pc, failure.registers, failure.lanes or 0))
 
 
 def packet_lines(source: Source, wanted: Iterable[Where]) -> tuple[dict[Where, str], Describer]:

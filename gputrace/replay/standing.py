@@ -28,11 +28,13 @@ class _Code:
     wave_size: int | None
 
 
-def standing(describer: Describer, pc: int, registers: Registers) -> Iterator[str]:
+def standing(
+    describer: Describer, pc: int, registers: Registers, lanes_at_fault: int = 0
+) -> Iterator[str]:
     """Yield lines with the code around `pc` and the registers of the wave that stands there."""
     lanes = max((len(words) for words in registers.values()), default=1)
     yield from code_lines(describer, pc, lanes if lanes > 1 else None)
-    yield from register_lines(registers)
+    yield from register_lines(registers, lanes_at_fault)
 
 
 def code_lines(describer: Describer, pc: int, wave_size: int | None = None) -> Iterator[str]:
@@ -51,8 +53,12 @@ def code_lines(describer: Describer, pc: int, wave_size: int | None = None) -> I
         yield f"  {mark} {address:#x} +{address - code.start:#06x}  {text}"
 
 
-def register_lines(registers: Registers) -> Iterator[str]:
-    """Yield registers as text: the scalar ones together, a line for each vector register."""
+def register_lines(registers: Registers, lanes: int = 0) -> Iterator[str]:
+    """Yield registers as text: the scalar ones together, a line for each vector register.
+
+    The lanes that are shown begin with the first one of the mask `lanes`.
+    """
+    lane = max(0, (lanes & -lanes).bit_length() - 1)
     scalars = [f"{name}={words[0]:#x}" for name, words in registers.items() if len(words) == 1]
     if scalars:
         yield "scalar registers, all others are zero:"
@@ -63,8 +69,10 @@ def register_lines(registers: Registers) -> Iterator[str]:
         if len(set(words)) == 1:
             yield f"{name} {words[0]:#x} in all {len(words)} lanes"
             continue
-        values = " ".join(f"{word:#x}" for word in words[:SHOWN_LANES])
-        yield f"{name} {values} in lanes 0-{SHOWN_LANES - 1} of {len(words)}"
+        first = min(lane, max(0, len(words) - SHOWN_LANES))
+        shown = words[first : first + SHOWN_LANES]
+        values = " ".join(f"{word:#x}" for word in shown)
+        yield f"{name} {values} in lanes {first}-{first + len(shown) - 1} of {len(words)}"
 
 
 def stored_registers(details: Mapping[str, Any]) -> Registers:

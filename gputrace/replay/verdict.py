@@ -76,8 +76,9 @@ class Signature:
 class Failure:
     """One queue that hangs or faulted: as `kfd.port.Stall` and `Fault` say, by recorded names.
 
-    `line` is the packet in words and `standing` where the wave stands: the code around its program
-    counter and its `registers`, where the trace was decoded.
+    `lanes` is the mask of those that made a bad access, `line` the packet in words and `standing`
+    where the wave stands: the code around its program counter and its `registers`, where the trace
+    was decoded.
     """
 
     queue: int
@@ -95,6 +96,7 @@ class Failure:
     line: str = ""
     standing: tuple[str, ...] = ()
     registers: Registers = field(default_factory=dict, repr=False)
+    lanes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

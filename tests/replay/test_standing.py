@@ -34,6 +34,10 @@ def test_registers_of_another_shape_are_nothing() -> None:
 
 
 def test_vector_registers_are_shown_short() -> None:
+    lines = list(register_lines({"v1": tuple(range(64))}, 0b110 << 20))
+    assert lines == ["v1 0x15 0x16 0x17 0x18 0x19 0x1a 0x1b 0x1c in lanes 21-28 of 64"]
+    (line,) = register_lines({"v1": tuple(range(64))}, 1 << 63)
+    assert line.endswith("0x3f in lanes 56-63 of 64")
     lines = list(register_lines({"s3": (16,), "v1": tuple(range(32)), "v2": (5,) * 32}))
     assert lines == [
         "scalar registers, all others are zero:",
