@@ -7,6 +7,7 @@ does.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from gputrace.devices.emulated.checks import aligned
@@ -52,6 +53,8 @@ from gputrace.formats.operations import AtomicOperation, Compare
 from gputrace.isa.launch import KernelLaunch
 
 _ALL_BITS = (1 << 64) - 1
+_REMEMBERED = 1024
+_STATE = AmdQueue.BY_NAME["compute_tmpring_size"].lo // 8
 _BASE_OFFSET = AmdQueue.BY_NAME["read_dispatch_id_field_base_byte_offset"].lo // 8
 _PROPERTIES = AmdQueue.BY_NAME["queue_properties"].lo // 8
 _MAILBOX = AmdSignal.BY_NAME["event_mailbox_ptr"].lo // 8
@@ -174,11 +177,11 @@ class PacketProcessor:
     def _kernel(self, packet: aql.KernelDispatch, place: int) -> Any:
         yield from self._check(packet)
         raw = yield LoadBytes(packet.kernel_object, DESCRIPTOR_BYTES)
-        descriptor = KernelDescriptor.from_bytes(raw)
+        descriptor = _descriptor(raw)
         queue = yield from self._queue()
         # The runtime clears the signal when it has made room, and the packet is tried again.
         while True:
-            state = AmdQueue.from_bytes((yield LoadBytes(queue, 4 * AmdQueue.WORDS)))
+            state = _state((yield LoadBytes(queue + _STATE, 4 * AmdQueue.WORDS - _STATE)))
             if packet.private_segment_size <= state.scratch_wave64_lane_byte_size:
                 break
             yield from self._want_scratch(state, descriptor)
@@ -314,6 +317,18 @@ class PacketProcessor:
         aql.BarrierValue: _barrier_value,
         aql.VendorPm4: _commands,
     }
+
+
+# Kernels are launched again and again: what their bytes mean is looked up, not read anew.
+@lru_cache(maxsize=_REMEMBERED)
+def _descriptor(raw: bytes) -> KernelDescriptor:
+    return KernelDescriptor.from_bytes(raw)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _state(raw: bytes) -> AmdQueue:
+    # What runtimes tell of scratch lies behind the indices, which change with every packet.
+    return AmdQueue.from_bytes(bytes(_STATE) + raw)
 
 
 def _is_zero(signal: int) -> Condition:
