@@ -137,6 +137,8 @@ class BlockWriter:
             raw = f"i{node.type.bits}"
             one = self.inst(f"bitcast {raw} {value} to {node.type.llvm}")
             return self.spread(self.type(node), node.type.llvm, one) if node.lanes else one
+        if node.lanes and not value:
+            return "zeroinitializer"
         text = ("true" if value & 1 else "false") if node.type == I1 else str(value)
         return f"splat ({node.type.llvm} {text})" if node.lanes else text
 
