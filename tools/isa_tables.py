@@ -8,13 +8,24 @@ registers are matched back to the fields. LLVM prints no operand types, so they 
 names by the rules below; a type whose length differs from LLVM's register count is an error.
 """
 
-import ctypes
 import itertools
 import re
 import sys
 from pathlib import Path
 
-from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Format, Generation
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from gputrace.isa.encodings import (  # noqa: E402
+    GFX10,
+    GFX11,
+    GFX12,
+    GFX90A,
+    GFX940,
+    Format,
+    Generation,
+)
+from tools.disassembler import Disassembler  # noqa: E402
 
 TARGETS: dict[str, tuple[Generation, int]] = {
     "gfx90a": (GFX90A, 64),
@@ -125,27 +136,9 @@ def dwords(kind: str, wave: int) -> int:
     return max(1, bits // 32)
 
 
-class Disassembler:
-    """LLVM's, for one target."""
-
-    def __init__(self, target: str, wave: int) -> None:
-        library = ctypes.CDLL("libLLVM.so.19.1")
-        for part in ("TargetInfo", "TargetMC", "Disassembler"):
-            getattr(library, f"LLVMInitializeAMDGPU{part}")()
-        create, self._run = library.LLVMCreateDisasmCPUFeatures, library.LLVMDisasmInstruction
-        create.restype, self._run.restype = ctypes.c_void_p, ctypes.c_size_t
-        text, pointer, number = ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t
-        create.argtypes = [text, text, text, pointer, ctypes.c_int, pointer, pointer]
-        self._run.argtypes = [pointer, text, ctypes.c_uint64, ctypes.c_uint64, text, number]
-        features = f"+wavefrontsize{wave}".encode()
-        self._context = create(b"amdgcn-amd-amdhsa", target.encode(), features, None, 0, None, None)
-        self._buffer = ctypes.create_string_buffer(4096)
-
-    def __call__(self, words: list[int]) -> tuple[int, str]:
-        """Give the length in bytes (0: not an instruction) and the text."""
-        raw = b"".join(word.to_bytes(4, "little") for word in words)
-        size = self._run(self._context, raw, len(raw), 0, self._buffer, 4096)
-        return size, self._buffer.value.decode().strip() if size else ""
+def disassemble(run: Disassembler, words: list[int]) -> tuple[int, str]:
+    """Return the length in bytes (0: not an instruction) and the text."""
+    return run.marked(b"".join(word.to_bytes(4, "little") for word in words))
 
 
 # the registers that tell the fields apart, and fields that hold constants while probing
@@ -205,7 +198,7 @@ def accepted(
     for count in range(len(probes), -1, -1):
         for chosen in itertools.combinations(probes, count):
             fields = {name: probes[name] for name in chosen} | extra
-            size, text = run([*encode(form, opcode, fields), 0x1234, 0x5678, 0])
+            size, text = disassemble(run, [*encode(form, opcode, fields), 0x1234, 0x5678, 0])
             if size:
                 return fields, size, text
     return None
@@ -345,7 +338,9 @@ def variants_of(run: Disassembler, form: Format, opcode: int, fields: dict[str, 
     made = ""
     for name, number, sign, examples in VARIANTS:
         for extra, known in itertools.product(examples, tried):
-            size, text = run([*encode(form, opcode, known | {"src0": number}), extra, 0, 0])
+            size, text = disassemble(
+                run, [*encode(form, opcode, known | {"src0": number}), extra, 0, 0]
+            )
             if size == 4 * form.words + 4 and "Invalid" not in text and sign in text:
                 made += f" {name}"
                 break
@@ -358,10 +353,10 @@ def dual_rows(run: Disassembler, form: Format) -> dict[tuple[str, int], str]:
     fields = {"opx": 3, "src0x": 256 + 1, "vsrc1x": 2, "vdstx": 4}
     fields |= {"src0y": 256 + 20, "vsrc1y": 41, "vdsty": 5}
     for opcode in range(32):
-        size, text = run([*encode(form, 0, fields | {"opy": opcode}), 0x1234, 0])
+        size, text = disassemble(run, [*encode(form, 0, fields | {"opy": opcode}), 0x1234, 0])
         if not size:  # a move has no second source
             without = fields | {"opy": opcode, "vsrc1y": 0}
-            size, text = run([*encode(form, 0, without), 0x1234, 0])
+            size, text = disassemble(run, [*encode(form, 0, without), 0x1234, 0])
         if not size:
             continue
         name, tokens = tokens_of(text.split(" :: ")[1])
@@ -424,7 +419,7 @@ def main(targets: list[str]) -> None:
             for (encoding, opcode), text in rows.items():
                 lines.append(f"{encoding} {opcode} {' '.join(text.split())}")
         lines += [row for row in LATER.get(target, []) if row not in lines]
-        path = Path("gputrace/isa/tables") / f"{target}.py"
+        path = ROOT / "gputrace" / "isa" / "tables" / f"{target}.py"
         body = "\n".join(lines)
         head = HEAD.format(target=target)
         path.write_text(f'"""{head}"""\n\nROWS = """\\\n{body}\n"""\n')

@@ -1,7 +1,8 @@
 """What instructions do: from the bytes of a kernel to what its waves leave in memory.
 
-`decode` cuts words into an `instruction`; the `semantics_*` modules say once what each does, in
-terms of `primitives`, and `trace` writes that down as a `graph`. Two engines read the graphs:
+`decode` cuts words into an `instruction` and refuses by name what none may hold (`limits`); the
+`semantics_*` modules say once what each does, in terms of `primitives`, and `trace` writes that
+down as a `graph`. Two engines read the graphs:
 
 - `numpy_engine` evaluates them one instruction at a time: the reference, and the cold path;
 - the `jit_*` modules compile them. `jit_region` follows direct jumps from an address; `jit_emit`,

@@ -13,13 +13,14 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.isa.decode_memory import MemoryDecoder
 from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Fields, Format, Generation
 from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
+from gputrace.isa.limits import LimitTable
 from gputrace.isa.operands import OperandReader, type_of
 from gputrace.isa.spelled import hardware_register, spell
 from gputrace.isa.word import Code, Row, Slot, Word, signed
@@ -33,6 +34,8 @@ TARGETS: dict[str, tuple[Generation, int]] = {
 }
 """The targets that have opcode tables, with their generation and usual wave size."""
 _VCC, _SDWA, _DPP, _DPP8, _DPP8_FI, _LITERAL = 106, 249, 250, 233, 234, 255
+_WORDS = {_SDWA: "sdwa", _DPP: "dpp", _DPP8: "dpp8", _DPP8_FI: "dpp8"}
+_WITH_WORD = ("VOP1", "VOP2", "VOPC", "VOP3", "VOP3P")
 _SELECT = ("byte_0", "byte_1", "byte_2", "byte_3", "word_0", "word_1", "", "")
 _UNUSED = ("unused_pad", "unused_sext", "unused_preserve", "unused_reserved")
 _SEGMENTS = {0: "FLAT", 1: "SCRATCH", 2: "GLOBAL"}
@@ -93,6 +96,10 @@ class Decoder:
         matrix = [form for form in generation.formats if form.name == "MAI"]
         self._matrix_form = matrix[0] if matrix else generation.formats[0]
 
+    def rows(self) -> Mapping[tuple[str, int], Row]:
+        """Return the target's table by encoding and opcode."""
+        return self._rows
+
     def names(self) -> list[tuple[str, str]]:
         """Return (encoding, mnemonic without its ending) of every instruction of the target."""
         return [(encoding, row.name) for (encoding, _), row in self._rows.items()]
@@ -135,9 +142,32 @@ class Decoder:
             form = self._matrix_form  # the xf32 ones have opcodes outside the others' range
         word = Word(form, row, raw, code, offset)
         try:
+            self._check(word, encoding, opcode)
             return self._handlers[form.name](word, form.name if form.name == "MAI" else encoding)
         except DecodeError as error:
             raise word.error(f"{row.name}: {error.reason}") from error
+
+    @cached_property
+    def limits(self) -> LimitTable:
+        """What the fields of the target's instructions may hold."""
+        return LimitTable(self.target, self.generation)
+
+    def _check(self, word: Word, encoding: str, opcode: int) -> None:
+        # Refuse fields that the instruction does not have or that hold what it cannot take.
+        after, raw = self._after(word, encoding), word.raw
+        if after:
+            raw |= word.more() << 32 * word.form.words
+        limits = self.limits[f"{encoding}+{after}" if after else encoding, opcode]
+        reason = limits.wrong(raw)
+        if reason:
+            raise word.error(reason)
+
+    def _after(self, word: Word, encoding: str) -> str:
+        # The kind of the word behind a vector instruction, which stands in its first source.
+        if encoding not in _WITH_WORD:
+            return ""
+        after = _WORDS.get(word.get("src0"), "")
+        return after if after in word.row.variants else ""
 
     # scalar encodings
 
@@ -213,13 +243,9 @@ class Decoder:
         return replace(operand, index=operand.index & 127, op_sel=operand.index > 127)
 
     def _short(self, word: Word, encoding: str) -> Instruction:
-        first, variants = word.get("src0"), word.row.variants
-        if first == _SDWA and "sdwa" in variants:
-            return self._sdwa(word, encoding)
-        if (first == _DPP and "dpp" in variants) or (
-            first in (_DPP8, _DPP8_FI) and "dpp8" in variants
-        ):
-            return self._dpp(word, encoding, ())
+        after = self._after(word, encoding)
+        if after:
+            return self._sdwa(word, encoding) if after == "sdwa" else self._dpp(word, encoding, ())
         dst = tuple(self._vector(word, slot) for slot in word.row.dst)
         src = tuple(self._vector(word, slot) for slot in word.row.src)
         variant = "e32" if word.row.name in self._both else ""
@@ -231,15 +257,14 @@ class Decoder:
         wide = word.get("src0") == _DPP
         extra = word.more()
         inactive = (
-            bool(extra >> 18 & 1) and self.generation.dpp8
-            if wide
-            else word.get("src0") == _DPP8_FI
+            bool(extra >> 18 & 1) and self.generation.dpp8 if wide else word.get("src0") == _DPP8_FI
         )
         lanes = () if wide else tuple(extra >> 8 + 3 * lane & 7 for lane in range(8))
         dpp = Dpp(fetch_inactive=inactive, lanes=lanes)
         if wide:
             bound = bool(extra >> 19 & 1)
             dpp = Dpp(extra >> 8 & 0x1FF, extra >> 28, extra >> 24 & 15, bound, inactive)
+            dpp = replace(dpp, new_broadcast=not self.generation.dpp8)
         src = []
         for number, slot in enumerate(word.row.src):
             if slot.field == "src0":
@@ -254,7 +279,9 @@ class Decoder:
                 made = replace(made, neg=old.neg, abs=old.abs, op_sel=old.op_sel)
                 made = replace(made, op_sel_hi=old.op_sel_hi, neg_hi=old.neg_hi)
             elif wide and number < 2:
-                signs = extra >> 20 + 2 * number
+                signs = extra >> 20 + 2 * number & 3
+                if not (slot.type.is_float or word.row.name.startswith("v_cndmask")):
+                    signs = 0  # the hardware ignores the signs of integers
                 made = replace(made, neg=bool(signs & 1), abs=bool(signs >> 1 & 1))
             src.append(made)
         dst = tuple(self._vector(word, slot) for slot in word.row.dst)
@@ -302,7 +329,7 @@ class Decoder:
         carries = any(slot.field == "sdst" for slot in row.dst)
         signs, sizes = word.get("neg"), 0 if carries else word.get("abs")
         halves = 0 if carries else word.get("op_sel")
-        dpp = self._is_dpp(word)
+        dpp = bool(self._after(word, encoding))
         src = []
         for slot in row.src:
             number = _NUMBER[slot.field]
@@ -341,20 +368,11 @@ class Decoder:
             words = f"byte_sel:{shown}"
         return replace(made, src=src, dst=dst, spelled=words if shown else "")
 
-    def _is_dpp(self, word: Word) -> bool:
-        first = word.get("src0")
-        if first not in (_DPP, _DPP8, _DPP8_FI):
-            return False
-        wanted = "dpp" if first == _DPP else "dpp8"
-        if wanted not in word.row.variants:
-            raise word.error("a DPP word, which this instruction cannot have")
-        return True
-
     def _packed(self, word: Word, encoding: str) -> Instruction:
         mix = "_mix" in word.row.name
         low, high = word.get("neg"), word.get("neg_hi")
         sel, sel_hi = word.get("op_sel"), word.get("op_sel_hi") | word.get("op_sel_hi2") << 2
-        dpp = self._is_dpp(word)
+        dpp = bool(self._after(word, encoding))
         src = []
         for slot in word.row.src:
             number = _NUMBER[slot.field]
@@ -405,6 +423,8 @@ class Decoder:
             word = Word(form, row, raw, code, offset)
             word.size, word.extra = size, extra
             word.places = _dual_fields(form, half)
+            if word.get("vsrc1") and all(slot.field != "vsrc1" for slot in row.src):
+                raise word.error(f"{row.name}: a field vsrc1{half} that it does not have")
             dst = self._operands.register(
                 OperandKind.VGPR, self._dual_register(word, half), row.dst[0].type
             )

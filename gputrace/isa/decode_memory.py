@@ -15,6 +15,7 @@ _ATOMIC_RETURN = 1  # bit of gfx12's temporal hint in atomics
 _DATA_FIELDS = ("vdst", "data", "data0", "data1", "vdata")
 _NO_ADDRESS = 0x7F  # as scalar base, gfx10: neither base nor address
 _INTO_LDS = ("_load_dword", "_load_ubyte", "_load_sbyte", "_load_ushort", "_load_sshort")
+_NEGATIVE = "a negative offset, which buffers cannot have"
 _TWO_OFFSETS = ("read2", "write2", "wrxchg2", "_2addr_")
 
 
@@ -63,7 +64,7 @@ class MemoryDecoder:
         dst = tuple(self._operands.source(word.get("sdata"), slot.type) for slot in word.row.dst)
         offset, soffset, base = signed(word.get("offset"), word.places["offset"][1]), None, None
         slots = {slot.field: slot for slot in word.row.src}
-        scalar = type_of("b32", self.wave)
+        scalar, prefetches = type_of("b32", self.wave), "prefetch" in word.row.name
         if "immediate" in word.places:
             immediate, register = word.bit("immediate"), word.bit("soffset_on")
             if register and "sbase" in slots:
@@ -71,19 +72,21 @@ class MemoryDecoder:
             elif not immediate and "sbase" in slots:
                 soffset = self._operands.source(word.get("offset") & 127, scalar)
             offset = offset if immediate else 0
-        elif "sbase" in slots:
+        elif "sbase" in slots or prefetches:
             made = self._operands.source(word.get("soffset"), scalar)
             soffset = None if made.name == "null" else made
         if "sbase" in slots:
             base = self._operands.source(word.get("sbase") * 2, slots["sbase"].type)
         data: tuple[Operand, ...] = ()
-        if "sdata" in slots and slots["sdata"].type.name == "imm7":
+        if prefetches or ("sdata" in slots and slots["sdata"].type.name == "imm7"):
             value = word.get("sdata")
             data = (Operand(OperandKind.IMMEDIATE, value, 0, "imm7", 32, value),)
         elif "sdata" in slots:
             data = (self._operands.source(word.get("sdata"), slots["sdata"].type),)
             if word.bit("glc") and "atomic" in word.row.name:
                 dst = (replace(data[0]),)
+        if offset < 0 and self._generation.flat_offset[1] and "buffer" in word.row.name:
+            raise word.error(_NEGATIVE)
         memory = Memory(None, base, soffset, data, offset, glc=word.bit("glc"), dlc=word.bit("dlc"))
         memory = self._with_policy(word, memory)
         parts = (*data, base, soffset)
@@ -170,8 +173,11 @@ class MemoryDecoder:
             number = word.get("srsrc") * self._generation.resource_step
             base = self._operands.source(number, slots["srsrc"].type)
             soffset = self._operands.source(word.get("soffset"), slots["soffset"].type)
+        offset = word.get("offset")
+        if offset >> 23:
+            raise word.error(_NEGATIVE)
         form = word.get("format") if name.startswith("tbuffer") else None
-        memory = Memory(address, base, soffset, data, word.get("offset"), format=form, **flags)
+        memory = Memory(address, base, soffset, data, offset, format=form, **flags)
         memory = self._with_policy(word, memory)
         parts = (*data, address, base, soffset)
         src = tuple(part for part in parts if part is not None)

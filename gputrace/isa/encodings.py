@@ -67,6 +67,11 @@ class Generation:
         fitting = [form for form in self.formats if word >> (32 - form.width) == form.prefix]
         return max(fitting, key=lambda form: form.width, default=None)
 
+    def format_named(self, name: str) -> Format:
+        """Return the encoding of a name; GLOBAL and SCRATCH are FLAT's."""
+        wanted = "FLAT" if name in ("GLOBAL", "SCRATCH") else name
+        return next(form for form in self.formats if form.name == wanted)
+
 
 _VOP3 = {
     "vdst": (0, 8),

@@ -133,6 +133,8 @@ class Dpp:
     """Lanes that would read outside read 0; otherwise they are not written."""
     fetch_inactive: bool = False
     lanes: tuple[int, ...] = ()
+    new_broadcast: bool = False
+    """Whether the target calls control 0x150 row_newbcast and not row_share."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,11 @@ Each dword of an access counts by itself.
 
 Sources: AMD's ISA manuals (MI200, MI300, RDNA2, RDNA3: "Buffer Resource Descriptor", "Buffer
 Addressing", "Range checking"). Swizzled memory is taken to have elements of four bytes.
+
+Before gfx10 an instruction with an index counts the records of a buffer that has a stride, swizzled
+or not; any other counts bytes: AMD's PAL, gfx9Device.cpp (Device::CalcNumRecords, what it has from
+the SQ team), and Mesa, radv_cmd_buffer.c (vertex buffers have as many records as vertices, on gfx8
+alone bytes).
 """
 
 from collections.abc import Callable
@@ -95,6 +100,8 @@ class Window:
     index: Node
     offset: Node
     scalar: Node
+    indexed: bool
+    """Whether the instruction has an index of its own."""
 
     @classmethod
     def read(cls, trace: Trace, memory: Memory, cleared: Node | None = None) -> "Window":
@@ -103,7 +110,7 @@ class Window:
         index, offset = _index_and_offset(trace, memory, resource)
         if cleared is not None:
             offset = offset & (cleared ^ 0xFFFFFFFF)
-        return cls(resource, index, offset, _scalar_offset(trace, memory))
+        return cls(resource, index, offset, _scalar_offset(trace, memory), memory.idxen)
 
     @property
     def inside(self) -> Node:
@@ -128,7 +135,24 @@ class Window:
         trace = self.offset.trace
         assert isinstance(trace, Trace)
         end = self.offset.zext(U64) + count
-        return _in_range(trace, self.resource, self.index, end, self.scalar)
+        return self._in_range(trace, end)
+
+    def _in_range(self, trace: Trace, end: Node) -> Node:
+        # `end` is the offset behind the last byte, without index and scalar offset.
+        resource, index = self.resource, self.index
+        records, stride = resource.records, resource.stride
+        known = trace.apply("ult", index, trace.splat(records))
+        # Raw: linear memory counts bytes, with the index's share.
+        whole = end + index.zext(U64) * stride.zext(U64) + self.scalar.zext(U64)
+        raw = trace.apply("ule", whole, trace.splat(records.zext(U64)))
+        if not trace.mode.bounds_select:
+            return where(trace.splat(stride.ne(0)), known, raw) if self.indexed else raw
+        fits = trace.apply("ule", end, trace.splat(stride.zext(U64)))
+        structured = resource.swizzled & stride.ne(0)
+        third = where(trace.splat(structured), known & fits, raw)
+        found = where(trace.splat(resource.select.eq(2)), trace.splat(records.ne(0)), third)
+        found = where(trace.splat(resource.select.eq(1)), known, found)
+        return where(trace.splat(resource.select.eq(0)), known & fits, found)
 
 
 def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
@@ -144,23 +168,6 @@ def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
         place = trace.apply("check", address, mask, attribute=(access, size))
         return Part("global", mask, lambda extra: place)
     return dwords_part(trace, window.address, window.offset & 3, reaches, access, size)
-
-
-def _in_range(trace: Trace, resource: Resource, index: Node, end: Node, scalar: Node) -> Node:
-    # `end` is the offset behind the last byte, without index and scalar offset.
-    records, stride = resource.records, resource.stride
-    known = trace.apply("ult", index, trace.splat(records))
-    fits = trace.apply("ule", end, trace.splat(stride.zext(U64)))
-    structured = resource.swizzled & stride.ne(0)
-    # Raw: linear memory counts bytes, with the index's share.
-    whole = end + index.zext(U64) * stride.zext(U64) + scalar.zext(U64)
-    raw = trace.apply("ule", whole, trace.splat(records.zext(U64)))
-    if not trace.mode.bounds_select:
-        return where(trace.splat(structured), known, raw)
-    third = where(trace.splat(structured), known & fits, raw)
-    found = where(trace.splat(resource.select.eq(2)), trace.splat(records.ne(0)), third)
-    found = where(trace.splat(resource.select.eq(1)), known, found)
-    return where(trace.splat(resource.select.eq(0)), known & fits, found)
 
 
 def _load(access: Access) -> Callable[[Trace], None]:

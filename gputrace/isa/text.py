@@ -7,9 +7,7 @@ from gputrace.isa.instruction import Dpp, Instruction, Memory, Operand, OperandK
 from gputrace.isa.spelled import swizzle
 
 _FLOATS = ("0.5", "-0.5", "1.0", "-1.0", "2.0", "-2.0", "4.0", "-4.0", "0.15915494")
-_FLOAT_TEXTS = {
-    int.from_bytes(struct.pack("<f", float(text)), "little"): text for text in _FLOATS
-}
+_FLOAT_TEXTS = {int.from_bytes(struct.pack("<f", float(text)), "little"): text for text in _FLOATS}
 _PREFIX = {
     OperandKind.SGPR: "s",
     OperandKind.VGPR: "v",
@@ -29,6 +27,12 @@ _BARE = (
     "s_wait_idle",
 )
 _INDEXED = ("SRC0", "SRC1", "SRC2", "DST")
+_CACHE_CONTROLS = (
+    "buffer_wbl2", "buffer_invl2", "buffer_wbinvl1", "buffer_wbinvl1_vol", "buffer_inv",
+    "buffer_gl0_inv", "buffer_gl1_inv",
+)  # fmt: skip
+_LONG_CONSTANT = ("b64", "f64", "i64", "u64", "v2bf16")
+_LDS_STORE = "buffer_store_lds_dword"  # has no address for LLVM when it is off
 _ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
 _SMALL = 64  # what could be an inline constant is written as one
 _DECIMAL = (
@@ -66,7 +70,9 @@ def _plain(operand: Operand) -> str:
         return operand.name
     if kind is OperandKind.INLINE:
         if operand.index >= 240:
-            wide = operand.index == 248 and operand.type in ("b64", "f64", "i64", "u64")
+            if operand.type in ("i16", "u16", "b16"):
+                return f"{operand.value:#x}"
+            wide = operand.index == 248 and operand.type in _LONG_CONSTANT
             return "0.15915494309189532" if wide else _FLOATS[operand.index - 240]
         return str(operand.index - 128 if operand.index <= 192 else 192 - operand.index)
     if kind is OperandKind.LABEL:
@@ -91,6 +97,8 @@ def operand_text(operand: Operand) -> str:
         text = f"|{text}|"
     if operand.sext:
         text = f"sext({text})"
+    if operand.neg and operand.is_constant and not operand.abs:
+        return f"neg({text})"
     return f"-{text}" if operand.neg else text
 
 
@@ -131,7 +139,9 @@ def _dpp(dpp: Dpp) -> list[str]:
     elif control in _DPP_SINGLE:
         parts = [_DPP_SINGLE[control]]
     else:
-        parts = [f"{_DPP_ROWS.get(control & ~15, 'row_unknown')}:{control & 15}"]
+        row = _DPP_ROWS[control & ~15]
+        row = "row_newbcast" if row == "row_share" and dpp.new_broadcast else row
+        parts = [f"{row}:{control & 15}"]
     parts += [f"row_mask:{dpp.row_mask:#x}", f"bank_mask:{dpp.bank_mask:#x}"]
     parts += ["bound_ctrl:1"] if dpp.bound_ctrl else []
     return [*parts, "fi:1"] if dpp.fetch_inactive else parts
@@ -164,9 +174,9 @@ def _memory(instruction: Instruction, memory: Memory) -> list[str]:
     return parts + [name for name in names if getattr(memory, name)]
 
 
-def _is_cache_control(name: str) -> bool:
+def _cache_control(memory: Memory) -> list[str]:
     # Before gfx940 these have nothing that could be shown.
-    return name in ("buffer_wbl2", "buffer_invl2", "buffer_wbinvl1", "buffer_wbinvl1_vol")
+    return [name for name in ("sc0", "sc1") if getattr(memory, name)]
 
 
 def _indexed(bits: int) -> str:
@@ -183,9 +193,7 @@ def _hint(name: str, memory: Memory) -> str:
     if "atomic" in name:
         if hint & 4:
             return f"ATOMIC_CASCADE_{'NT' if hint & 2 else 'RT'}"
-        return "ATOMIC_" + "_".join(
-            word for bit, word in ((2, "NT"), (1, "RETURN")) if hint & bit
-        )
+        return "ATOMIC_" + "_".join(word for bit, word in ((2, "NT"), (1, "RETURN")) if hint & bit)
     store = "store" in name
     third = "BYPASS" if system else "RT_WB" if store else "LU"
     last = "NT_WB" if store else "RESERVED"
@@ -214,9 +222,9 @@ def _modifiers(instruction: Instruction) -> list[str]:
         parts += _dpp(instruction.dpp)
     if instruction.variant == "sdwa":
         parts += _sdwa(instruction)
-    if instruction.memory is not None and not (
-        _is_cache_control(instruction.name) and (instruction.memory.glc or instruction.memory.scc)
-    ):
+    if instruction.memory is not None and instruction.name in _CACHE_CONTROLS:
+        parts += _cache_control(instruction.memory)
+    elif instruction.memory is not None and "prefetch" not in instruction.name:
         parts += _memory(instruction, instruction.memory)
         parts += _policy(instruction.name, instruction.memory)
     for name in ("cbsz", "abid", "blgp"):
@@ -227,14 +235,22 @@ def _modifiers(instruction: Instruction) -> list[str]:
 
 def _places(instruction: Instruction, memory: Memory) -> list[str]:
     # A missing address is written `off`; compares-and-swaps and loads differ in where data stands.
-    base = "off" if memory.base is None else memory.base.text()
     address = "off" if memory.address is None else memory.address.text()
-    data = [operand.text() for operand in memory.data]
-    dst = [operand.text() for operand in instruction.dst]
+    more = int(memory.tfe)  # LLVM counts the register of the status behind the data
+    data, dst = (
+        [replace(operand, count=operand.count + more).text() for operand in operands]
+        for operands in (memory.data, instruction.dst)
+    )
     encoding = instruction.encoding
+    if "prefetch" in instruction.name:
+        start = [] if memory.base is None else [memory.base.text()]
+        register = "null" if memory.soffset is None else memory.soffset.text()
+        return [*start, f"{memory.offset:#x}", register, str(memory.data[0].value)]
+    base = "off" if memory.base is None else memory.base.text()
     if encoding in ("MUBUF", "MTBUF") and memory.base is not None:
         soffset = [memory.soffset.text()] if memory.soffset is not None else []
-        return [*(data or dst), address, base, *soffset]
+        place = [] if instruction.name == _LDS_STORE and address == "off" else [address]
+        return [*(data or dst), *place, base, *soffset]
     if encoding in ("GLOBAL", "SCRATCH") and instruction.name in _ADDRESSLESS:
         return []
     if encoding in ("GLOBAL", "SCRATCH"):

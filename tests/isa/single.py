@@ -41,6 +41,16 @@ def find(machine: Decoder, name: str, wanted: str = "") -> tuple[str, int] | Non
     return None
 
 
+def fitted(target: str, place: tuple[str, int], raw: int) -> int:
+    """Return an instruction's bits with those that it must have, whatever was there.
+
+    Those are zeros in fields that the instruction does not have, and a few bits that are ones.
+    """
+    limits = decoder(target).limits[place]
+    limit = limits.limits.get(limits.key(raw))
+    return raw if limit is None else raw & ~limit.mask | limit.value
+
+
 def assemble(
     target: str,
     name: str,
@@ -67,6 +77,7 @@ def assemble(
             raw |= number << form.fields[slot.field][0]
     for field, value in (extra or {}).items():
         raw |= value << form.fields[field][0]
+    raw = fitted(target, place, raw)
     return machine.decode(raw.to_bytes(4 * form.words, "little") + bytes(12), 0)
 
 

@@ -12,6 +12,7 @@ from gputrace.isa.decode import decoder
 from gputrace.isa.machine import Execution, KernelLaunch, Machine, Outcome, Paused
 from gputrace.isa.waves import Group, Spare
 from tests.isa.launching import Arrays, assert_same_outcome
+from tests.isa.single import fitted
 
 CODE = 0x10_0000
 _FORMATS = {"GLOBAL": "FLAT", "SCRATCH": "FLAT"}
@@ -41,6 +42,7 @@ def encode(target: str, name: str, wave: int | None = None, **fields: int) -> li
     for field, value in fields.items():
         low, width = form.fields[field]
         raw |= (value & (1 << width) - 1) << low
+    raw = fitted(target, (encoding, opcode), raw)
     words = [raw >> 32 * k & 0xFFFFFFFF for k in range(form.words)]
     return words if literal is None else [*words, literal]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gputrace.isa.decode import decoder
 from gputrace.isa.instruction import Instruction
 from gputrace.isa.semantics_memory import LOADS, STORES, Access
-from tests.isa.single import Bench
+from tests.isa.single import Bench, fitted
 
 BASE, SIZE = 0x7000_0000_0000, 4096
 quick = settings(max_examples=3, deadline=None)
@@ -39,6 +39,7 @@ def assemble(target: str, encoding: str, name: str, **extra: int) -> Instruction
     for field, value in (fields | extra).items():
         low, width = form.fields[field]
         raw |= (value & (1 << width) - 1) << low
+    raw = fitted(target, (encoding, found[0]), raw)
     made = machine.decode(raw.to_bytes(4 * form.words, "little") + bytes(12))
     assert made.name == name
     return made
@@ -199,7 +200,7 @@ def in_range(one: Descriptor, selects: bool, index: int, end: int, scalar: int) 
     structured = one.swizzled and one.stride != 0
     raw = end + index * one.stride + scalar <= one.records
     if not selects:
-        return index < one.records if structured else raw
+        return index < one.records if one.stride else raw  # the instruction has an index
     known, fits = index < one.records, end <= one.stride
     return [
         known and fits,
@@ -269,3 +270,23 @@ def test_buffers(
     everyone = (1 << bench.lanes) - 1
     check = model.check_load if verb == "load" else model.check_store
     check(made, table[width], everyone)
+
+
+@pytest.mark.parametrize("swizzled", [False, True])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+def test_an_index_counts_records_and_an_offset_bytes_before_gfx10(
+    target: str, swizzled: bool
+) -> None:
+    bench = Bench(target)
+    bench.memory.add(np.full(4096, 7, np.uint8), BASE)
+    bench.wave.scalars[8:12] = Descriptor(16, 40, swizzled, False, 0).words()
+    lanes = np.arange(bench.lanes)
+    for indexed in (True, False):
+        bench.wave.vectors[16] = lanes if indexed else 4 * lanes
+        made = assemble(
+            target, "MUBUF", "buffer_load_dword", idxen=indexed, offen=not indexed, srsrc=2, vdata=4
+        )
+        assert made is not None
+        bench.run(made)
+        inside = lanes < 40 if indexed else 4 * lanes + 4 <= 40
+        assert (bench.wave.vectors[4] == np.where(inside, 0x07070707, 0)).all()
