@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import amount, json_option, lost_data, lost_lines, show, trace_argument
 from gputrace.trace.check import Report, check
 
 
@@ -34,6 +34,8 @@ def _data(report: Report) -> dict[str, object]:
         "chunks": report.chunks,
         "skipped": dict(report.skipped),
         "torn": None if torn is None else {"offset": torn.offset, "bytes": torn.size},
+        "lost": lost_data(report.lost),
+        "lost_events": 0 if report.trailer is None else report.trailer.lost,
         "damage": [{"where": where, "reason": reason} for where, reason in report.damage],
     }
 
@@ -45,11 +47,16 @@ def _lines(report: Report) -> Iterator[str]:
     )
     for name, count in sorted(report.skipped.items()):
         yield f"  skipped: {count} optional events of the unknown kind {name}"
+    yield from (f"  {line}" for line in lost_lines(report.lost))
+    if report.trailer is not None and report.trailer.lost:
+        yield f"  lost: {report.trailer.lost} events"
     for where, reason in report.damage:
         yield f"  damaged: {where}: {reason}"
     if report.torn is not None:
         yield f"  cut: at byte {report.torn.offset}, {amount(report.torn.size)} unreadable"
     if report.sound:
-        yield "sound: every checksum, the index and the counts agree"
+        repaired = report.lost or (report.trailer is not None and report.trailer.lost)
+        beside = ", beside what a repair could not save" if repaired else ""
+        yield f"sound: every checksum, the index and the counts agree{beside}"
     else:
         yield f"not sound: `gputrace repair {report.path}` saves what can be read"

@@ -4,15 +4,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from gputrace.errors import UsageError
+from gputrace.errors import UsageError, visible
+from gputrace.trace.events import Lost
 
+LOSSES = 20
+"""Ranges of lost memory that are printed one by one."""
 SHOW_EVERY = 0.1
 """Seconds between two updates of a terminal."""
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,19 +39,27 @@ def show(as_json: bool, data: dict[str, Any], lines: Iterable[str]) -> None:
         click.echo(json.dumps(data, indent=2, sort_keys=True, default=_plain))
         return
     for line in lines:
-        click.echo(line)
+        click.echo(shown(line))
+
+
+def shown(text: str) -> str:
+    """Return what a trace says as it may stand on a terminal; lines after the first are indented.
+
+    So nothing that a stranger wrote looks as if gputrace had said it.
+    """
+    return "\n  ".join(visible(line) for line in text.split("\n"))
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Give a function that shows a line on a terminal, over the one before; nothing in a pipe."""
-    shown, last = sys.stderr.isatty(), [0.0]
+    on_terminal, last = sys.stderr.isatty(), [0.0]
 
     def tell(text: str) -> None:
         now = time.monotonic()
-        if shown and now - last[0] >= SHOW_EVERY:
+        if on_terminal and now - last[0] >= SHOW_EVERY:
             last[0] = now
-            click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+            click.echo(f"\r\x1b[K{visible(text)}", nl=False, err=True)
 
     try:
         yield tell
@@ -77,6 +88,21 @@ def amount(size: int) -> str:
         if value < 1024:
             return f"{value:.1f} {unit}"
     return f"{value / 1024:.1f} TiB"
+
+
+def lost_lines(lost: Sequence[Lost]) -> Iterator[str]:
+    """Yield a line for each range of memory that damage took from a trace, not more than LOSSES."""
+    for one in lost[:LOSSES]:
+        yield f"lost: {one.text}"
+    if len(lost) > LOSSES:
+        yield f"lost: {len(lost) - LOSSES} more ranges of memory"
+
+
+def lost_data(lost: Sequence[Lost]) -> list[dict[str, object]]:
+    """Return what `lost_lines` prints as JSON has it, all of it."""
+    return [
+        {"address": one.address, "bytes": one.size, "provenance": one.provenance} for one in lost
+    ]
 
 
 def _plain(value: Any) -> Any:

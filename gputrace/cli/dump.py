@@ -59,16 +59,18 @@ def command(
     with TraceReader(trace, skip_damage=skip_damage) as reader:
         if as_json:
             _print(json_lines(reader, wanted, every_event=events))
+            _damage(reader, err=True)
             return
         outcome, whole = recorded_outcome(reader), number is not None
         view = TextView(reader, wanted, outcome=outcome, every_event=events, whole=whole)
         _print(view)
+        _damage(reader)
         _ending(reader, wanted, view)
 
 
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        click.echo(shown(line))
 
 
 def recorded_outcome(reader: TraceReader) -> Outcome | None:
@@ -79,9 +81,12 @@ def recorded_outcome(reader: TraceReader) -> Outcome | None:
     return Outcome(**{name: v for name, v in reader.trailer.outcome.items() if name in known})
 
 
-def _ending(reader: TraceReader, wanted: Wanted, view: TextView) -> None:
+def _damage(reader: TraceReader, *, err: bool = False) -> None:
     for damage in reader.damage:
-        click.echo(f"damaged: {damage.where}: {damage.reason}")
+        click.echo(f"damaged: {damage.where}: {damage.reason}", err=err)
+
+
+def _ending(reader: TraceReader, wanted: Wanted, view: TextView) -> None:
     if reader.torn is not None:
         click.echo(f"cut at byte {reader.torn.offset}: {reader.torn.size} bytes cannot be read")
     if not reader.complete:

@@ -182,6 +182,7 @@ _PROVENANCE = {
     "unknown": "changed by whom is not known: restored, never compared",
     "compared": "written by the GPU, compared by a replay",
     "unstable": "written by the GPU, not compared: a writer was outstanding",
+    "lost": "lost with damaged blocks",
 }
 
 

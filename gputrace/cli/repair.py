@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import amount, json_option, lost_data, lost_lines, show, trace_argument
 from gputrace.trace.repair import Repaired, repair
 
 
@@ -29,6 +29,7 @@ def _data(path: str, result: Repaired) -> dict[str, object]:
         "trace": path,
         "events": result.events,
         "lost": result.lost,
+        "lost_memory": lost_data(result.memory),
         "outcome": result.outcome,
         "torn": None if torn is None else {"offset": torn.offset, "bytes": torn.size},
         "damage": [{"where": where, "reason": reason} for where, reason in result.damage],
@@ -41,6 +42,11 @@ def _lines(path: str, result: Repaired) -> Iterator[str]:
         yield f"left out: {where}: {reason}"
     if result.torn is not None:
         yield f"cut off: {amount(result.torn.size)} from byte {result.torn.offset}"
-    yield f"{path}: {result.events} events saved, {result.lost} known to be lost"
+    yield from lost_lines(result.memory)
+    memory = amount(sum(one.size for one in result.memory))
+    yield (
+        f"{path}: {result.events} events saved, {result.lost} events and {memory} of memory known "
+        "to be lost"
+    )
     if result.kept:
         yield f"{result.kept}: the file as it was, with all that is left out"

@@ -228,6 +228,8 @@ class _Builder:
                 self._memory(number, event, len(event.data))
             case events.Name():
                 model.names.append((number, event))
+            case events.Lost() if event.restored:
+                model.problems.append(f"lost with a damaged block: {event.text}")
             case events.Checkpoint(complete=False):
                 model.problems.append(f"its checkpoint is not complete: {event.text}")
             case events.Checkpoint():

@@ -23,7 +23,7 @@ from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.explain import Where, packet_lines
-from gputrace.replay.running import in_doubt, pacing_for, stand_in
+from gputrace.replay.running import in_doubt, lost_events, pacing_for, stand_in
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
 from gputrace.trace import events
@@ -131,8 +131,9 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     Raises UsageError when it does not fail, or holds what cannot be replayed.
     """
     whole = read_model(reader)
-    if whole.problems:
-        raise UsageError(f"the trace cannot be reduced: {whole.problems[0]}")
+    problems = [*lost_events(reader), *whole.problems]
+    if problems:
+        raise UsageError(f"the trace cannot be reduced: {problems[0]}")
     recorded = str(reader.header.device.get("name", ""))
     name = settings.device or _emulated(reader.header, recorded)
     if parse_name(name).scheme != "emu":

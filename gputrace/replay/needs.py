@@ -25,6 +25,8 @@ def reasons(source: Source, device: Kfd) -> list[str]:
                 found.update(_call(event, device))
             case events.Unsupported():
                 found[f"{event.what}: {event.reason}"] += 1
+            case events.Lost() if event.restored:
+                found[f"lost with a damaged block: {event.text}"] += 1
             case events.Checkpoint() if not isinstance(device, EmulatedKfd):
                 found[f"it begins in the middle of a run, which {device.name} cannot"] += 1
             case events.Checkpoint(complete=False):

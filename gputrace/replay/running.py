@@ -103,7 +103,7 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
     with TraceReader(request.trace) as reader:
         name = device_name(reader.header, request)
         device = make_device(name)
-        found = reasons(reader, device)
+        found = [*lost_events(reader), *reasons(reader, device)]
         if found:
             text = f"cannot be replayed on {name}: {'; '.join(found)}"
             return Verdict(Result.UNSUPPORTED, text, reasons=tuple(found), device=name)
@@ -116,6 +116,12 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
             verdict = _with_writer(reader, name, verdict, pacing, expired)
         verdict = explain(reader, verdict)
         return replace(verdict, device=name)
+
+
+def lost_events(reader: TraceReader) -> list[str]:
+    """Return why a repaired trace cannot be replayed: what it lacks may be anything."""
+    lost = reader.trailer.lost if reader.trailer is not None else 0
+    return [f"{lost} of its events were lost with damaged blocks"] if lost else []
 
 
 def in_doubt(source: Source) -> bool:

@@ -166,6 +166,8 @@ class TextView:
                 yield f"cpu wait ended: {event.result}"
             case ev.Unsupported():
                 yield f"cannot be replayed: {event.what}: {event.reason}"
+            case ev.Lost():
+                yield f"lost with a damaged block: {event.text}"
             case ev.Checkpoint():
                 state = "complete" if event.complete else f"not complete: {event.text}"
                 yield f"checkpoint, {state}"

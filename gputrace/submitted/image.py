@@ -43,7 +43,8 @@ class Image:
     A digest that holds its bytes tells of code or commands that the GPU copied into place. Memory
     that was allocated or mapped reads as zeros until something is stored to it, and so does the
     rest of a page of which some bytes were stored: a recorder leaves out what did not change.
-    Chunks stay in the trace until they are read, so the image of a large trace is small.
+    Chunks stay in the trace until they are read, so the image of a large trace is small. What a
+    damaged file has lost is not known until something is stored there.
     """
 
     def __init__(self, source: Source) -> None:
@@ -53,6 +54,7 @@ class Image:
         self._ends: dict[int, int] = {}
         self._handles: dict[int, tuple[int, int]] = {}
         self._cache: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lost: list[tuple[int, int]] = []  # ranges that are not known
 
     def apply(self, event: Event) -> None:
         """Take an event into account; most kinds change nothing here."""
@@ -64,6 +66,8 @@ class Image:
                     address += chunk.size
             case events.Memory() | HostStore():
                 self.write(event.address, event.data)
+            case events.Lost():
+                self._lost.append((event.address, event.address + event.size))
             case Map() if event.target != "kfd":
                 self._appear(event.address, event.size)
             case Ioctl(record="AllocMemoryOfGpu", errno=0):
@@ -78,6 +82,7 @@ class Image:
 
     def write(self, address: int, data: bytes) -> None:
         """Put bytes in place."""
+        self._known(address, len(data))
         done = 0
         while done < len(data):
             number, at = divmod(address + done, PAGE)
@@ -87,7 +92,9 @@ class Image:
             done += len(part)
 
     def read(self, address: int, size: int) -> bytes | None:
-        """Give `size` bytes, or None when some of them lie where the trace puts no memory."""
+        """Give `size` bytes, or None when some lie where the trace puts no memory or lost it."""
+        if any(start < address + size and address < end for start, end in self._lost):
+            return None
         first, at = divmod(address, PAGE)
         if at + size <= PAGE:
             page = self._look(first)
@@ -110,8 +117,20 @@ class Image:
             return None
         return self._starts[at], self._ends[self._starts[at]]
 
+    def _known(self, address: int, size: int) -> None:
+        if not self._lost:
+            return
+        still, low, high = [], address, address + size
+        for start, end in self._lost:
+            if start < low:
+                still.append((start, min(end, low)))
+            if high < end:
+                still.append((max(start, high), end))
+        self._lost = still
+
     # A chunk covers whole pages but for its ends.
     def _store(self, address: int, chunk: Chunk) -> None:
+        self._known(address, chunk.size)
         end = address + chunk.size
         first, last = -(-address // PAGE), end // PAGE
         for number in range(first, last):
@@ -164,6 +183,7 @@ class Image:
         self._clear(address, size)
 
     def _clear(self, address: int, size: int) -> None:
+        self._known(address, size)
         pages = range(address // PAGE, -(-(address + size) // PAGE))
         for number in pages if len(pages) < len(self._pages) else list(self._pages):
             if number in pages:

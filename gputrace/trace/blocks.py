@@ -150,8 +150,8 @@ def pack_block(
     return head + CHECK.pack(xxhash.xxh3_64_intdigest(head)), stored
 
 
-def repack_header(header: BlockHeader, sequence: int) -> bytes:
-    """Give the header of the same block under another sequence number."""
+def repack_header(header: BlockHeader, sequence: int, tag: bytes) -> bytes:
+    """Give the header of the same block under another sequence number and tag."""
     head = HEAD.pack(
         BLOCK_MAGIC,
         header.kind,
@@ -160,7 +160,7 @@ def repack_header(header: BlockHeader, sequence: int) -> bytes:
         header.stored,
         header.length,
         sequence,
-        header.tag,
+        tag,
         header.checksum,
     )
     return head + CHECK.pack(xxhash.xxh3_64_intdigest(head))

@@ -2,21 +2,24 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gputrace.errors import TraceError
 from gputrace.trace.blocks import BlockHeader, BlockKind, event_range, tag_numbers
 from gputrace.trace.chunks import describe
 from gputrace.trace.codec import Skipped, decode
-from gputrace.trace.events import Chunk, Digest, Event, Header, Memory
+from gputrace.trace.events import Chunk, Event, Header, Lost
 from gputrace.trace.index import CHUNK_ENTRY, Index, Trailer
+from gputrace.trace.losses import references
 from gputrace.trace.reader import BlockReader, Damage, Scan, Torn
 
 
 @dataclass
 class Report:
-    """What `check` found: `damage` is wrong bytes, `torn` a cut tail; neither in a sound trace."""
+    """What `check` found: `damage` is wrong bytes, `torn` a cut tail; neither in a sound trace.
+
+    `lost` is memory that a repair of the trace could not save.
+    """
 
     path: str
     size: int
@@ -28,6 +31,7 @@ class Report:
     damage: list[Damage] = field(default_factory=list)
     torn: Torn | None = None
     trailer: Trailer | None = None
+    lost: list[Lost] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -127,7 +131,9 @@ class _Checker:
         self.report.kinds[type(event).__name__] += 1
         if self.header is None and isinstance(event, Header):
             self.header = event
-        for chunk in _references(event):
+        if isinstance(event, Lost):
+            self.report.lost.append(event)
+        for chunk in references(event):
             if chunk not in self.stored:
                 self._wrong(header.where, f"names chunk {chunk.digest.hex()}, which is not there")
 
@@ -165,8 +171,3 @@ class _Checker:
 
     def _wrong(self, where: str, reason: str) -> None:
         self.report.damage.append(Damage(where, reason))
-
-
-def _references(event: Event) -> Iterator[Chunk]:
-    if isinstance(event, Memory) or (isinstance(event, Digest) and event.stored):
-        yield from event.chunks

@@ -21,10 +21,11 @@ _packer = msgpack.Packer(use_bin_type=True, strict_types=False)
 
 
 class Skipped(NamedTuple):
-    """An optional event of a kind that this version does not know."""
+    """An optional event of a kind that this version does not know; `data` is its encoding."""
 
     kind: int
     name: str
+    data: bytes = b""
 
 
 # A check gives the value as the declaration wants it, or raises ValueError with what was expected.
@@ -169,16 +170,17 @@ def decode(data: bytes, where: str, header: Header | None) -> Iterator[Event | S
             raise TraceError(where, "an event must be an array that begins with its kind")
         layout = _LAYOUTS.get(value[0])
         if layout is None:
-            yield _unknown(value[0], where, header)
+            yield _unknown(value, where, header)
         else:
             yield layout.build(value[1:], where)
 
 
-def _unknown(kind: int, where: str, header: Header | None) -> Skipped:
+def _unknown(value: list[Any], where: str, header: Header | None) -> Skipped:
+    kind = value[0]
     entry = header.kinds.get(str(kind)) if header is not None else None
     match entry:
         case [str(name), False]:
-            return Skipped(kind, name)
+            return Skipped(kind, name, _packer.pack(value))
         case [str(name), True]:
             tool = header.tool if header is not None else "?"
             raise TraceError(

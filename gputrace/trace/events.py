@@ -417,10 +417,38 @@ class ClockReads(Event):
     values: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Lost(Event):
+    """A damaged block took these bytes from the file: memory had them here.
+
+    `provenance` is that of the Memory event which held them, or "digest" for what the GPU had
+    written and a Digest event kept; of that the hash is left.
+    """
+
+    KIND: ClassVar[int] = 27
+    address: int
+    size: int
+    provenance: str
+    step: int = -1
+
+    @property
+    def restored(self) -> bool:
+        """Whether a replay would have put the bytes in place, and so lacks them."""
+        return self.provenance not in ("gpu", "digest")
+
+    @property
+    def text(self) -> str:
+        """The loss on one line."""
+        whose = {"cpu": "written by the CPU", "gpu": "written by the GPU",
+                 "digest": "written by the GPU, their hash is left"}  # fmt: skip
+        by = whose.get(self.provenance, "written by whom is not known")
+        return f"{self.size} bytes at {self.address:#x}, {by}"
+
+
 ALL: tuple[type[Event], ...] = (
     Header, Open, Close, Ioctl, Map, Unmap, Reserve, Release, QueueMap, EventMap, Name, Memory,
     DoorbellIntent, DoorbellDone, HostStore, Progress, WaitBegin, WaitEnd, Digest, Checkpoint,
-    Unsupported, Cost, Outcome, Trigger, Note, ClockReads,
+    Unsupported, Cost, Outcome, Trigger, Note, ClockReads, Lost,
 )  # fmt: skip
 KINDS: dict[int, type[Event]] = {kind.KIND: kind for kind in ALL}
 

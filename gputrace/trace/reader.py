@@ -25,6 +25,7 @@ from gputrace.trace.chunks import describe
 from gputrace.trace.codec import Skipped, decode
 from gputrace.trace.events import Chunk, Digest, Event, Header, Memory
 from gputrace.trace.index import CHUNK_ENTRY, Index, Trailer
+from gputrace.trace.losses import left
 from gputrace.trace.state import State
 
 FREELY_UNPACKED, MOST_UNPACKED = 16 << 20, 256
@@ -175,8 +176,10 @@ class TraceReader:
     """Read the events and the memory of a `.gtrace` file.
 
     Raises UsageError for a file that cannot be opened and TraceError, naming the block, for one
-    that is damaged; `skip_damage` passes over damaged blocks and lists them in `damage`. A file
-    that was cut has `complete` False and `torn` set, and yields every event before the cut block.
+    that is damaged; `skip_damage` passes over damaged blocks and lists them in `damage`, and memory
+    that was in them is told by Lost events, which share a number with what is left of their event.
+    A file that was cut has `complete` False and `torn` set, and yields every event before the cut
+    block.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, skip_damage: bool = False) -> None:
@@ -188,6 +191,7 @@ class TraceReader:
         self.skipped: Counter[str] = Counter()
         self._index = Index()
         self._chunks: dict[bytes, int] | None = None
+        self._lost: dict[Chunk, bool] = {}  # of the chunks that were looked at
         self._block: tuple[int, list[Event | Skipped]] = (-1, [])
         self._names: Header | None = None
         self._unpacked = 0
@@ -233,6 +237,8 @@ class TraceReader:
                     continue
                 if isinstance(event, Skipped):
                     self.skipped[event.name] += 1
+                elif self.skip_damage:
+                    yield from ((number, part) for part in left(event, self._is_lost))
                 else:
                     yield number, event
         self._compare_numbers(expected, len(self))
@@ -412,6 +418,16 @@ class TraceReader:
                     yield event
             if part + 1 < parts:
                 header = self._expect(header.end, BlockKind.KEYFRAME)
+
+    def _is_lost(self, chunk: Chunk) -> bool:
+        if chunk not in self._lost:
+            self._lost[chunk] = False
+            try:
+                self.chunk(chunk)
+            except TraceError as error:
+                self._skip(error)
+                self._lost[chunk] = True
+        return self._lost[chunk]
 
     def _skip(self, error: TraceError) -> None:
         if not self.skip_damage:

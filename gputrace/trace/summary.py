@@ -11,6 +11,7 @@ from gputrace.trace.events import (
     Digest,
     DoorbellIntent,
     Event,
+    Lost,
     Memory,
     Note,
     QueueMap,
@@ -27,11 +28,12 @@ LONGEST = 500
 class Summary:
     """Counts of one trace; every event goes through `apply`.
 
-    `memory` holds bytes by provenance ("cpu", "gpu", "unknown") and of digests ("compared",
-    "unstable"), `queues` a map of facts for each queue in the order of their making, `unsupported`
-    counts by (what, reason), `refused` what the device refused as not modelled, `cost` what the
-    capture cost. `part` says, for a part of a run, what began and ended it: (what, cause,
-    submission) in order, where "start" is before a submission, "stop" after one, and "note" a text.
+    `memory` holds bytes by provenance ("cpu", "gpu", "unknown"), of digests ("compared",
+    "unstable") and of what damage took ("lost"), `queues` a map of facts for each queue in the
+    order of their making, `unsupported` counts by (what, reason), `refused` what the device refused
+    as not modelled, `cost` what the capture cost. `part` says, for a part of a run, what began and
+    ended it: (what, cause, submission) in order, where "start" is before a submission, "stop" after
+    one, and "note" a text.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,11 @@ class Summary:
     def _memory(self, event: Memory) -> None:
         self.memory[event.provenance] += event.size
 
+    def _lost(self, event: Lost) -> None:
+        self.memory["lost"] += event.size
+        if event.restored:
+            self._unsupported(Unsupported("lost with a damaged block", event.text))
+
     def _digest(self, event: Digest) -> None:
         size = sum(chunk.size for chunk in event.chunks)
         self.memory["unstable" if event.unstable else "compared"] += size
@@ -152,6 +159,7 @@ class Summary:
     _METHODS: dict[type[Event], Callable[["Summary", Any], None]] = {  # noqa: RUF012
         Memory: _memory,
         Digest: _digest,
+        Lost: _lost,
         QueueMap: _queue,
         DoorbellIntent: _doorbell,
         Unsupported: _unsupported,

@@ -44,6 +44,7 @@ def every_kind() -> list[ev.Event]:
         ev.Cost(123456, 1 << 30, 0, 1),
         ev.Trigger("start", "submission 0"),
         ev.Note("time", "as it was"),
+        ev.Lost(0x7F00_0000_5000, 4096, "digest", 101),
         ev.ClockReads(0, (1, 2**64 - 1)),
         ev.QueueMap(0, 4711, 0, 0, 0, 0, 0, 0, live=False),
         ev.EventMap(7, 0, 6, live=False),

@@ -99,6 +99,6 @@ def test_a_block_that_is_too_large_is_not_written() -> None:
 def test_repacking_changes_the_sequence_only() -> None:
     data = packed(b"abc" * 100)
     header = blocks.unpack_header(data, 0)
-    again = blocks.unpack_header(blocks.repack_header(header, 9), 0)
+    again = blocks.unpack_header(blocks.repack_header(header, 9, header.tag), 0)
     assert again.sequence == 9
     assert (again.checksum, again.tag, again.stored) == (header.checksum, header.tag, header.stored)

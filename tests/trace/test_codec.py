@@ -86,7 +86,9 @@ def test_hostile_msgpack_is_refused(data: bytes) -> None:
 
 def test_an_unknown_required_kind_is_refused_by_name_and_an_optional_one_skipped() -> None:
     header = ev.Header(tool="9.9", kinds={"200": ["Teleport", True], "201": ["Mood", False]})
-    assert back(msgpack.packb([201, 1, 2]), header) == [codec.Skipped(201, "Mood")]
+    assert back(msgpack.packb([201, 1, 2]), header) == [
+        codec.Skipped(201, "Mood", msgpack.packb([201, 1, 2]))
+    ]
     with pytest.raises(TraceError, match=r"Teleport \(200\) is required.*written by 9.9"):
         back(msgpack.packb([200]), header)
     with pytest.raises(TraceError, match="202 is not known and the header does not name it"):
