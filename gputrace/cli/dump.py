@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import json_option, trace_argument
+from gputrace.cli.common import json_option, shown, trace_argument
 from gputrace.errors import UsageError
 from gputrace.report.jsonl import json_lines
 from gputrace.report.text import TextView
