@@ -4,6 +4,19 @@ from collections.abc import Mapping
 from os import strerror
 
 
+# Control characters of both sets, and those that turn the direction of text round.
+_HIDDEN = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_SHOWN = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _HIDDEN}
+
+
+def visible(text: str) -> str:
+    """Return a text on one line in which nothing works on a terminal or ends a comment.
+
+    Names and messages in a trace come from strangers.
+    """
+    return text.translate(_SHOWN)
+
+
 class GputraceError(Exception):
     """Base of every error that gputrace raises on purpose."""
 
