@@ -444,12 +444,13 @@ def test_the_global_data_share_is_refused() -> None:
         bench.run(made)
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx1201"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("space", ["ds", "flat", "global"])
 def test_misaligned_atomics_fault_and_change_nothing(target: str, space: str) -> None:
     # The manuals: unaligned accesses are allowed, but atomics go to multiples of their size.
     names = {"ds": "ds_add_u64", "flat": "flat_atomic_add_u64", "global": "global_atomic_add_u64"}
-    name = names[space] if target == "gfx1201" or space == "ds" else names[space][:-4] + "_x2"
+    newer = target in ("gfx1100", "gfx1201")
+    name = names[space] if newer or space == "ds" else names[space][:-4] + "_x2"
     bad = {"ds": 4, "flat": (1 << 48) + 4, "global": BASE + 4}[space]
     arrays = Arrays()
     arrays.add(np.arange(SIZE, dtype=np.uint16).astype(np.uint8), BASE)
