@@ -60,6 +60,8 @@ class Foreign:
 def missing(client: str) -> str:
     """Say what a client needs and is not installed; nothing when all is there."""
     match Path(client).suffix:
+        case "" if shutil.which(client) is None:
+            return f"{client} is not installed"
         case ".cpp" if shutil.which("hipcc") is None:
             return "hipcc is not installed"
         case ".py" if find_spec("tinygrad") is None or find_library("LLVM-19") is None:
@@ -82,6 +84,8 @@ def build(client: str, folder: Path) -> list[str]:
         case ".c":
             warnings = ["-Wall", "-Wextra", "-Werror"]
             command = ["gcc", "-O1", *warnings, str(source), "-o", str(made), "-lhsa-runtime64"]
+        case "":
+            return [client]
         case _:
             return [sys.executable, str(source)]
     environment = {**os.environ, "HIP_PLATFORM": "amd"}
@@ -124,7 +128,9 @@ def perform(arguments: Sequence[str], variables: Mapping[str, str] = EMPTY) -> i
 
 _TINYGRAD = {"DEV": "KFD+AMD:LLVM"}
 FOREIGN = (
-    *(Foreign(f"hip_{what}", "gfx90a", "hip.cpp", (what,), "same")
+    *(Foreign("rocminfo", target, "rocminfo", (), "same") for target in ("gfx90a", "gfx1030")),
+    *(Foreign(f"hip_{what}", target, "hip.cpp", (what,), "same")
+      for target in ("gfx90a", "gfx1030")
       for what in ("saxpy", "sum", "streams", "copies", "host", "fork")),
     Foreign("hsa_triton", "gfx90a", "hsa.c", ("run",), "same"),
     *(Foreign("tinygrad_ops", target, "tiny.py", ("ops",), "same", variables=_TINYGRAD)
