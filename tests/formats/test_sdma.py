@@ -47,6 +47,9 @@ def test_decode_then_encode_loses_no_bit(dialect: sdma.SdmaDialect, cls: type[sd
         elif issubclass(cls, sdma.WriteTiled):
             words[8] = words[8] & ~0xFFFFF | 1
             words += [5, 6]
+        elif issubclass(cls, sdma.WriteTiledBc):
+            words[8] = words[8] & ~0x3FFFFC | 1 << 2
+            words += [5, 6]
         elif issubclass(cls, sdma.Nop):
             words[0] = words[0] & ~0x3FFF0000 | 2 << 16
             words += [5, 6]

@@ -20,6 +20,7 @@ _UNMODELLED = frozenset(
         # SDMA: encryption, byte swaps, compression, other address spaces and dies
         "tmz", "encrypt", "swap", "src_swap", "dst_swap", "dst1_swap", "dst2_swap", "priv", "gpa",
         "die", "domain", "bridge", "data_format", "read_compression", "write_compression",
+        "all_dies", "control_19",
     }
 )  # fmt: skip
 """Fields that mean nothing here or change what a packet does: they must be zero."""

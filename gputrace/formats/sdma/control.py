@@ -28,6 +28,9 @@ from gputrace.formats.sdma.packet import (
     Packet,
 )
 
+NO_REGISTERS = "registers are not reachable from user queues"
+MALL = "memory-attached last level policy"
+
 
 def _body_count(packet: Record) -> int:
     return packet.dwords - 1
@@ -130,7 +133,7 @@ class FenceV7(
     sys: bool = bits(0, 20, 20, "system memory", default=0, kind=bool)
     snoop: bool = bits(0, 22, 22, "snoop the host's caches", default=0, kind=bool)
     gpa: bool = bits(0, 23, 23, "guest physical address", default=0, kind=bool)
-    mall: int = bits(0, 27, 26, "memory-attached last level policy", default=0)
+    mall: int = bits(0, 27, 26, MALL, default=0)
 
 
 class FenceConditionalInterrupt(
@@ -139,7 +142,7 @@ class FenceConditionalInterrupt(
     op=5,
     sub=1,
     dialects=(SDMA_7_0,),
-    source=V7 + "SDMA_PKT_FENCE_COND_INTERRUPT",
+    source=V7 + "SDMA_PKT_FENCE_CONDITIONAL_INTERRUPT",
     unsupported="no client is known to send it",
 ):
     """Write a value, and interrupt when memory compares."""
@@ -161,22 +164,6 @@ class TrapV7(Trap, op=6, dialects=(SDMA_7_0,), concept="Trap", source=V7 + "SDMA
     """Interrupt the host; KFD wakes the event whose id is the context."""
 
     int_context: int = u32(1, "event id")
-
-
-class Semaphore(
-    Packet,
-    words=3,
-    op=7,
-    dialects=ALL,
-    source=V4 + "SDMA_PKT_SEMAPHORE",
-    unsupported="semaphores are not used by KFD clients",
-):
-    """Wait for a semaphore in memory, or signal it."""
-
-    write_one: bool = bits(0, 29, 29, "write 1, do not increment", default=0, kind=bool)
-    signal: bool = bits(0, 30, 30, "signal, do not wait", default=0, kind=bool)
-    mailbox: bool = bits(0, 31, 31, "use the mailbox", default=0, kind=bool)
-    address: int = u64(1, "of the semaphore", role=Role(uses="address", length=8, access="rw"))
 
 
 class PollRegMem(Packet, words=6, op=8, source=V4 + "SDMA_PKT_POLL_REGMEM"):
@@ -241,7 +228,7 @@ class PollRegMemV7(
     die: int = bits(0, 17, 16, "whose register", default=0)
     domain: int = bits(0, 18, 18, "register domain", default=0)
     bridge: int = bits(0, 19, 19, "register bridge", default=0)
-    mall: int = bits(0, 23, 22, "memory-attached last level policy", default=0)
+    mall: int = bits(0, 23, 22, MALL, default=0)
     hdp_flush: int = bits(0, 27, 26, "flush the host data path", default=0)
 
 
@@ -252,7 +239,7 @@ class PollRegWriteMem(
     sub=1,
     dialects=UP_TO_V6,
     source=V4 + "SDMA_PKT_POLL_REG_WRITE_MEM",
-    unsupported="registers are not reachable from user queues",
+    unsupported=NO_REGISTERS,
 ):
     """Poll a register and write what it held."""
 
@@ -260,11 +247,24 @@ class PollRegWriteMem(
     destination: int = u64(2, "where to", role=Role(uses="address", length=4, access="w"))
 
 
+class PollRegWriteMemV7(
+    PollRegWriteMem,
+    words=5,
+    op=8,
+    sub=1,
+    dialects=(SDMA_7_0,),
+    concept="PollRegWriteMem",
+    source=V7 + "SDMA_PKT_POLL_REG_WRITE_MEM",
+    unsupported=NO_REGISTERS,
+):
+    """Poll a register and write what it held; the last dword is a GRBM_GFX_INDEX."""
+
+
 class CondExec(
     Packet,
     words=5,
     op=9,
-    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    dialects=(SDMA_4_4, SDMA_5_2),
     source=V4 + "SDMA_PKT_COND_EXE",
 ):
     """Skip the following dwords unless a memory dword equals the reference.
@@ -284,6 +284,14 @@ class CondExecV6(
 
     policy: int = bits(0, 26, 24, "cache policy, when cpv", default=0)
     cpv: bool = bits(0, 28, 28, "cache policy is valid", default=0, kind=bool)
+
+
+class CondExecV7(
+    CondExec, op=9, dialects=(SDMA_7_0,), concept="CondExec", source=V7 + "SDMA_PKT_COND_EXE"
+):
+    """Skip the following dwords unless a memory dword equals the reference."""
+
+    mall: int = bits(0, 27, 26, MALL, default=0)
 
 
 class Atomic(Packet, words=8, op=10, dialects=(SDMA_4_4,), source=V4 + "SDMA_PKT_ATOMIC"):
@@ -315,7 +323,7 @@ class AtomicV7(
 ):
     """Do an atomic operation on 32 or 64 bits of memory."""
 
-    mall: int = bits(0, 23, 22, "memory-attached last level policy", default=0)
+    mall: int = bits(0, 23, 22, MALL, default=0)
 
 
 class TimestampSetLocal(
@@ -337,7 +345,7 @@ class TimestampGetLocal(
     words=3,
     op=13,
     sub=1,
-    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    dialects=(SDMA_4_4, SDMA_5_2),
     source=V4 + "SDMA_PKT_TIMESTAMP_GET",
 ):
     """Write the engine's own counter, 64 bits, to memory."""
@@ -357,7 +365,7 @@ class TimestampGetGlobal(
     words=3,
     op=13,
     sub=2,
-    dialects=(SDMA_4_4, SDMA_5_2, SDMA_7_0),
+    dialects=(SDMA_4_4, SDMA_5_2),
     source=V4 + "SDMA_PKT_TIMESTAMP_GET_GLOBAL",
 ):
     """Write the system-wide counter that KFD's clock counters show, 64 bits, to memory."""
@@ -387,6 +395,19 @@ class TimestampGetLocalV6(
     cpv: bool = bits(0, 28, 28, "cache policies are valid", default=0, kind=bool)
 
 
+class TimestampGetLocalV7(
+    TimestampGetLocal,
+    op=13,
+    sub=1,
+    dialects=(SDMA_7_0,),
+    concept="TimestampGetLocal",
+    source=V7 + "SDMA_PKT_TIMESTAMP_GET",
+):
+    """Write the engine's own counter, 64 bits, to memory."""
+
+    mall: int = bits(0, 27, 26, MALL, default=0)
+
+
 class TimestampGetGlobalV6(
     TimestampGetGlobal,
     op=13,
@@ -400,6 +421,19 @@ class TimestampGetGlobalV6(
     l2_policy: int = bits(0, 25, 24, "L2 policy, when cpv", default=0)
     llc_policy: int = bits(0, 26, 26, "last level cache policy, when cpv", default=0)
     cpv: bool = bits(0, 28, 28, "cache policies are valid", default=0, kind=bool)
+
+
+class TimestampGetGlobalV7(
+    TimestampGetGlobal,
+    op=13,
+    sub=2,
+    dialects=(SDMA_7_0,),
+    concept="TimestampGetGlobal",
+    source=V7 + "SDMA_PKT_TIMESTAMP_GET_GLOBAL",
+):
+    """Write the system-wide counter that KFD's clock counters show, 64 bits, to memory."""
+
+    mall: int = bits(0, 27, 26, MALL, default=0)
 
 
 class PreExec(
@@ -421,7 +455,7 @@ class GcrRequest(
     words=5,
     op=17,
     sub=1,
-    dialects=V5_UP,
+    dialects=V5_V6,
     source=V5 + "SDMA_PKT_GCR_REQ, ROCr sdma_registers.h SDMA_PKT_GCR",
 ):
     """Write back and invalidate caches; base and limit 0 mean everything."""
@@ -507,3 +541,19 @@ class GcrRequest(
     def flushed(self) -> int:
         """Bytes behind `base`; 0 when everything is meant."""
         return max(0, self.limit - self.base) if self.limit else 0
+
+
+class GcrRequestV7(
+    GcrRequest,
+    op=17,
+    sub=1,
+    dialects=(SDMA_7_0,),
+    concept="GcrRequest",
+    source=V7 + "SDMA_PKT_GCR_USER, ROCr sdma_registers.h SDMA_PKT_GCR",
+):
+    """Write back and invalidate caches; base and limit 0 mean everything."""
+
+    all_dies: bool = bits(1, 1, 1, "caches of all dies", default=0, kind=bool)
+    control_19: bool = bits(
+        3, 3, 3, "highest bit of the control; no name is known", default=0, kind=bool
+    )

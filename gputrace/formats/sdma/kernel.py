@@ -4,6 +4,7 @@ from gputrace.bits import Role, bits, u32, u64
 from gputrace.formats.sdma.packet import (
     ALL,
     SDMA_4_4,
+    SDMA_5_2,
     SDMA_6_0,
     SDMA_7_0,
     UP_TO_V6,
@@ -12,10 +13,12 @@ from gputrace.formats.sdma.packet import (
     V5_UP,
     V5_V6,
     V6,
+    V7,
     Packet,
 )
 
 KERNEL = "kernel rings only"
+NO_SEMAPHORES = "semaphores are not used by KFD clients"
 DUMMY = "has no effect that is documented"
 
 
@@ -42,7 +45,7 @@ class PtePdeCopy(
     words=8,
     op=12,
     sub=1,
-    dialects=UP_TO_V6,
+    dialects=ALL,
     source=V4 + "SDMA_PKT_PTEPDE_COPY",
     unsupported=KERNEL,
 ):
@@ -60,7 +63,7 @@ class PtePdeModify(
     words=7,
     op=12,
     sub=2,
-    dialects=(SDMA_4_4,),
+    dialects=(SDMA_4_4, SDMA_5_2),
     source=V4 + "SDMA_PKT_PTEPDE_RMW",
     unsupported=KERNEL,
 ):
@@ -71,12 +74,27 @@ class PtePdeModify(
     value: int = u64(5, "their value")
 
 
+class PtePdeModifyV6(
+    PtePdeModify,
+    words=8,
+    op=12,
+    sub=2,
+    dialects=(SDMA_6_0, SDMA_7_0),
+    concept="PtePdeModify",
+    source=V6 + "SDMA_PKT_PTEPDE_RMW",
+    unsupported=KERNEL,
+):
+    """Change some bits of page table entries."""
+
+    entries: int = u32(7, "how many")
+
+
 class PtePdeCopyBackwards(
     Packet,
     words=7,
     op=12,
     sub=3,
-    dialects=UP_TO_V6,
+    dialects=ALL,
     source=V4 + "SDMA_PKT_PTEPDE_COPY_BACKWARDS",
     unsupported=KERNEL,
 ):
@@ -119,12 +137,12 @@ class RegisterWrite(
     words=3,
     op=14,
     dialects=(SDMA_7_0,),
-    source="sdma_v7_0.c sdma_v7_0_ring_emit_wreg",
+    source=V7 + "SDMA_PKT_REGISTER_WRITE, sdma_v7_0.c sdma_v7_0_ring_emit_wreg",
     unsupported=KERNEL,
 ):
-    """Write a register."""
+    """Write a register; the kernel leaves PAL's last dword, for GRBM_GFX_INDEX, away."""
 
-    register: int = u32(1, "dword number times four")
+    register: int = bits(1, 31, 2, "byte address of the register", shift=2)
     data: int = u32(2, "value")
 
 
@@ -144,12 +162,25 @@ class DummyTrap(
 class DummyTrapV5(
     DummyTrap,
     op=32,
-    dialects=V5_UP,
+    dialects=V5_V6,
     concept="DummyTrap",
     source=V5 + "SDMA_PKT_DUMMY_TRAP",
     unsupported=DUMMY,
 ):
     """Trap that does not interrupt."""
+
+
+class DummyTrapV7(
+    DummyTrapV5,
+    op=32,
+    dialects=(SDMA_7_0,),
+    concept="DummyTrap",
+    source=V7 + "SDMA_PKT_DUMMY_TRAP",
+    unsupported=DUMMY,
+):
+    """Trap that does not interrupt."""
+
+    int_context: int = u32(1, "interrupt context")
 
 
 class GpuvmInvalidate(
@@ -166,7 +197,7 @@ class GcrRequestKernel(
     words=5,
     op=17,
     sub=0,
-    dialects=V5_UP,
+    dialects=V5_V6,
     source=V5 + "SDMA_PKT_GCR_REQ",
     unsupported=KERNEL,
 ):
@@ -178,12 +209,27 @@ class GcrRequestKernel(
     vmid: int = bits(4, 27, 24, "address space", default=0)
 
 
+class GcrRequestKernelV7(
+    GcrRequestKernel,
+    op=17,
+    sub=0,
+    dialects=(SDMA_7_0,),
+    concept="GcrRequestKernel",
+    source=V7 + "SDMA_PKT_GCR_REQ",
+    unsupported=KERNEL,
+):
+    """Write back and invalidate caches for an address space that the packet names."""
+
+    all_dies: bool = bits(1, 1, 1, "caches of all dies", default=0, kind=bool)
+    control: int = bits(2, 35, 16, "as GCR_CNTL of ACQUIRE_MEM", default=0)
+
+
 class CopyDirtyPage(
     Packet,
     words=7,
     op=1,
     sub=7,
-    dialects=UP_TO_V6,
+    dialects=ALL,
     source=V4 + "SDMA_PKT_COPY_DIRTY_PAGE",
     unsupported=KERNEL,
 ):
@@ -198,7 +244,7 @@ class CopyPhysicalLinear(
     words=7,
     op=1,
     sub=8,
-    dialects=(SDMA_4_4,),
+    dialects=UP_TO_V6,
     source=V4 + "SDMA_PKT_COPY_PHYSICAL_LINEAR",
     unsupported=KERNEL,
 ):
@@ -209,12 +255,45 @@ class CopyPhysicalLinear(
     destination: int = u64(5, "physical byte address")
 
 
+class CopyPhysicalLinearV7(
+    Packet,
+    words=8,
+    op=1,
+    sub=8,
+    dialects=(SDMA_7_0,),
+    concept="CopyPhysicalLinear",
+    source=V7 + "SDMA_PKT_COPY_PHYSICAL_LINEAR",
+    unsupported=KERNEL,
+):
+    """Copy between physical addresses."""
+
+    count: int = bits(1, 21, 0, "bytes minus one")
+    source: int = u64(4, "physical byte address")
+    destination: int = u64(6, "physical byte address")
+
+
+class CopyPageTransfer(
+    Packet,
+    words=11,
+    op=1,
+    sub=12,
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_COPY_PAGE_TRANSFER",
+    unsupported=KERNEL,
+):
+    """Move a page between device and system memory and change its page table entry."""
+
+    page_table_entry: int = bits(5, 63, 3, "of the page", shift=3, role=Role(uses="address"))
+    local: int = u64(7, "physical byte address in device memory")
+    system: int = u64(9, "physical byte address in system memory")
+
+
 class PollDirtyBitWriteMem(
     Packet,
     words=5,
     op=8,
     sub=2,
-    dialects=UP_TO_V6,
+    dialects=ALL,
     source=V4 + "SDMA_PKT_POLL_DBIT_WRITE_MEM",
     unsupported=KERNEL,
 ):
@@ -228,7 +307,7 @@ class PollMemVerify(
     words=13,
     op=8,
     sub=3,
-    dialects=UP_TO_V6,
+    dialects=ALL,
     source=V4 + "SDMA_PKT_POLL_MEM_VERIFY",
     unsupported="no client is known to send it",
 ):
@@ -260,12 +339,29 @@ class RegisterModify(
     data: int = u32(3, "their value")
 
 
+class RegisterModifyV7(
+    Packet,
+    words=5,
+    op=14,
+    sub=1,
+    dialects=(SDMA_7_0,),
+    concept="RegisterModify",
+    source=V7 + "SDMA_PKT_REGISTER_RMW",
+    unsupported=KERNEL,
+):
+    """Change some bits of a register."""
+
+    register: int = bits(1, 31, 2, "byte address of the register", shift=2)
+    mask: int = u32(2, "bits that change")
+    data: int = u32(3, "their value")
+
+
 class VmInvalidate(
     Packet,
     words=4,
     op=8,
     sub=4,
-    dialects=(SDMA_6_0,),
+    dialects=V5_UP,
     source=V6 + "SDMA_PKT_VM_INVALIDATION",
     unsupported=KERNEL,
 ):
@@ -273,3 +369,56 @@ class VmInvalidate(
 
     request: int = u32(1, "invalidation request")
     range_low: int = u32(2, "low bits of the address range")
+
+
+class Semaphore(
+    Packet,
+    words=3,
+    op=7,
+    dialects=ALL,
+    source=V4 + "SDMA_PKT_SEMAPHORE",
+    unsupported=NO_SEMAPHORES,
+):
+    """Wait for a semaphore in memory, or signal it."""
+
+    write_one: bool = bits(0, 29, 29, "write 1, do not increment", default=0, kind=bool)
+    signal: bool = bits(0, 30, 30, "signal, do not wait", default=0, kind=bool)
+    mailbox: bool = bits(0, 31, 31, "use the mailbox", default=0, kind=bool)
+    address: int = u64(1, "of the semaphore", role=Role(uses="address", length=8, access="rw"))
+
+
+class SemaphoreIncrement(
+    Packet,
+    words=3,
+    op=7,
+    sub=1,
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_MEM_INCR",
+    unsupported=NO_SEMAPHORES,
+):
+    """Increment 64 bits in memory."""
+
+    address: int = bits(
+        1, 63, 3, "8-byte aligned", shift=3, role=Role(uses="address", length=8, access="rw")
+    )
+    mall: int = bits(0, 27, 26, "memory-attached last level policy", default=0)
+
+
+class SemaphoreIncrementV5(
+    Packet,
+    words=3,
+    op=7,
+    sub=1,
+    dialects=V5_V6,
+    concept="SemaphoreIncrement",
+    source=V6 + "SDMA_PKT_MEM_INCR, PAL gfx10DmaCmdBuffer.cpp SDMA_SUBOP_MEM_INCR",
+    unsupported=NO_SEMAPHORES,
+):
+    """Increment 64 bits in memory."""
+
+    address: int = bits(
+        1, 63, 3, "8-byte aligned", shift=3, role=Role(uses="address", length=8, access="rw")
+    )
+    l2_policy: int = bits(0, 25, 24, "L2 policy, when cpv", default=0)
+    llc_policy: int = bits(0, 26, 26, "last level cache policy, when cpv", default=0)
+    cpv: bool = bits(0, 28, 28, "cache policies are valid", default=0, kind=bool)

@@ -3,9 +3,24 @@
 from collections.abc import Sequence
 
 from gputrace.bits import Record, Role, bits, tail, u32, u64
-from gputrace.formats.sdma.packet import SDMA_4_4, SDMA_6_0, SDMA_7_0, V4, V5_V6, V6, V7, Packet
+from gputrace.formats.sdma.packet import (
+    ALL,
+    SDMA_4_4,
+    SDMA_5_2,
+    SDMA_6_0,
+    SDMA_7_0,
+    V4,
+    V5,
+    V5_UP,
+    V5_V6,
+    V6,
+    V7,
+    Packet,
+)
 
 TILED = "images with tiled layouts are not modelled"
+MINUS_ONE = "whether its counts are minus one is not documented"
+OLD_FORM = "the forms for images of older parts are not modelled"
 
 
 def _data_count(packet: Record) -> int:
@@ -125,7 +140,7 @@ class CopyTiled(
     words=13,
     op=1,
     sub=1,
-    dialects=(SDMA_4_4, *V5_V6),
+    dialects=ALL,
     fixed={"broadcast": 0},
     source=V4 + "SDMA_PKT_COPY_TILED",
     unsupported=TILED,
@@ -144,7 +159,7 @@ class CopyLinearToTwoTiled(
     words=16,
     op=1,
     sub=1,
-    dialects=(SDMA_4_4, *V5_V6),
+    dialects=ALL,
     fixed={"broadcast": 1},
     source=V4 + "SDMA_PKT_COPY_L2T_BROADCAST",
     unsupported=TILED,
@@ -179,7 +194,7 @@ class CopyTiledSubWindowV5(
     CopyTiledSubWindow,
     op=1,
     sub=5,
-    dialects=V5_V6,
+    dialects=V5_UP,
     fixed={"dcc": 0},
     concept="CopyTiledSubWindow",
     source=V6 + "SDMA_PKT_COPY_TILED_SUBWIN",
@@ -206,6 +221,22 @@ class CopyTiledSubWindowDcc(
     metadata: int = u64(14, "metadata", role=Role(uses="address", access="rw"))
 
 
+class CopyTiledSubWindowDccV7(
+    CopyTiledSubWindow,
+    words=15,
+    op=1,
+    sub=5,
+    dialects=(SDMA_7_0,),
+    fixed={"dcc": 1},
+    concept="CopyTiledSubWindowDcc",
+    source=V7 + "SDMA_PKT_COPY_TILED_SUBWIN",
+    unsupported=TILED,
+):
+    """Copy a box between a compressed tiled image and a linear one."""
+
+    dcc: bool = bits(0, 19, 19, "a dword about compression follows", default=1, kind=bool)
+
+
 class CopyTiledToTiled(
     Packet,
     words=15,
@@ -226,7 +257,7 @@ class CopyTiledToTiledV5(
     CopyTiledToTiled,
     op=1,
     sub=6,
-    dialects=V5_V6,
+    dialects=V5_UP,
     fixed={"dcc": 0},
     concept="CopyTiledToTiled",
     source=V6 + "SDMA_PKT_COPY_T2T",
@@ -253,12 +284,28 @@ class CopyTiledToTiledDcc(
     metadata: int = u64(15, "metadata", role=Role(uses="address", access="rw"))
 
 
+class CopyTiledToTiledDccV7(
+    CopyTiledToTiled,
+    words=16,
+    op=1,
+    sub=6,
+    dialects=(SDMA_7_0,),
+    fixed={"dcc": 1},
+    concept="CopyTiledToTiledDcc",
+    source=V7 + "SDMA_PKT_COPY_T2T",
+    unsupported=TILED,
+):
+    """Copy a box between tiled images of which one is compressed."""
+
+    dcc: bool = bits(0, 19, 19, "a dword about compression follows", default=1, kind=bool)
+
+
 class CopyStruct(
     Packet,
     words=8,
     op=1,
     sub=3,
-    dialects=(SDMA_4_4, *V5_V6),
+    dialects=ALL,
     source=V4 + "SDMA_PKT_COPY_STRUCT",
     unsupported="structured buffers are not modelled",
 ):
@@ -278,14 +325,13 @@ class CopySubWindowLarge(
     words=20,
     op=1,
     sub=36,
-    dialects=(SDMA_6_0,),
-    source=V6 + "SDMA_PKT_COPY_LINEAR_SUBWIN_LARGE",
-    unsupported="whether its counts are minus one is not documented",
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_COPY_LINEAR_SUBWIN_LARGE",
+    unsupported=MINUS_ONE,
 ):
     """Copy a box out of one linear image into another, with 32-bit coordinates."""
 
     tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
-    cpv: bool = bits(0, 19, 19, "cache policies are valid", default=0, kind=bool)
     source: int = u64(1, "image", role=Role(uses="address"))
     src_x: int = u32(3, "left")
     src_y: int = u32(4, "top")
@@ -303,12 +349,26 @@ class CopySubWindowLarge(
     rect_z: int = u32(19, "slices")
 
 
+class CopySubWindowLargeV5(
+    CopySubWindowLarge,
+    op=1,
+    sub=36,
+    dialects=V5_V6,
+    concept="CopySubWindowLarge",
+    source=V6 + "SDMA_PKT_COPY_LINEAR_SUBWIN_LARGE, PAL gfx10_merged_sdma_packets.h",
+    unsupported=MINUS_ONE,
+):
+    """Copy a box out of one linear image into another, with 32-bit coordinates."""
+
+    cpv: bool = bits(0, 19, 19, "cache policies are valid", default=0, kind=bool)
+
+
 class WriteTiled(
     Packet,
     words=9,
     op=2,
     sub=1,
-    dialects=(SDMA_4_4, *V5_V6),
+    dialects=ALL,
     source=V4 + "SDMA_PKT_WRITE_TILED",
     unsupported=TILED,
 ):
@@ -323,3 +383,114 @@ class WriteTiled(
     def length(cls, words: Sequence[int], at: int) -> int:
         """Return the dwords of the packet at `at`."""
         return 9 + (words[at + 8] & 0xFFFFF) + 1
+
+
+class CopyLinearBc(
+    Packet,
+    words=7,
+    op=1,
+    sub=16,
+    dialects=V5_V6,
+    source=V5 + "SDMA_PKT_COPY_LINEAR_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy bytes, in the form that older parts had."""
+
+    source: int = u64(3, "byte address", role=Role(uses="address"))
+    destination: int = u64(5, "byte address", role=Role(uses="address", access="w"))
+
+
+class CopyTiledBc(
+    Packet,
+    words=12,
+    op=1,
+    sub=17,
+    dialects=(SDMA_5_2,),
+    source=V5 + "SDMA_PKT_COPY_TILED_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy between a tiled image and a linear one, in the form that older parts had."""
+
+    detile: bool = bits(0, 31, 31, "from tiled to linear", default=0, kind=bool)
+    tiled: int = u64(1, "tiled image", role=Role(uses="address", access="rw"))
+    linear: int = u64(8, "linear image", role=Role(uses="address", access="rw"))
+
+
+class CopyTiledBcV6(
+    CopyTiledBc,
+    words=13,
+    op=1,
+    sub=17,
+    dialects=(SDMA_6_0,),
+    concept="CopyTiledBc",
+    source=V6 + "SDMA_PKT_COPY_TILED_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy between a tiled image and a linear one, in the form that older parts had."""
+
+
+class CopySubWindowBc(
+    Packet,
+    words=13,
+    op=1,
+    sub=20,
+    dialects=V5_V6,
+    source=V5 + "SDMA_PKT_COPY_LINEAR_SUBWIN_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy a box out of one linear image into another, in the form that older parts had."""
+
+    source: int = u64(1, "image", role=Role(uses="address"))
+    destination: int = u64(6, "image", role=Role(uses="address", access="w"))
+
+
+class CopyTiledSubWindowBc(
+    Packet,
+    words=14,
+    op=1,
+    sub=21,
+    dialects=V5_V6,
+    source=V5 + "SDMA_PKT_COPY_TILED_SUBWIN_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy a box between a tiled image and a linear one, in the form that older parts had."""
+
+    detile: bool = bits(0, 31, 31, "from tiled to linear", default=0, kind=bool)
+    tiled: int = u64(1, "tiled image", role=Role(uses="address", access="rw"))
+    linear: int = u64(7, "linear image", role=Role(uses="address", access="rw"))
+
+
+class CopyTiledToTiledBc(
+    Packet,
+    words=15,
+    op=1,
+    sub=22,
+    dialects=V5_V6,
+    source=V5 + "SDMA_PKT_COPY_T2T_BC",
+    unsupported=OLD_FORM,
+):
+    """Copy a box between tiled images, in the form that older parts had."""
+
+    source: int = u64(1, "tiled image", role=Role(uses="address"))
+    destination: int = u64(7, "tiled image", role=Role(uses="address", access="w"))
+
+
+class WriteTiledBc(
+    Packet,
+    words=9,
+    op=2,
+    sub=17,
+    dialects=V5_V6,
+    source=V5 + "SDMA_PKT_WRITE_TILED_BC",
+    unsupported=OLD_FORM,
+):
+    """Write dwords from the packet to a tiled image, in the form that older parts had."""
+
+    destination: int = u64(1, "tiled image", role=Role(uses="address", access="w"))
+    count: int = bits(8, 21, 2, "dwords minus one, as WRITE_TILED has it", default=_data_count)
+    data: tuple[int, ...] = tail("dwords to write, at least one")
+
+    @classmethod
+    def length(cls, words: Sequence[int], at: int) -> int:
+        """Return the dwords of the packet at `at`."""
+        return 9 + (words[at + 8] >> 2 & 0xFFFFF) + 1

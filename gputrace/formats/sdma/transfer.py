@@ -19,6 +19,7 @@ from gputrace.formats.sdma.packet import (
 
 POLICY = "cache policy, when cpv"
 MALL = "memory-attached last level policy"
+UNSENT = "no client is known to send it"
 
 
 class CopyLinear(Packet, words=7, op=1, source=V4 + "SDMA_PKT_COPY_LINEAR"):
@@ -297,6 +298,7 @@ class WriteLinearV7(
 ):
     """Write dwords from the packet to memory."""
 
+    nopte_comp: bool = bits(0, 16, 16, "no compression by page table", default=0, kind=bool)
     sys: bool = bits(3, 20, 20, "system memory", default=0, kind=bool)
     snoop: bool = bits(3, 22, 22, "snoop the host's caches", default=0, kind=bool)
     gpa: bool = bits(3, 23, 23, "guest physical address", default=0, kind=bool)
@@ -310,7 +312,7 @@ class DataFillMulti(
     sub=1,
     dialects=ALL,
     source=V4 + "SDMA_PKT_DATA_FILL_MULTI",
-    unsupported="no client is known to send it",
+    unsupported=UNSENT,
 ):
     """Fill several places at a fixed distance."""
 
@@ -319,3 +321,56 @@ class DataFillMulti(
     dma_count: int = u32(2, "places")
     destination: int = u64(3, "byte address", role=Role(uses="address", access="w"))
     byte_count: int = bits(5, 25, 0, "bytes for each")
+
+
+class ConstantFillPage(
+    Packet,
+    words=5,
+    op=11,
+    sub=4,
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_CONSTANT_FILL_PAGE",
+    unsupported=UNSENT,
+):
+    """Fill pages with a value."""
+
+    fill_size: int = bits(0, 31, 30, "0 byte, 2 dword", default=2)
+    data: int = u32(1, "value")
+    page_unit: int = bits(2, 3, 0, "size of a page")
+    page_count: int = bits(2, 31, 16, "pages")
+    destination: int = u64(3, "byte address", role=Role(uses="address", access="w"))
+
+
+class DecompressLinear(
+    Packet,
+    words=4,
+    op=11,
+    sub=3,
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_DECOMPRESS_BLT_LINEAR",
+    unsupported=UNSENT,
+):
+    """Decompress bytes where they are."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    address: int = bits(
+        1, 63, 8, "256-byte aligned", shift=8, role=Role(uses="address", access="rw")
+    )
+    count: int = bits(3, 31, 8, "256-byte blocks")
+
+
+class DecompressSubWindow(
+    Packet,
+    words=9,
+    op=11,
+    sub=2,
+    dialects=(SDMA_7_0,),
+    source=V7 + "SDMA_PKT_DECOMPRESS_BLT_SUBWIN",
+    unsupported=UNSENT,
+):
+    """Decompress a box of a tiled image where it is."""
+
+    tmz: bool = bits(0, 18, 18, "encrypted memory zone", default=0, kind=bool)
+    address: int = bits(
+        1, 63, 8, "256-byte aligned", shift=8, role=Role(uses="address", access="rw")
+    )
