@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as MappingOf
 from contextlib import contextmanager
 from ctypes import addressof, c_ubyte
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, TypeVar
 
 from gputrace.bits import Record
 from gputrace.capture.comparing import ComparingTracker
 from gputrace.capture.digests import Digests
+from gputrace.capture.emulated import Emulated
 from gputrace.capture.late import LATE, LateStores, copies
 from gputrace.capture.memory import Store, WatchedMemory
 from gputrace.capture.naming import Doorbells, names_made, queue_map
@@ -45,42 +46,6 @@ SETTLE_SLICES = 1 << 10
 """Calls of `idle` that a submission is given to end where it must, before it goes on without."""
 UNDONE = "queues had not done all that they were given, and could not without more submissions"
 """Why a part of a run that begins there cannot be replayed."""
-
-
-class Lock(Protocol):
-    """What a reentrant lock can do."""
-
-    def acquire(self) -> bool:
-        """Take the lock, once more if this thread has it."""
-
-    def release(self) -> None:
-        """Give the lock back as often as it was taken."""
-
-
-@runtime_checkable
-class Emulated(Protocol):
-    """What an emulated device can say beside the port, and a real one cannot."""
-
-    @property
-    def step(self) -> int:
-        """Steps that the scheduler has made; they decide everything that the GPU did."""
-
-    def written_by_gpu(self) -> list[Span]:
-        """Return what the GPU wrote since the last call, by addresses of the client's mappings."""
-
-    def leave_out(self, address: int) -> None:
-        """Have `written_by_gpu` say no more about the mapping of the client at an address."""
-
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing in memory can change until the CPU acts."""
-
-    def packets_done(self) -> dict[int, int]:
-        """Return how many packets each queue has left behind."""
-
-    @property
-    def lock(self) -> "Lock":
-        """While a thread holds it the device stands still."""
 
 
 class Recorder:
@@ -360,6 +325,22 @@ class Recorder:
             with self._outside(free=True):
                 return self._kfd.idle(until_ns)
 
+    def wait_begins(self, timeout: int) -> None:
+        """Take the calls of this thread for one wait until it says that it is over."""
+        with self._lock:
+            self._waits.expect(timeout)
+
+    def wait_ends(self, result: str) -> None:
+        """End the wait of this thread."""
+        with self._hook(look=False):
+            if not self._open:
+                return
+            if self._busy:
+                self._absorb()
+            self._end_wait(result)
+            if result == "reached" and self.last_stalls:
+                self.stalls()  # what hung before may be over
+
     def close(self) -> None:
         """Close the device; the trace stays open for whoever made it."""
         if not self._open:
@@ -420,8 +401,9 @@ class Recorder:
         # In this order: what the GPU had done, then what the CPU made of it.
         if self._busy and self._emulated:
             self._absorb()
-        if not gate and self._waits.waiting:
-            self._end_wait()
+        if not gate and self._waits.over:
+            found = "fault" if self._kfd.faults() else "hang" if self.last_stalls else "reached"
+            self._end_wait(found)
         stores = self._memory.stores()
         if not gate or stores:
             self._write_progress()
@@ -506,8 +488,7 @@ class Recorder:
     def _unsettled(self) -> bool:
         return self._emulated is not None and not self._emulated.quiet
 
-    def _end_wait(self) -> None:
-        result = "fault" if self._kfd.faults() else "hang" if self.last_stalls else "reached"
+    def _end_wait(self, result: str) -> None:
         self._waits.end(result, self._step, self._kfd.clock())
         if self._digests.due and not self._unsettled:
             self._digests.take(self._step)

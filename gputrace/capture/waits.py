@@ -1,4 +1,7 @@
-"""When the program waits: a wait is a call of WAIT_EVENTS, or calls of `idle` in a row."""
+"""When the program waits: from where it says so to where it says that it is over.
+
+Of a program that does not, each call of WAIT_EVENTS is a wait, and so are calls of `idle` in a row.
+"""
 
 import threading
 from collections.abc import Callable
@@ -16,8 +19,13 @@ class Waits:
 
     def __init__(self, writer: Sink) -> None:
         self._writer = writer
+        self._told: dict[int, int] = {}  # thread that says when its wait is over -> timeout
         self._open: dict[int, int] = {}  # thread -> number of its wait
         self._count = 0
+
+    def expect(self, timeout: int) -> None:
+        """Have the calls of this thread be one wait of at most `timeout` ns, up to `end`."""
+        self._told[threading.get_ident()] = timeout
 
     def begin(self, record: Record, step: int, now: int) -> None:
         """Begin the wait that WAIT_EVENTS is."""
@@ -35,6 +43,7 @@ class Waits:
         thread = threading.get_ident()
         if thread in self._open:
             return
+        timeout = self._told.get(thread, timeout)
         self._count += 1
         self._open[thread] = self._count
         self._writer.append(
@@ -42,11 +51,15 @@ class Waits:
         )
 
     def end(self, result: str, step: int, now: int) -> None:
-        """End the wait that this thread is in."""
-        number = self._open.pop(threading.get_ident())
-        self._writer.append(events.WaitEnd(number, result, (), step, now))
+        """End the wait that this thread is in, if it has made a call that began one."""
+        thread = threading.get_ident()
+        self._told.pop(thread, None)
+        number = self._open.pop(thread, None)
+        if number is not None:
+            self._writer.append(events.WaitEnd(number, result, (), step, now))
 
     @property
-    def waiting(self) -> bool:
-        """Whether this thread is in a wait."""
-        return threading.get_ident() in self._open
+    def over(self) -> bool:
+        """Whether this thread was in a wait that any other call ends."""
+        thread = threading.get_ident()
+        return thread in self._open and thread not in self._told

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from gputrace.errors import DeviceFault, GputraceError
-from gputrace.kfd.port import Fault, Kfd, Progress
+from gputrace.kfd.port import Fault, Kfd, Progress, WaitEnding, WaitListener
 
 POLL_NS = 200_000  # a wait shorter than this never sleeps in the kernel
 OTHERS_TURN = 0.0005  # seconds left to other processes when nothing here can go on
@@ -19,6 +20,13 @@ class WaitTimeout(GputraceError, TimeoutError):
 
 class ProvenHang(WaitTimeout):
     """No engine can go on and no thread is left that could free one: waiting longer is useless."""
+
+
+_ENDINGS: tuple[tuple[type[BaseException], WaitEnding], ...] = (
+    (ProvenHang, "hang"), (WaitTimeout, "timeout"), (DeviceFault, "fault"),
+    (BaseException, "interrupted"),
+)  # fmt: skip
+"""How a wait ended that an exception ended: the first kind that it is of."""
 
 
 class Waiter:
@@ -39,6 +47,7 @@ class Waiter:
     ) -> None:
         self._kfd, self._sleep, self._blame, self._checks = kfd, sleep, blame, checks
         self._describe = describe
+        self._listener = kfd if isinstance(kfd, WaitListener) else None
         self._waiting = 0
         self.others = False  # whether another process may write what is waited for
         self._lock = threading.Lock()
@@ -56,10 +65,27 @@ class Waiter:
         with self._lock:
             self._waiting += 1
         try:
-            self._loop(reached, what, start, deadline)
+            with self._told(-1 if deadline is None else deadline - start):
+                self._loop(reached, what, start, deadline)
         finally:
             with self._lock:
                 self._waiting -= 1
+
+    @contextmanager
+    def _told(self, timeout: int) -> Iterator[None]:
+        # Who records the port cannot see in its calls where a wait begins and how it ends.
+        if self._listener is None:
+            yield
+            return
+        self._listener.wait_begins(timeout)
+        ending: WaitEnding = "reached"
+        try:
+            yield
+        except BaseException as error:
+            ending = next(word for kind, word in _ENDINGS if isinstance(error, kind))
+            raise
+        finally:
+            self._listener.wait_ends(ending)
 
     def _loop(
         self, reached: Callable[[], bool], what: str, start: int, deadline: int | None

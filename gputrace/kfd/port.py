@@ -10,7 +10,7 @@ from collections.abc import Mapping as ReadMapping
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from gputrace.bits import Record
 from gputrace.kfd.topology import Topology
@@ -19,6 +19,8 @@ R = TypeVar("R", bound=Record)
 
 Labelled = Literal["buffer", "kernel", "symbol", "ring", "code"]
 """What a named range of GPU addresses is."""
+WaitEnding = Literal["reached", "timeout", "hang", "fault", "interrupted"]
+"""How a wait of a program ended: "hang" is a proven one, "interrupted" an exception of its own."""
 Registers = ReadMapping[str, tuple[int, ...]]
 """Registers of a wave by name: s4 and exec_lo with one word, v4 and a4 with one for each lane.
 
@@ -220,3 +222,14 @@ class Kfd(Protocol):
 
     def faults(self) -> Sequence[Fault]:
         """Return the faults known in detail, oldest first; KFD events tell that there are any."""
+
+
+@runtime_checkable
+class WaitListener(Protocol):
+    """What a Kfd has beside the port that wants to know which calls make up one wait."""
+
+    def wait_begins(self, timeout: int) -> None:
+        """The calling thread waits from here on, for at most `timeout` ns (-1: for ever)."""
+
+    def wait_ends(self, result: WaitEnding) -> None:
+        """The wait of the calling thread is over."""

@@ -10,7 +10,8 @@ from typing import Literal
 import pytest
 
 from gputrace.bits import Record
-from gputrace.capture.recorder import Emulated, Recorder
+from gputrace.capture.emulated import Emulated
+from gputrace.capture.recorder import Recorder
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import (
     CreateQueue,

@@ -8,7 +8,7 @@ import pytest
 
 import gputrace
 from gputrace.devices.opening import make_device
-from gputrace.driver import ProvenHang
+from gputrace.driver import DeviceFault, ProvenHang, WaitTimeout
 from gputrace.errors import UsageError
 from gputrace.replay.player import Player
 from gputrace.replay.running import Request, play
@@ -247,3 +247,72 @@ def test_waits_begin_and_end_in_the_trace_with_what_was_seen(path: Path) -> None
     fences = [value.value for value in seen if value.what == "fence" and value.value in (1, 2, 3)]
     assert {1, 2, 3} <= set(fences)
     assert {value.where for value in seen if value.what == "read"} == {0}
+
+
+def waits_of(path: Path) -> tuple[list[events.WaitBegin], list[tuple[int, str]]]:
+    with TraceReader(path) as reader:
+        found = list(reader)
+    begun = [event for event in found if isinstance(event, events.WaitBegin)]
+    return begun, [(e.wait, e.result) for e in found if isinstance(e, events.WaitEnd)]
+
+
+def test_each_wait_ends_with_its_own_result_when_no_call_comes_between(path: Path) -> None:
+    with pytest.raises(ValueError, match="of its own"):  # noqa: PT012, SIM117
+        with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+            gate, out, queue = device.timeline("gate"), device.alloc(4096), device.compute_queue()
+            queue.wait(gate.at(1))
+            queue.write(out, b"data")
+            point = queue.signal()
+            with pytest.raises(ProvenHang):
+                point.wait(0.3)
+            gate.set()  # a store through a mapping
+            point.wait(1.0)
+            queue.wait(gate.at(2))
+            point = queue.signal()
+            device.session.waiter.others = True  # so that nothing is proven
+            with pytest.raises(WaitTimeout):
+                point.wait(0.01)
+            with pytest.raises(WaitTimeout):
+                point.wait(0.02)
+            gate.set()
+            point.wait(None)
+            raise ValueError("of its own")
+    begun, ended = waits_of(path)
+    assert [event.wait for event in begun] == [1, 2, 3, 4, 5]
+    results = ["hang", "reached", "timeout", "timeout", "reached"]
+    assert ended == list(enumerate(results, 1))
+    milliseconds = [event.timeout / 1_000_000 for event in begun]
+    assert milliseconds == [300, 1000, 10, 20, -1 / 1_000_000]
+    with TraceReader(path) as reader:
+        last = [event for event in reader if isinstance(event, events.Outcome)]
+    assert [event.result for event in last] == ["ended"]  # what hung had gone on
+    verdict = replay(path)
+    assert verdict.result is Result.SAME, verdict
+    assert verdict.pacing == "steps"
+
+
+def test_waits_that_the_kernel_is_asked_for_are_one_wait_of_the_program(path: Path) -> None:
+    with gputrace.record(path), gputrace.open("emu:gfx1100") as device:
+        queue, gate = device.compute_queue("aql"), device.timeline("gate")
+        device.signal()  # with its event there are waits for events
+        queue.wait(gate.at(1))
+        point = queue.signal()
+        device.session.waiter.others = True
+        with pytest.raises(WaitTimeout):
+            point.wait(0.01)
+        gate.set()
+        point.wait(1.0)
+    _, ended = waits_of(path)
+    assert ended == [(1, "timeout"), (2, "reached")]
+    with TraceReader(path) as reader:
+        calls = [e for e in reader if isinstance(e, events.Ioctl) and e.record == "WaitEvents"]
+    assert calls
+
+
+def test_a_wait_that_a_fault_ended_says_so(path: Path) -> None:
+    with pytest.raises(DeviceFault):  # noqa: PT012, SIM117
+        with gputrace.record(path), gputrace.open("emu:gfx942") as device:
+            queue = device.compute_queue("pm4")
+            queue.submit((0xC000_FF00).to_bytes(8, "little"), "nonsense")
+            queue.signal().wait(1.0)
+    assert waits_of(path)[1] == [(1, "fault")]
