@@ -1,6 +1,11 @@
-"""Register addresses against Mesa's names (which carry them), bits against independent literals."""
+"""Register addresses against Mesa's names and the kernel's headers, bits against literals.
+
+`register_offsets.txt` holds one register a line: generations, name, segment, offset in dwords, as
+in the kernel's gc_9_4_2_offset.h, gc_9_4_3, gc_10_3_0, gc_11_0_0 and gc_12_0_0.
+"""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +66,24 @@ MESA_PER_TABLE = {
         "COMPUTE_DISPATCH_INTERLEAVE": 0xB8BC,
     },
 }
+
+
+# Where segments begin, in dwords: the kernel's aldebaran_ip_offset.h, navi10_ip_offset.h GC_BASE
+SEGMENTS = {"gfx90a": (0x2000, 0xA000), "gfx942": (0x2000, 0xA000)}
+NAVI = (0x1260, 0xA000)
+OFFSETS = [
+    (label, name, int(segment), int(offset, 16))
+    for line in (Path(__file__).parent / "register_offsets.txt").read_text().splitlines()
+    for labels, name, segment, offset in [line.split()]
+    for label in labels.split(",")
+]
+
+
+@pytest.mark.parametrize("label", TABLES)
+def test_every_address_is_that_of_the_kernels_headers(label: str) -> None:
+    base = SEGMENTS.get(label, NAVI)
+    kernel = {name: base[at] + offset for told, name, at, offset in OFFSETS if told == label}
+    assert kernel == dict(TABLES[label].addresses)
 
 
 @pytest.mark.parametrize("label", TABLES)
