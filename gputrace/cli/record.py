@@ -63,20 +63,23 @@ def command(
     from gputrace.capture.program import environment
     from gputrace.capture.session import check_name
     from gputrace.capture.window import Part, Settings
+    from gputrace.devices.names import FALLBACK
+    from gputrace.devices.opening import REAL_NODE
 
     check_name(output)
     sizes = [0 if one is None else _at_least_one(one) for one in (max_size, last_bytes)]
     part = Part(last or 0, sizes[0], start or "", stop or "", sizes[1])
     wanted = environment(output, durable=durable, mode=mode, part=part)
-    if device:
-        wanted["GPUTRACE_DEVICE"] = device
+    best = "kfd:0" if REAL_NODE.exists() else FALLBACK
+    name = device or os.environ.get("GPUTRACE_DEVICE") or best
+    wanted["GPUTRACE_DEVICE"] = name  # else it would take the nodes that are there for others
     if not as_json:
         for line in _at_start(durable):
             click.echo(f"gputrace: {line}", err=True)
     before = time.monotonic()
     with _room(output):
         settings = Settings(mode, durable, part)
-        with _served(device, output, as_json, settings) as served:
+        with _served(name, output, as_json, settings) as served:
             status = _run(program, {**os.environ, **wanted}, served)
         seconds = time.monotonic() - before
         if not (traces := _begun(output)):
@@ -113,16 +116,15 @@ def _at_least_one(text: str) -> int:
 
 @contextmanager
 def _served(
-    device: str | None, output: str, as_json: bool, settings: "Settings"
+    name: str, output: str, as_json: bool, settings: "Settings"
 ) -> "Iterator[Served | None]":
     # A program may open the device nodes itself: they are emulated ones, or tapped.
     from gputrace.cli.notices import Notices
-    from gputrace.devices.names import FALLBACK, parse_name
-    from gputrace.devices.opening import REAL_NODE, emulated, recorded
+    from gputrace.devices.names import parse_name
+    from gputrace.devices.opening import emulated, recorded
     from gputrace.interpose.launch import serving, tapping
     from gputrace.interpose.library import preload_library
 
-    name = device or ("kfd:0" if REAL_NODE.exists() else FALLBACK)
     tap = not name.startswith("emu:")
     try:
         preload_library(tap=tap)

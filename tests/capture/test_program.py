@@ -118,6 +118,30 @@ def test_a_killed_program_leaves_every_doorbell_and_says_that_it_was_killed(
     assert run(["replay", str(trace)]) in (0, 5)
 
 
+@pytest.mark.parametrize("options", [(), ("--device", "emu:gfx1030")])
+def test_a_program_that_names_no_device_is_recorded_from_within(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    # Not by the device nodes that are there for other programs: each doorbell counts, and steps.
+    script = KILLED.format("KILL").replace('open("emu:gfx1100")', "open()")
+    done, trace = record(tmp_path, script, *options)
+    target = options[-1].removeprefix("emu:") if options else "gfx942"
+    assert f"gputrace: using emu:{target}" in done.stderr
+    found = read(trace)
+    assert sum(isinstance(event, events.DoorbellIntent) for event in found) == 20
+    assert all(event.step >= 0 for event in found if isinstance(event, events.DoorbellIntent))
+
+
+def test_a_workload_runs_where_the_recorder_wants_it(tmp_path: Path) -> None:
+    trace = tmp_path / "t.gtrace"
+    command = [sys.executable, "-m", "gputrace.cli.main", "record", "-o", str(trace), "--device",
+               "emu:gfx1201", "--", sys.executable, "-m", "gputrace.cli.workloads.wrong_count"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command, capture_output=True, env=environment, timeout=60)
+    with TraceReader(trace) as reader:
+        assert reader.header.family == "gfx1201"
+
+
 def test_children_have_traces_of_their_own(tmp_path: Path) -> None:
     done, trace = record(tmp_path, FORKS)
     assert done.returncode == 0, done.stderr

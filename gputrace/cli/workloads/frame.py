@@ -1,5 +1,6 @@
 """What the workloads share: how one describes itself, how it is run, what came of it."""
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +12,10 @@ from typing import Literal
 import click
 
 import gputrace
+from gputrace.devices.names import FALLBACK
 from gputrace.driver import Device, Program, ProvenHang, WaitTimeout
 from gputrace.errors import DeviceFault, GputraceError, UsageError
+from gputrace.families import FAMILIES
 
 Ending = Literal["passes", "hang", "fault", "wrong"]
 
@@ -86,11 +89,18 @@ def load(device: Device, name: str) -> Program:
     return device.load(found.read_bytes())
 
 
+def _device(workload: Workload) -> str:
+    # Where `gputrace record --device` wants it, with what it needs to end as it says.
+    name = os.environ.get("GPUTRACE_DEVICE") or FALLBACK
+    target = name.removeprefix("emu:")
+    return workload.device(target) if target in FAMILIES else name
+
+
 def main(workload: Workload, arguments: Sequence[str] | None = None) -> None:
     """Run a workload as a command; it ends as any program would, so a bug ends it by an error."""
 
     @click.command(name=workload.name, help=workload.bug)
-    @click.option("--device", default=workload.device("gfx942"), show_default=True,
+    @click.option("--device", default=_device(workload), show_default=True,
                   help="Where to run it.")  # fmt: skip
     @click.option("--record", default="", metavar="T.gtrace", help="Record the run.")
     @click.option("--seed", default=0, show_default=True, help="Vary the data.")
