@@ -131,7 +131,7 @@ FOREIGN = (
     *(Foreign("rocminfo", target, "rocminfo", (), "same") for target in ("gfx90a", "gfx1030")),
     *(Foreign(f"hip_{what}", target, "hip.cpp", (what,), "same")
       for target in ("gfx90a", "gfx1030")
-      for what in ("saxpy", "sum", "streams", "copies", "host", "fork")),
+      for what in ("saxpy", "sum", "streams", "copies", "host", "fork", "stack")),
     Foreign("hsa_triton", "gfx90a", "hsa.c", ("run",), "same"),
     *(Foreign("tinygrad_ops", target, "tiny.py", ("ops",), "same", variables=_TINYGRAD)
       for target in ("gfx1100", "gfx942", "gfx1201")),

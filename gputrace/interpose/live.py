@@ -29,12 +29,12 @@ class LiveRecorder(Recorder):
     ) -> None:
         super().__init__(kfd, writer, tracker=tracker, read=read)
         self._served = kfd
-        self._memory = LiveMemory(tracker, kfd.packet_writes)
+        self._memory = self._live = LiveMemory(tracker, kfd)
         if self._part:
             self._part.watch(self._memory)
         self._observations = Observations(self._memory.word)
         self._digests = Digests(self._memory, writer, full=self._full)
-        kfd.on_kernel_end = self._absorb
+        kfd.on_kernel_end, kfd.on_loop_change = self._absorb, self._see_stores
 
     def digest(self, ranges: Iterable[tuple[int, int]]) -> None:
         """Write digests of what the GPU wrote in ranges (address, size) that may be about to go."""
@@ -56,7 +56,16 @@ class LiveRecorder(Recorder):
         with self._lock:
             self._memory.absorb([Span(address, size)])
 
+    def _see_stores(self) -> None:
+        self._absorb()
+        self._catch_up(gate=True)
+
     def _absorb(self) -> None:
         spans = self._served.written_by_gpu()
         self._observations.add(self._memory.absorb(spans))
         self._digests.add(spans)
+        doubtful = self._live.doubtful()
+        if doubtful:
+            # After what the GPU had done by then: it may have done it with these.
+            self._write_progress()
+            self._writer.stores(doubtful, "unknown", self._step)

@@ -2,12 +2,13 @@
 
 The program never stands still: it may store into a page just when an engine does. What packets
 wrote is known exactly; what kernels wrote only by page. So a page counts as the GPU's as a whole
-only when the program has not written it meanwhile, else just for the bytes that packets wrote.
+only when the program has not written it meanwhile. Else the bytes that packets wrote are the GPU's,
+and the others the program's; when a kernel has run, nobody knows whose those are.
 """
 
-from collections.abc import Callable
-
-from gputrace.capture.memory import Change, WatchedMemory
+from gputrace.capture.late import copies
+from gputrace.capture.memory import Change, Store, WatchedMemory
+from gputrace.devices.emulated.recorded import RecordedKfd
 from gputrace.interpose.tracker import RemoteTracker
 from gputrace.kfd import host
 from gputrace.kfd.tracking import Span
@@ -16,15 +17,21 @@ Saved = tuple[int, bytes]
 
 
 class LiveMemory(WatchedMemory):
-    """Memory of a program that runs on; `packet_writes` drains what packets have written."""
+    """Memory of a program that runs on, beside the engines of `kfd`."""
 
-    def __init__(self, tracker: RemoteTracker, packet_writes: Callable[[], list[Span]]) -> None:
+    def __init__(self, tracker: RemoteTracker, kfd: RecordedKfd) -> None:
         super().__init__(tracker)
-        self._remote, self._packet_writes = tracker, packet_writes
+        self._remote, self._kfd = tracker, kfd
+        self._doubtful: list[Store] = []
+
+    def doubtful(self) -> list[Store]:
+        """Return what has been found since the last call that a kernel or the program stored."""
+        found, self._doubtful = self._doubtful, []
+        return found
 
     def absorb(self, spans: list[Span]) -> list[Change]:
         """Take what the GPU wrote as known, page by page or byte by byte."""
-        exact = self._packet_writes()
+        exact, kernels = self._kfd.packet_writes(), self._kfd.kernels_ran()
         if not spans:
             return []
         # First the contents, then the question who wrote: a store that comes between the two only
@@ -38,6 +45,8 @@ class LiveMemory(WatchedMemory):
         kept: set[int] = set()
         for address, old in disputed:
             self._put_back(address, old, exact)
+            if kernels:
+                self._doubtful += copies(self.stores([Span(address, len(old))]))
             kept.update(range(address, address + len(old), host.PAGE))
         return [
             one

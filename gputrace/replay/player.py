@@ -2,7 +2,7 @@
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -68,6 +68,8 @@ class Player:
         self._told: Pacing = pacing  # how all of the recording was replayed
         self.names, self.places = Names(), Places(device)
         self._reached = Reached(self.places.live)
+        self._missing: Sequence[events.Observed] = ()  # what was observed and has not come
+        self._stored = False  # the event before was a store of the CPU
         self.clock = Clock(device, expired, self._reached.all_fetched)
         self._offsets: dict[tuple[str, int], int] = {}  # recorded mmap offset -> live one
         self._sizes: dict[int, int] = {}  # recorded mmap offset -> bytes of the buffer there
@@ -131,6 +133,7 @@ class Player:
                 self._pacing = self._told = "progress"
             else:
                 self.clock.advance(step, getattr(event, "time", 0))
+        self._look_again(isinstance(event, events.Memory | events.HostStore))
         match event:
             case events.Header():
                 self._match_gpus(event)
@@ -139,7 +142,7 @@ class Player:
             case events.Trigger(what="stop"):
                 self._ending.complete = False
             case events.Progress():
-                self._hold(event)
+                self._hold(event.values)
             case events.Memory(provenance="cpu") | events.Memory(provenance="unknown"):
                 for address, data in self._source.pieces(event):
                     self.places.view(address, len(data))[:] = data
@@ -195,13 +198,21 @@ class Player:
             case events.Unmap():
                 self.places.unmap(event.address)
 
-    def _hold(self, event: events.Progress) -> None:
-        if self._pacing == "steps":
-            return
-        missing = self._reached.missing(event.values)
+    def _hold(self, values: Sequence[events.Observed]) -> None:
+        missing = [] if self._pacing == "steps" else self._reached.missing(values)
         while missing and self.clock.once():
             self.clock.check()
             missing = self._reached.missing(missing)
+        self._missing = missing
+
+    # A kernel may have read what the CPU stored just before the recorder looked. Then the store
+    # stands behind what came of it: when it is there, that is waited for once more.
+    def _look_again(self, store: bool) -> None:
+        if self._missing and self._stored and not store:
+            self._hold(self._missing)
+        if not store:
+            self._missing = ()
+        self._stored = store
 
     # --- memory --------------------------------------------------------------------------------
 

@@ -15,8 +15,10 @@ from gputrace.cli.main import run as cli
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 COMPILER = shutil.which("clang-19") or shutil.which("clang") or ""
-HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "copies", "host", "fork")]
-HIP += [("gfx1030", what) for what in ("saxpy", "streams")]
+HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "copies", "host", "fork", "stack")]
+HIP += [("gfx1030", what) for what in ("saxpy", "streams", "stack")]
+SAYS = {"stack": ["12", "from", "3"]}
+"""What kernels print, through a thread of the host that they wait for."""
 needs_hip = pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
 needs_tinygrad = pytest.mark.skipif(
     find_spec("tinygrad") is None or find_library("LLVM-19") is None,
@@ -62,7 +64,8 @@ def hip(tmp_path_factory: pytest.TempPathFactory) -> str:
 @needs_hip
 @pytest.mark.parametrize(("target", "what"), HIP)
 def test_hip(tmp_path: Path, hip: str, target: str, what: str) -> None:
-    check(tmp_path / "hip.gtrace", target, hip, what)
+    said = check(tmp_path / "hip.gtrace", target, hip, what)
+    assert said == SAYS.get(what, [])
 
 
 @needs_hip

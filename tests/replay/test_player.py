@@ -189,6 +189,45 @@ def test_what_can_never_happen_is_not_waited_for(tmp_path: Path) -> None:
     assert verdict.result is Result.HANG
 
 
+def test_what_was_observed_may_need_the_stores_that_were_found_with_it(tmp_path: Path) -> None:
+    # A kernel that polls reads what the CPU has just stored before the recorder looks: the trace
+    # then has the store behind what came of it, but before whatever the CPU did next.
+    where = 0
+
+    def given_and_taken(bench: Bench) -> None:
+        nonlocal where
+        data, ring = bench.memory(4096), bench.queue()
+        where = data.address
+        ring.put(poll(where, 7), pm4.WriteData(address=where + 64, data=(99,)))
+        bench.run()
+        data.view[0] = 7
+        bench.run()
+        bench.memory(4096)
+        data.view[0] = 0
+        bench.memory(4096)
+
+    record(tmp_path / "t.gtrace", given_and_taken)
+    stored = b""
+
+    def change(event: events.Event, data: bytes) -> list[events.Event]:
+        nonlocal stored
+        at_flag = False
+        if isinstance(event, events.Memory | events.HostStore) and event.address == where:
+            at_flag, stored = True, stored + (data or event.data)[:1]
+        if isinstance(event, events.Progress) or (isinstance(event, events.Digest) and not stored):
+            return []
+        if isinstance(event, events.Digest) and stored == b"\7":
+            return []  # looking waits for the GPU, too
+        seen = events.Progress((events.Observed("fence", where + 64, 99),))
+        return [seen, event] if at_flag and stored == b"\7" else [event]
+
+    changed = rewrite(tmp_path / "t.gtrace", change)
+    assert stored == b"\7\0"
+    with TraceReader(changed) as reader:
+        verdict = Player(reader, EmulatedKfd("gfx1100"), "progress").run()
+    assert (verdict.result, verdict.compared) == (Result.SAME, 4096), verdict.text
+
+
 def test_a_deadlock_is_a_proven_hang_that_names_queue_and_packet(tmp_path: Path) -> None:
     record(tmp_path / "t.gtrace", deadlock)
     verdict = replay(tmp_path / "t.gtrace")

@@ -179,10 +179,12 @@ class PacketProcessor:
         raw = yield LoadBytes(packet.kernel_object, DESCRIPTOR_BYTES)
         descriptor = _descriptor(raw)
         queue = yield from self._queue()
-        # The runtime clears the signal when it has made room, and the packet is tried again.
+        # The runtime clears the signal when it has made room, and the packet is tried again. It
+        # counts room per lane of a 64-lane wave: a narrower wave has more of it for each.
+        wanted = packet.private_segment_size * self._wave_size(descriptor)
         while True:
             state = _state((yield LoadBytes(queue + _STATE, 4 * AmdQueue.WORDS - _STATE)))
-            if packet.private_segment_size <= state.scratch_wave64_lane_byte_size:
+            if wanted <= 64 * state.scratch_wave64_lane_byte_size:
                 break
             yield from self._want_scratch(state, descriptor)
         launch = yield from self._launch(packet, place, descriptor, queue, state)

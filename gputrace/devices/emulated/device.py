@@ -372,6 +372,9 @@ class EmulatedKfd:
     def kernel_ended(self) -> None:
         """Do nothing: whoever waits for a kernel waits for a packet after it."""
 
+    def loop_changed(self) -> None:
+        """Do nothing: who stores into memory in this process is known already."""
+
     def feed_clock(self, queue: int, values: Iterable[int]) -> None:
         """Have a queue read these values of the clock next, in order, before its own again."""
         self._fed.setdefault(queue, deque()).extend(values)

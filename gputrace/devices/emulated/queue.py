@@ -52,6 +52,9 @@ class Host(Protocol):
     def kernel_ended(self) -> None:
         """Hear that a kernel has ended, before what comes after it."""
 
+    def loop_changed(self) -> None:
+        """Hear that memory which endless waves look at has changed, before they look again."""
+
     def clock_ticks(self) -> int:
         """Return the GPU's counter."""
 
@@ -250,7 +253,12 @@ class HardwareQueue:
         return works
 
     def _can_run(self, work: Work) -> bool:
-        return self.has_units and (work.loop is None or self.changed(work.loop))
+        if not self.has_units or work.loop is None:
+            return self.has_units
+        if not self.changed(work.loop):
+            return False
+        self.host.loop_changed()
+        return True
 
     def changed(self, loop: Loop) -> bool:
         """Whether memory that endless waves look at has changed, or is there no more."""

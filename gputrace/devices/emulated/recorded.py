@@ -56,6 +56,8 @@ class RecordedKfd(EmulatedKfd):
     _pages: dict[int, memoryview]
     on_kernel_end: Callable[[], None] | None = None
     """Called in a step of the engines, when a kernel has ended and nobody knows yet."""
+    on_loop_change: Callable[[], None] | None = None
+    """Called between steps, when waves that waited in a loop are about to see another value."""
 
     def open(self) -> None:
         """Open the device; its engines look at doorbells of their own from here on."""
@@ -69,6 +71,7 @@ class RecordedKfd(EmulatedKfd):
         self._views: dict[int, tuple[int, int]] = {}  # the program's: address: offset, length
         self._frames: dict[int, int] = {}  # gpu_id: where the program maps the doorbells
         self._reads: defaultdict[int, list[int]] = defaultdict(list)
+        self._kernel_ended = False
 
     def ioctl(self, record: R, tail: bytearray | None = None) -> R:
         """Answer an ioctl; a new queue's doorbell shows the program what the engine sees."""
@@ -178,6 +181,13 @@ class RecordedKfd(EmulatedKfd):
                     found += self._of_client(offset, size)
             return found
 
+    def kernels_ran(self) -> bool:
+        """Whether any kernel may have written since the last call."""
+        with self._lock:
+            queues = self._opened("kernels").queues.values()
+            ran, self._kernel_ended = self._kernel_ended, False
+            return ran or any(tail.work for one in queues for tail in one.hardware.pipe)
+
     def _of_client(self, offset: int, size: int) -> list[Span]:
         # Bytes of the memory file where the program maps them, once for each mapping.
         found = []
@@ -217,8 +227,14 @@ class RecordedKfd(EmulatedKfd):
 
     def kernel_ended(self) -> None:
         """Let the recorder look at what a kernel wrote, before any packet tells the program."""
+        self._kernel_ended = True
         if self.on_kernel_end is not None:
             self.on_kernel_end()
+
+    def loop_changed(self) -> None:
+        """Let the recorder see the program's store before waves answer it, in the same place."""
+        if self.on_loop_change is not None:
+            self.on_loop_change()
 
     def clock_ticks(self) -> int:
         """Return the counter of the GPUs, and keep what was returned."""

@@ -53,10 +53,12 @@ class Setup:
         if ring:
             self.bench.kfd.doorbell(self.doorbell, self.index - 1)
 
-    def kernel(self, **more):
+    def kernel(self, lanes=64, **more):
         code = self.bench.memory(4096)
         code.view[256:260] = S_ENDPGM.to_bytes(4, "little")
-        descriptor = KernelDescriptor(kernel_code_entry_byte_offset=256)
+        descriptor = KernelDescriptor(
+            kernel_code_entry_byte_offset=256, enable_wavefront_size32=int(lanes == 32)
+        )
         code.view[:64] = descriptor.to_bytes()
         values = {
             "dimensions": 1,
@@ -233,6 +235,20 @@ def test_scratch_is_asked_for_and_the_packet_tried_again(setup):
     setup.data.view[8:16] = bytes(8)
     setup.bench.run()
     assert setup.value(done) == 0
+
+
+@pytest.mark.parametrize(
+    ("lanes", "size", "code"),
+    [(64, 64, 0), (64, 65, aql.QueueError.SCRATCH_WAVE64),
+     (32, 128, 0), (32, 129, aql.QueueError.SCRATCH_WAVE32)],
+)  # fmt: skip
+def test_room_for_scratch_counts_by_waves_of_64_lanes(make_bench, lanes, size, code):
+    setup = Setup(make_bench("gfx1030"))
+    inactive, done = setup.signal(0), setup.signal(1)
+    setup.set_queue(queue_inactive_signal=inactive, scratch_wave64_lane_byte_size=64)
+    setup.put(setup.kernel(lanes, private_segment_size=size, completion_signal=done))
+    setup.bench.run()
+    assert (setup.value(inactive), setup.value(done)) == (code, int(code != 0))
 
 
 def test_the_ring_wraps(setup):

@@ -48,6 +48,21 @@ def test_the_cpu_sets_it_free():
         assert made.total.view(np.uint32)[0] == 4
 
 
+def test_a_recorder_hears_of_the_store_before_the_waves_answer_it(monkeypatch):
+    # The waves store into the same place: a look after they ran finds nothing of the CPU's.
+    made, heard = Setup("emu:gfx1100"), []
+    with made.device:
+        with pytest.raises(ProvenHang):
+            made.done.wait(5.0)
+        monkeypatch.setattr(
+            made.kfd, "loop_changed", lambda: heard.append(made.lock.view(np.uint32)[0])
+        )
+        made.lock.write(np.array([0], np.uint32))
+        made.done.wait(5.0)
+        assert heard
+        assert set(heard) == {0}
+
+
 def test_another_engine_sets_it_free():
     made = Setup("emu:gfx1100")
     with made.device:

@@ -46,6 +46,34 @@ __global__ void sum(int n, const int *x, int *total)
         atomicAdd(total, part[0]);
 }
 
+__host__ __device__ __attribute__((noinline)) unsigned fibonacci(unsigned n)
+{
+    return n < 2 ? n : fibonacci(n - 1) + fibonacci(n - 2);
+}
+
+__host__ __device__ inline unsigned on_the_stack(unsigned value)
+{
+    unsigned local[40], total = fibonacci(value % 9);
+    for (unsigned i = 0; i < 40; i++)
+        local[(7 * i + value) % 40] = i ^ value;
+    for (unsigned i = 0; i < 40; i++)
+        total = 31 * total + local[(i + value) % 40];
+    return total;
+}
+
+__global__ void stack(int n, unsigned *values)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n)
+        values[i] = on_the_stack(values[i]);
+}
+
+__global__ void say(int number)
+{
+    if (threadIdx.x == 3)
+        printf("%d from %d\n", number, (int)threadIdx.x);
+}
+
 static void run_saxpy()
 {
     const int n = 1000;
@@ -156,6 +184,24 @@ static void run_host_memory()
     free(own);
 }
 
+static void run_stack()
+{
+    const int n = 1000;
+    std::vector<unsigned> values(n);
+    for (int i = 0; i < n; i++)
+        values[i] = i * 2654435761u;
+    unsigned *on_gpu;
+    CHECK(hipMalloc(&on_gpu, n * 4));
+    CHECK(hipMemcpy(on_gpu, values.data(), n * 4, hipMemcpyHostToDevice));
+    stack<<<(n + 255) / 256, 256>>>(n, on_gpu);
+    std::vector<unsigned> found(n);
+    CHECK(hipMemcpy(found.data(), on_gpu, n * 4, hipMemcpyDeviceToHost));
+    for (int i = 0; i < n; i++)
+        REQUIRE(found[i] == on_the_stack(values[i]));
+    say<<<1, 64>>>(12);
+    CHECK(hipDeviceSynchronize());
+}
+
 int main(int, char **arguments)
 {
     const char *what = arguments[1];
@@ -179,6 +225,8 @@ int main(int, char **arguments)
         run_copies();
     else if (!strcmp(what, "host"))
         run_host_memory();
+    else if (!strcmp(what, "stack"))
+        run_stack();
     else
         return 2;
     puts("ok");
