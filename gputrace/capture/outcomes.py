@@ -1,5 +1,6 @@
 """How a run ended, in the words of the device."""
 
+from dataclasses import replace
 from typing import Any
 
 from gputrace.kfd.port import Fault, Registers, Stall
@@ -11,9 +12,12 @@ def of_fault(fault: Fault, text: str) -> Outcome:
     return _outcome("fault", fault, text, fault.access or "")
 
 
-def of_stall(stall: Stall, text: str) -> Outcome:
-    """Return the outcome of a run that hung, with the stall that explains it."""
-    return _outcome("hang", stall, text, "")
+def of_stall(stall: Stall, text: str, *, alone: bool) -> Outcome:
+    """Return the outcome of a run that hung, with the stall that explains it.
+
+    `alone` says that the CPU would have stored nothing more.
+    """
+    return replace(_outcome("hang", stall, text, ""), proven=stall.proves_hang(alone=alone))
 
 
 def details(

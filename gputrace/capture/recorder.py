@@ -89,6 +89,8 @@ class Recorder:
         self._busy = 0  # threads that are with the device
         self.last_stalls: tuple[Stall, ...] = ()
         """What `stalls` gave when it was last asked: why a program gave up waiting."""
+        self.alone = False
+        """Whether the program had no thread left then that could have freed them."""
         self.last_faults: tuple[Fault, ...] = ()
         """What `faults` gave when it was last asked."""
         alive = weakref.ref(self)
@@ -338,6 +340,7 @@ class Recorder:
             if self._busy:
                 self._absorb()
             self._end_wait(result)
+            self.alone = result == "hang"
             if result == "reached" and self.last_stalls:
                 self.stalls()  # what hung before may be over
 

@@ -156,9 +156,8 @@ def outcome_of(error: BaseException, recorder: Recorder | None) -> Outcome:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, DeviceFault):
         return _of_fault(error, text, recorder.last_faults if recorder else ())
-    stalls = recorder.last_stalls if recorder else ()
-    if stalls:
-        return of_stall(stalls[0], text)
+    if recorder and recorder.last_stalls:
+        return of_stall(recorder.last_stalls[0], text, alone=recorder.alone)
     return Outcome("ended", text)
 
 

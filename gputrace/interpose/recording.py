@@ -161,7 +161,8 @@ class Recording:
         limit = time.monotonic() + LAST_SECONDS
         while self.pump() and time.monotonic() < limit:
             pass
-        outcome = self._outcome() or ended
+        # The threads of a program that a signal ended might have freed what waits for the CPU.
+        outcome = self._outcome(alone=ended.result != "killed") or ended
         self._recorder.close()
         self._writer.close(outcome)
 
@@ -175,12 +176,12 @@ class Recording:
             return ""
         return f"nothing, as {writer.missing}" if writer.missing else writer.remark
 
-    def _outcome(self) -> Outcome | None:
+    def _outcome(self, *, alone: bool) -> Outcome | None:
         faults, stalls = self._kfd.faults(), self._kfd.stalls()
         if faults:
             return of_fault(faults[0], faults[0].text)
         if stalls:
             text = "; ".join(f"queue {stall.queue}: {stall.text}" for stall in stalls)
-            return of_stall(stalls[0], text)
+            return of_stall(stalls[0], text, alone=alone)
         return None
 

@@ -98,6 +98,10 @@ class Stall:
     pc: int | None = None
     registers: Registers = field(default_factory=dict, compare=False, repr=False)
 
+    def proves_hang(self, *, alone: bool) -> bool:
+        """Whether the queue will never go on; `alone` says that the CPU stores nothing more."""
+        return self.kind != "budget" if alone else self.kind in ("deadlock", "never")
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

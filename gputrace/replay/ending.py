@@ -75,7 +75,7 @@ class Ending:
         signature = Signature(
             Result.HANG, first.queue, first.packet, first.kind, first.kernel or "", first.ordinal
         )
-        proven = first.kind != "budget" and (self.complete or first.kind != "stall")
+        proven = stalls[0].proves_hang(alone=self.complete)
         return Verdict(
             Result.HANG, first.text, signature=signature, proven=proven, failures=failures
         )

@@ -58,7 +58,9 @@ def test_a_hang_is_the_outcome_of_the_trace_and_of_its_replay(path: Path) -> Non
         program()
     with TraceReader(path) as reader:
         outcome = [event for event in reader if type(event).__name__ == "Outcome"]
-    assert [(event.result, event.queue) for event in outcome] == [("hang", 0)]  # type: ignore
+    assert [(event.result, event.queue, event.proven) for event in outcome] == [  # type: ignore
+        ("hang", 0, True)
+    ]
     verdict = replay(path)
     assert (verdict.result, verdict.proven) == (Result.HANG, True)
 
@@ -247,6 +249,26 @@ def test_waits_begin_and_end_in_the_trace_with_what_was_seen(path: Path) -> None
     fences = [value.value for value in seen if value.what == "fence" and value.value in (1, 2, 3)]
     assert {1, 2, 3} <= set(fences)
     assert {value.where for value in seen if value.what == "read"} == {0}
+
+
+@pytest.mark.parametrize("circle", [False, True])
+def test_a_hang_that_only_a_timeout_ended_is_proven_when_no_store_would_have_ended_it(
+    path: Path, circle: bool
+) -> None:
+    with pytest.raises(WaitTimeout), gputrace.record(path):  # noqa: PT012
+        device = gputrace.open("emu:gfx1100")
+        first, second = device.compute_queue(), device.copy_queue()
+        one, two = device.timeline("one"), device.timeline("two")
+        first.wait(two.at(1))
+        first.signal(one)
+        if circle:
+            second.wait(one.at(1))
+            second.signal(two)
+        device.session.waiter.others = True  # who might store what is waited for
+        first.signal().wait(0.01)
+    with TraceReader(path) as reader:
+        outcome = [event for event in reader if isinstance(event, events.Outcome)]
+    assert [(event.result, event.proven) for event in outcome] == [("hang", circle)]
 
 
 def waits_of(path: Path) -> tuple[list[events.WaitBegin], list[tuple[int, str]]]:

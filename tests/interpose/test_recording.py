@@ -108,3 +108,39 @@ def test_a_closed_terminal_ends_the_program_and_the_trace(tmp_path: Path) -> Non
         assert reader.trailer.outcome["result"] == "killed"
         assert "SIGHUP" in reader.trailer.outcome["text"]
     assert replay(Request(str(trace))).result is Result.SAME
+
+
+HUNG = """
+import os, signal, sys, gputrace
+from gputrace.driver import WaitTimeout
+device = gputrace.open("kfd:0")
+queue = device.compute_queue()
+queue.wait(device.timeline("gate").at(1))
+try:
+    queue.signal().wait(0.05)
+except WaitTimeout:
+    if sys.argv[1] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(3)
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_a_wait_for_the_cpu_is_proven_to_hang_where_the_program_had_its_say(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    trace = tmp_path / "t.gtrace"
+    ended = run(
+        (sys.executable, "-c", HUNG, how),
+        lambda client: RecordedKfd("gfx1100", client=client),
+        RecordedKfd("gfx1100").topology,
+        tell=lambda notice: None,
+        trace=trace,
+    )
+    assert ended.status == (128 + signal.SIGKILL if how == "killed" else 3)
+    with TraceReader(trace) as reader:
+        assert reader.trailer is not None
+        outcome = reader.trailer.outcome
+    assert (outcome["result"], outcome["proven"]) == ("hang", how == "ended")
