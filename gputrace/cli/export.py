@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import amount, json_option, show, shown, trace_argument
 from gputrace.cli.dump import recorded_outcome
 from gputrace.errors import UsageError
 from gputrace.report.html import html_lines
@@ -39,7 +39,7 @@ def command(trace: str, output: str, chosen: str | None, as_json: bool) -> None:
         try:
             with open(output, "w", encoding="utf-8") as file:
                 for line in _lines(reader, form):
-                    file.write(line + "\n")
+                    file.write(shown(line) + "\n")
         except OSError as error:
             raise UsageError(f"cannot write {output}: {error.strerror}") from error
     size = os.path.getsize(output)

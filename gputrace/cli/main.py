@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from gputrace import __version__
-from gputrace.errors import GputraceError
+from gputrace.errors import GputraceError, visible
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "bisect": ("gputrace.cli.bisect", "Find the first packet with which a trace fails."),
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except _Failure as failure:
-        text = " ".join(str(failure).split())
+        text = visible(" ".join(str(failure).split()))
         click.echo(f"gputrace: {text}", err=True)
         if _told_in_json(given):
             with suppress(OSError):  # the output may be what failed

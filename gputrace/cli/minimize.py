@@ -5,7 +5,15 @@ from pathlib import Path
 
 import click
 
-from gputrace.cli.common import amount, check_place, json_option, progress, show, trace_argument
+from gputrace.cli.common import (
+    amount,
+    check_place,
+    json_option,
+    progress,
+    show,
+    shown,
+    trace_argument,
+)
 from gputrace.errors import UsageError
 from gputrace.minimize import report
 from gputrace.minimize.reduce import Reduction, Settings, reduce
@@ -57,7 +65,8 @@ def command(
         target.with_suffix(".py").write_text(script(reduction))
     before, after = source.stat().st_size, target.stat().st_size
     replayed = f"Replayed in a new process: {again.result.value}: {again.text}"
-    target.with_suffix(".txt").write_text("\n".join([*lines, replayed]) + "\n")
+    report_lines = [shown(line) for line in [*lines, replayed]]
+    target.with_suffix(".txt").write_text("\n".join(report_lines) + "\n")
     data |= {"trace": trace, "result": str(target), "seconds": reduction.seconds,
              "bytes": {"before": before, "after": after},
              "replayed": {"result": again.result.value, "text": again.text}}  # fmt: skip

@@ -1,11 +1,13 @@
 """A reduction as a Python program on the driver core, which needs nothing but gputrace."""
 
 import base64
+import json
 import textwrap
 import zlib
 from collections.abc import Iterator
 
 from gputrace.driver.arena import ARENA_BASE, ARENA_COUNT, ARENA_SIZE
+from gputrace.errors import visible
 from gputrace.formats import ioctl
 from gputrace.formats.ioctl import AllocFlag, QueueType
 from gputrace.minimize.cause import explain
@@ -165,7 +167,8 @@ class _Script:
             elif number in self.packets:
                 self._submit(number, self.packets[number])
             else:
-                held = self._release(held)
+                if not isinstance(self.model.by_number[number], events.Memory | events.HostStore):
+                    held = self._release(held)
                 self._other(number, self.kept[number])
         self._release(held)
         self._wrong()
@@ -173,9 +176,8 @@ class _Script:
 
     # One queue may have to come last for the failure to show: then all others go first.
     def _release(self, held: list[int]) -> list[int]:
-        if held:
-            self._add("settle(device)")
         for number in held:
+            self._add("settle(device)")
             self._submit(number, self.packets[number])
         return []
 
@@ -277,7 +279,8 @@ class _Script:
             QueueType.SDMA_XGMI: 'copy_queue("xgmi")',
             QueueType.SDMA_BY_ENG_ID: f"copy_queue({record.sdma_engine_id})",
         }.get(QueueType(record.queue_type), "copy_queue()")
-        self._add(f"{name} = {device}.{made}  # {describe_queue(self.model, queue.ordinal)}")
+        described = visible(describe_queue(self.model, queue.ordinal))
+        self._add(f"{name} = {device}.{made}  # {described}")
 
     def _memory(self, event: events.Memory | events.HostStore, ranges: tuple[Range, ...]) -> None:
         pieces = (
@@ -333,7 +336,7 @@ class _Script:
         self._add(f"    {self.queues[queue]},")
         for packet in packets:
             self._rings[queue].put(packet)
-            self._add(f"    # packet {packet.number}: {self.reduction.line(packet)}")
+            self._add(f"    # packet {packet.number}: {visible(self.reduction.line(packet))}")
             words = ", ".join(f"{word:#x}" for word in packet.words)
             self.lines += textwrap.wrap(
                 f"[{words}],", 90, initial_indent="    ", subsequent_indent="     "
@@ -378,6 +381,11 @@ def _owned(queue: QueueFacts) -> Iterator[Range]:
         yield Range(pointer & ~4095, (pointer | 4095) + 1)
 
 
+def _quoted(text: str) -> str:
+    # As it may stand in a docstring: names in a trace are a stranger's, and must not end it.
+    return visible(text).replace("\\", "/").replace('"', "'")
+
+
 def script(reduction: Reduction, name: str = "script.py") -> str:
     """Return the text of the program."""
     body = "\n".join(f"    {line}".rstrip() for line in _Script(reduction).write())
@@ -385,7 +393,7 @@ def script(reduction: Reduction, name: str = "script.py") -> str:
     cause = "\n".join(
         wrapped
         for line in explain(reduction)
-        for wrapped in textwrap.wrap(line.replace("\\", "/"), 96, subsequent_indent="  ")
+        for wrapped in textwrap.wrap(_quoted(line), 96, subsequent_indent="  ")
     )
     title = f"{reduction.packets} packets that fail as the trace of {reduction.whole.packets} did."
     return _FRAME.format(
@@ -393,6 +401,6 @@ def script(reduction: Reduction, name: str = "script.py") -> str:
         signed=SIGNED,
         cause=cause,
         name=name,
-        devices="\n".join(f'    "{one}",' for one in devices),
+        devices="\n".join(f"    {json.dumps(one)}," for one in devices),
         body=body + "\n",
     )
