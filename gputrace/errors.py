@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from os import strerror
 
-
 # Control characters of both sets, and those that turn the direction of text round.
 _HIDDEN = [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _SHOWN = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _HIDDEN}
@@ -51,11 +50,18 @@ class DecodeError(GputraceError):
 
 
 class TraceError(GputraceError):
-    """A trace file is damaged or cannot be read; `where` names the block or byte offset."""
+    """A trace file is damaged or cannot be read; `where` names the block or byte offset.
 
-    def __init__(self, where: str, reason: str) -> None:
-        self.where, self.reason = where, reason
-        super().__init__(f"{where}: {reason}")
+    `path` is the file, where it is known. `damage` says whether a repair may help.
+    """
+
+    def __init__(self, where: str, reason: str, *, path: str = "", damage: bool = True) -> None:
+        self.where, self.reason, self.path, self.damage = where, reason, path, damage
+        super().__init__(where, reason)
+
+    def __str__(self) -> str:
+        """Name the file, the place in it and what is wrong there."""
+        return ": ".join(part for part in (self.path, self.where, self.reason) if part)
 
 
 class Untranslatable(GputraceError):

@@ -13,6 +13,7 @@ import click
 
 from gputrace.errors import UsageError, visible
 from gputrace.trace.events import Lost
+from gputrace.trace.reader import TraceReader
 
 LOSSES = 20
 """Ranges of lost memory that are printed one by one."""
@@ -103,6 +104,14 @@ def lost_data(lost: Sequence[Lost]) -> list[dict[str, object]]:
     return [
         {"address": one.address, "bytes": one.size, "provenance": one.provenance} for one in lost
     ]
+
+
+def missing_end(reader: TraceReader) -> Iterator[str]:
+    """Yield what is to be said of a trace that does not end as its writer meant it to."""
+    if reader.torn is not None:
+        yield f"cut at byte {reader.torn.offset}: {reader.torn.size} bytes cannot be read"
+    if not reader.complete:
+        yield "incomplete: the capture did not end in an orderly way"
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import json_option, show
+from gputrace.cli.common import json_option, missing_end, show
 from gputrace.report.difference import Comparison, Hunk, Line, compare
 from gputrace.trace.reader import TraceReader
 
@@ -28,7 +28,10 @@ def command(context: click.Context, first: str, second: str, limit: int, as_json
     """
     with TraceReader(first) as one, TraceReader(second) as two:
         found = compare(one, two)
-    show(as_json, _data(first, second, found), _lines(first, second, found, limit))
+        ends = {path: list(missing_end(side)) for path, side in ((first, one), (second, two))}
+    data = _data(first, second, found) | {"incomplete": [path for path in ends if ends[path]]}
+    ended = [f"{path}: {line}" for path, lines in ends.items() for line in lines]
+    show(as_json, data, [*_lines(first, second, found, limit), *ended])
     context.exit(0 if found.same else 1)
 
 

@@ -1,13 +1,12 @@
 """`gputrace dump`: print a trace packet by packet."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from gputrace.cli.common import json_option, shown, trace_argument
+from gputrace.cli.common import json_option, missing_end, shown, trace_argument
 from gputrace.errors import UsageError
-from gputrace.report.jsonl import json_lines
+from gputrace.report.jsonl import JsonView
 from gputrace.report.text import TextView
 from gputrace.report.walk import Wanted
 from gputrace.trace.events import Outcome
@@ -57,20 +56,21 @@ def command(
         queue, number = packet[0] if packet[0] is not None else queue, packet[1]
     wanted = Wanted(queue, number, submission)
     with TraceReader(trace, skip_damage=skip_damage) as reader:
-        if as_json:
-            _print(json_lines(reader, wanted, every_event=events))
-            _damage(reader, err=True)
-            return
         outcome, whole = recorded_outcome(reader), number is not None
-        view = TextView(reader, wanted, outcome=outcome, every_event=events, whole=whole)
-        _print(view)
-        _damage(reader)
-        _ending(reader, wanted, view)
-
-
-def _print(lines: Iterable[str]) -> None:
-    for line in lines:
-        click.echo(shown(line))
+        view = (
+            JsonView(reader, wanted, every_event=events)
+            if as_json
+            else TextView(reader, wanted, outcome=outcome, every_event=events, whole=whole)
+        )
+        for line in view:
+            click.echo(shown(line))
+        if not wanted.everything and not view.packets:
+            rest = "" if reader.complete and not reader.damage else " in what can be read of it"
+            raise UsageError(f"{reader.file.path} has no such packet{rest}")
+        for damage in reader.damage:
+            click.echo(f"damaged: {damage.where}: {damage.reason}", err=as_json)
+        for line in missing_end(reader):
+            click.echo(line, err=as_json)
 
 
 def recorded_outcome(reader: TraceReader) -> Outcome | None:
@@ -79,17 +79,3 @@ def recorded_outcome(reader: TraceReader) -> Outcome | None:
         return None
     known = set(Outcome.__dataclass_fields__)
     return Outcome(**{name: v for name, v in reader.trailer.outcome.items() if name in known})
-
-
-def _damage(reader: TraceReader, *, err: bool = False) -> None:
-    for damage in reader.damage:
-        click.echo(f"damaged: {damage.where}: {damage.reason}", err=err)
-
-
-def _ending(reader: TraceReader, wanted: Wanted, view: TextView) -> None:
-    if reader.torn is not None:
-        click.echo(f"cut at byte {reader.torn.offset}: {reader.torn.size} bytes cannot be read")
-    if not reader.complete:
-        click.echo("incomplete: the capture did not end in an orderly way")
-    if not wanted.everything and not view.packets:
-        raise UsageError(f"{reader.file.path} has no such packet")

@@ -10,7 +10,7 @@ from gputrace.cli.common import amount, json_option, show, shown, trace_argument
 from gputrace.cli.dump import recorded_outcome
 from gputrace.errors import UsageError
 from gputrace.report.html import html_lines
-from gputrace.report.jsonl import json_lines
+from gputrace.report.jsonl import JsonView
 from gputrace.report.text import TextView
 from gputrace.report.timeline import timeline_lines
 from gputrace.trace.reader import TraceReader
@@ -54,6 +54,6 @@ def _lines(reader: TraceReader, form: str) -> Iterator[str]:
     elif form == "html":
         yield from html_lines(reader, Path(reader.file.path).name, outcome)
     elif form == "jsonl":
-        yield from json_lines(reader)
+        yield from JsonView(reader)
     else:
         yield from timeline_lines(reader)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from gputrace import __version__
-from gputrace.errors import GputraceError, visible
+from gputrace.errors import GputraceError, TraceError, visible
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "bisect": ("gputrace.cli.bisect", "Find the first packet with which a trace fails."),
@@ -110,6 +110,10 @@ def _run(given: list[str]) -> int:
         raise _Failure(text, 2) from None
     except click.ClickException as error:
         raise _Failure(error.format_message(), 2) from None
+    except TraceError as error:
+        repair = f": `gputrace repair {error.path}` saves the rest"
+        hint = repair if error.damage and error.path else ""
+        raise _Failure(f"{error}{hint}", 2) from None
     except GputraceError as error:
         raise _Failure(str(error), 2) from None
     except BrokenPipeError:

@@ -134,6 +134,9 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     problems = [*lost_events(reader), *whole.problems]
     if problems:
         raise UsageError(f"the trace cannot be reduced: {problems[0]}")
+    if not whole.submissions:
+        end = "ends" if reader.complete else "is cut"
+        raise UsageError(f"the trace {end} before anything was submitted: nothing in it can fail")
     recorded = str(reader.header.device.get("name", ""))
     name = settings.device or _emulated(reader.header, recorded)
     if parse_name(name).scheme != "emu":

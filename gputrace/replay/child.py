@@ -78,7 +78,8 @@ def _answer(task: Task, expired: Callable[[], bool]) -> dict[str, Any]:
     try:
         return {"verdict": task(expired).to_plain()}
     except TraceError as error:
-        return {"error": "trace", "where": error.where, "reason": error.reason}
+        parts = "where", "reason", "path", "damage"
+        return {"error": "trace", "told": {name: getattr(error, name) for name in parts}}
     except GputraceError as error:
         return {"error": "usage", "reason": str(error)}
     except MemoryError:
@@ -117,7 +118,7 @@ def _verdict(data: bytes, late: bool, status: int, limits: Limits) -> Verdict:
     answer = json.loads(data)
     match answer.get("error"):
         case "trace":
-            raise TraceError(answer["where"], answer["reason"])
+            raise TraceError(**answer["told"])
         case "usage":
             raise UsageError(answer["reason"])
     return Verdict.from_plain(answer["verdict"])

@@ -12,27 +12,35 @@ from gputrace.report.walk import Decoded, Rung, Seen, Walk, Wanted
 from gputrace.trace.source import Source
 
 
-def json_lines(
-    source: Source, wanted: Wanted | None = None, *, every_event: bool = False
-) -> Iterator[str]:
-    """Yield one JSON object a line; `type` is "event", "submission" or "packet".
+class JsonView:
+    """A trace as one JSON object a line; `type` is "event", "submission" or "packet".
 
     Events are given when nothing is left out or `every_event` asks for them; bytes are hexadecimal.
+    `packets` counts those that were yielded.
     """
-    walk = Walk(source, wanted)
-    events = every_event or wanted is None or wanted.everything
-    for item in walk:
-        match item:
-            case Seen() if events:
-                name = type(item.event).__name__
-                yield _line("event", item.number, event=name, fields=asdict(item.event))
-            case Rung():
-                made = item.submission
-                yield _line("submission", made.number, event=made.event, queue=made.queue.queue,
-                            ordinal=made.ordinal, packets=len(made.packets),
-                            problem=made.problem)  # fmt: skip
-            case Decoded():
-                yield _packet(item, walk.describer)
+
+    def __init__(
+        self, source: Source, wanted: Wanted | None = None, *, every_event: bool = False
+    ) -> None:
+        self._walk = Walk(source, wanted)
+        self._events = every_event or wanted is None or wanted.everything
+        self.packets = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the lines; once."""
+        for item in self._walk:
+            match item:
+                case Seen() if self._events:
+                    name = type(item.event).__name__
+                    yield _line("event", item.number, event=name, fields=asdict(item.event))
+                case Rung():
+                    made = item.submission
+                    yield _line("submission", made.number, event=made.event,
+                                queue=made.queue.queue, ordinal=made.ordinal,
+                                packets=len(made.packets), problem=made.problem)  # fmt: skip
+                case Decoded():
+                    self.packets += 1
+                    yield _packet(item, self._walk.describer)
 
 
 def _packet(item: Decoded, describer: Describer) -> str:

@@ -109,14 +109,15 @@ def check_preamble(data: bytes) -> int:
     """Give the version of the file that begins with `data`; raise TraceError when it has none."""
     where = "byte 0 (preamble)"
     if len(data) < PREAMBLE_SIZE:
-        raise TraceError(where, f"{len(data)} bytes are too few for a .gtrace file")
+        raise TraceError(where, f"{len(data)} bytes are too few for a .gtrace file", damage=False)
     magic, version, checksum = PREAMBLE.unpack(data[:PREAMBLE_SIZE])
     if magic != PREAMBLE_MAGIC:
-        raise TraceError(where, f"not a .gtrace file: it begins with {magic.hex()}")
+        raise TraceError(where, f"not a .gtrace file: it begins with {magic.hex()}", damage=False)
     if checksum != xxhash.xxh3_64_intdigest(data[:12]) & 0xFFFFFFFF:
-        raise TraceError(where, "the checksum of the preamble is wrong")
+        raise TraceError(where, "the checksum of the preamble is wrong", damage=False)
     if version != VERSION:
-        raise TraceError(where, f"file version {version}, this gputrace reads up to {VERSION}")
+        text = f"file version {version}, this gputrace reads up to {VERSION}"
+        raise TraceError(where, text, damage=False)
     return int(version)
 
 

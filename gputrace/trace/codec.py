@@ -183,7 +183,7 @@ def _unknown(value: list[Any], where: str, header: Header | None) -> Skipped:
             return Skipped(kind, name, _packer.pack(value))
         case [str(name), True]:
             tool = header.tool if header is not None else "?"
-            raise TraceError(
-                where, f"event kind {name} ({kind}) is required and not known; written by {tool}"
-            )
-    raise TraceError(where, f"event kind {kind} is not known and the header does not name it")
+            text = f"event kind {name} ({kind}) is required and not known; written by {tool}"
+            raise TraceError(where, text, damage=False)
+    text = f"event kind {kind} is not known and the header does not name it"
+    raise TraceError(where, text, damage=False)

@@ -4,6 +4,7 @@ import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -47,6 +48,15 @@ class Damage(NamedTuple):
     reason: str
 
 
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    try:
+        yield
+    except TraceError as error:
+        error.path = path
+        raise
+
+
 class BlockReader:
     """Read blocks of a file by offset; every header and payload is checked."""
 
@@ -60,7 +70,8 @@ class BlockReader:
             self.size = os.fstat(self.fd).st_size
             data = self._read(0, PREAMBLE_SIZE)
             if not pack_preamble().startswith(data):
-                check_preamble(data)
+                with _naming(self.path):
+                    check_preamble(data)
         except BaseException:
             self.close()
             raise
@@ -196,8 +207,9 @@ class TraceReader:
         self._names: Header | None = None
         self._unpacked = 0
         try:
-            self._open()
-            self.header = self._read_header()
+            with _naming(self.file.path):
+                self._open()
+                self.header = self._read_header()
         except BaseException:
             self.close()
             raise
@@ -223,6 +235,10 @@ class TraceReader:
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield (number, event) from the event number `start` on."""
+        with _naming(self.file.path):
+            yield from self._numbered(start)
+
+    def _numbered(self, start: int) -> Iterator[tuple[int, Event]]:
         blocks = self._index.events
         count = len(blocks) // 2
         position = bisect_right(range(count), start, key=lambda at: blocks[2 * at + 1]) - 1
@@ -258,8 +274,9 @@ class TraceReader:
         at = bisect_right(numbers, number) - 1
         if at >= 0:
             start = numbers[at]
-            for event in self._keyframe(offsets[at]):
-                state.apply(event)
+            with _naming(self.file.path):
+                for event in self._keyframe(offsets[at]):
+                    state.apply(event)
         for found, event in self.numbered(start):
             if found >= number:
                 break
@@ -286,12 +303,13 @@ class TraceReader:
             self._chunks = dict(CHUNK_ENTRY.iter_unpack(self._index.chunks))
         offset = self._chunks.get(chunk.digest)
         name = f"chunk {chunk.digest.hex()}"
-        if offset is None:
-            raise TraceError(name, "the file does not hold it")
-        header = self._expect(offset, BlockKind.CHUNK)
-        data = self.file.payload(header)
-        if describe(data) != chunk:
-            raise TraceError(header.where, f"its content is not that of {name}")
+        with _naming(self.file.path):
+            if offset is None:
+                raise TraceError(name, "the file does not hold it")
+            header = self._expect(offset, BlockKind.CHUNK)
+            data = self.file.payload(header)
+            if describe(data) != chunk:
+                raise TraceError(header.where, f"its content is not that of {name}")
         return data
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ from gputrace.formats import pm4
 from gputrace.formats.ioctl import FreeMemoryOfGpu
 from gputrace.replay.describe import Describer
 from gputrace.replay.standing import code_lines, stored_registers
-from gputrace.report.jsonl import json_lines
+from gputrace.report.jsonl import JsonView
 from gputrace.report.text import TextView
 from gputrace.report.walk import Wanted
 from gputrace.submitted.image import Image
@@ -69,7 +69,7 @@ def test_every_packet_has_one_line_and_one_object(path: Path) -> None:
     printed = [line.split()[0] for line in text(path) if line.startswith("  ") and ":" in line]
     assert printed == [f"{one.queue}:{one.number}" for one in placed]
     with TraceReader(path) as reader:
-        objects = [json.loads(line) for line in json_lines(reader)]
+        objects = [json.loads(line) for line in JsonView(reader)]
     packets = [one for one in objects if one["type"] == "packet"]
     assert [(one["queue"], one["number"], one["address"]) for one in packets] == [
         (one.queue, one.number, one.address) for one in placed

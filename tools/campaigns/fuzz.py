@@ -21,7 +21,7 @@ import zstandard
 
 from gputrace.errors import GputraceError
 from gputrace.report.counts import count_packets
-from gputrace.report.jsonl import json_lines
+from gputrace.report.jsonl import JsonView
 from gputrace.report.text import TextView
 from gputrace.trace import TraceReader, check, repair
 from gputrace.trace import events as ev
@@ -176,7 +176,7 @@ def show(path: Path, skip: bool) -> None:
     with TraceReader(path, skip_damage=skip) as reader:
         for _ in TextView(reader):
             pass
-        for _ in json_lines(reader):
+        for _ in JsonView(reader):
             pass
         count_packets(reader)
 

@@ -1,0 +1,97 @@
+"""What is said of damaged and cut traces names the file, the place and what helps."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gputrace.cli.main import run
+
+TRACES = Path(__file__).parents[2] / "traces"
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    path = tmp_path / "damaged.gtrace"
+    data = bytearray((TRACES / "spin_lock-gfx1100.gtrace").read_bytes())
+    data[5000] ^= 1 << 6  # in a block of memory
+    path.write_bytes(data)
+    return path
+
+
+def cut(name: str, size: int, tmp_path: Path) -> Path:
+    path = tmp_path / "cut.gtrace"
+    path.write_bytes((TRACES / name).read_bytes()[:size])
+    return path
+
+
+@pytest.mark.parametrize("name", ["info", "dump", "replay", "minimize", "bisect", "diff"])
+def test_an_error_about_damage_names_the_file_and_what_helps(
+    name: str, damaged: Path, capsys: Capture
+) -> None:
+    whole = TRACES / "spin_lock-gfx1100.gtrace"
+    for paths in [[whole, damaged], [damaged, whole]] if name == "diff" else [[damaged]]:
+        assert run([name, *map(str, paths)]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith(f"gputrace: {damaged}: byte 4977: ")
+        assert line.endswith(f": `gputrace repair {damaged}` saves the rest\n")
+
+
+def test_what_no_repair_can_help_is_not_told_to_be_repaired(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "t.gtrace"
+    path.write_bytes(b"this is no trace\n")
+    assert run(["info", str(path)]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"gputrace: {path}: byte 0 (preamble): not a .gtrace file")
+    assert "gputrace repair" not in line
+
+
+@pytest.mark.parametrize("name", ["minimize", "bisect"])
+def test_a_trace_cut_before_anything_was_submitted_is_no_failure(
+    name: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path = cut("deadlock-gfx1100.min.gtrace", 2324, tmp_path)
+    assert run([name, str(path)]) == 2
+    assert "the trace is cut before anything was submitted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    "choice", [["--queue", "99"], ["--packet", "9999"], ["--submission", "99"]]
+)
+def test_dump_of_what_is_not_there_is_an_error_as_text_and_as_json(
+    choice: list[str], as_json: bool, tmp_path: Path, capsys: Capture
+) -> None:
+    more = ["--json"] if as_json else []
+    whole = TRACES / "deadlock-gfx1100.min.gtrace"
+    assert run(["dump", *choice, *more, str(whole)]) == 2
+    assert capsys.readouterr().err == f"gputrace: {whole} has no such packet\n"
+    part = cut("deadlock-gfx1100.min.gtrace", 5000, tmp_path)
+    assert run(["dump", *choice, *more, str(part)]) == 2
+    line = f"gputrace: {part} has no such packet in what can be read of it\n"
+    assert capsys.readouterr().err == line
+
+
+def test_dump_tells_of_a_cut_beside_its_json(tmp_path: Path, capsys: Capture) -> None:
+    path = cut("deadlock-gfx1100.min.gtrace", 5000, tmp_path)
+    assert run(["dump", "--json", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert all(json.loads(line)["type"] for line in captured.out.splitlines())
+    assert "incomplete" in captured.err
+
+
+def test_diff_says_which_trace_is_incomplete(tmp_path: Path, capsys: Capture) -> None:
+    whole = TRACES / "deadlock-gfx1100.gtrace"
+    path = cut(whole.name, whole.stat().st_size - 100, tmp_path)
+    for paths in ([whole, path], [path, whole]):
+        assert run(["diff", *map(str, paths)]) == 0
+        out = capsys.readouterr().out
+        assert f"{path}: incomplete: the capture did not end in an orderly way" in out
+        assert f"{whole}: incomplete" not in out
+        assert run(["diff", "--json", *map(str, paths)]) == 0
+        assert json.loads(capsys.readouterr().out)["incomplete"] == [str(path)]
+    assert run(["diff", str(whole), str(whole)]) == 0
+    assert "incomplete" not in capsys.readouterr().out
