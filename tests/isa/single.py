@@ -44,11 +44,14 @@ def find(machine: Decoder, name: str, wanted: str = "") -> tuple[str, int] | Non
 def fitted(target: str, place: tuple[str, int], raw: int) -> int:
     """Return an instruction's bits with those that it must have, whatever was there.
 
-    Those are zeros in fields that the instruction does not have, and a few bits that are ones.
+    Those are zeros in fields that the instruction does not have, and a few bits that are ones; of
+    flags that do not go together none is left.
     """
     limits = decoder(target).limits[place]
-    limit = limits.limits.get(limits.key(raw))
-    return raw if limit is None else raw & ~limit.mask | limit.value
+    if limits.key(raw) not in limits.limits:
+        raw &= ~sum(mask for mask, _ in limits.flags if mask.bit_count() == 1)
+    limit = limits.limits[limits.key(raw)]
+    return raw & ~limit.mask | limit.value
 
 
 def assemble(

@@ -23,12 +23,12 @@ WORDS = 5  # of the longest instruction
 GRAPHICS = ("image_", "exp", "lds_direct", "lds_param", "v_interp_", "ds_param", "ds_direct")
 """Beginnings of what LLVM takes as graphics."""
 LATER = (
-    r"VOP[12C] .* op_sel:",  # halves of registers in the short encodings: +real-true16 of LLVM 22
+    r"VOP[123C] v_\w+16\w* .* op_sel:",  # halves of registers: +real-true16 of LLVM 22
     r"VOP[13] v_(mov|swap)_b16",
     r"VOP3 v_pk_fmac_f16_e64 ",
     r"VOPD .*v_dual_dot2acc_f32_b?f16 ",
     r"SOP1 s_alloc_vgpr ",
-    r"DS ds_bvh_stack_push",
+    r"DS ds_(bvh_stack_push|bpermute_fi_b32 )",
 )
 """What LLVM 22 has and LLVM 19 has not: patterns of encoding and text."""
 BELOW_BUFFER = r"(s_|t|s_atc_probe_)?buffer.* (offset:)?-0?x?\d"
@@ -88,6 +88,8 @@ def operands(text: str) -> list[str | int]:
     text = re.sub(rf"(?<= )({MODIFIERS})(?= |$)", "", text)
     text = re.sub(r"\b(v\d+)\.[lh]\b", r"\1", text)
     parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]
+    if name.startswith("v_ldexp_f16") and not name.endswith("_sdwa"):
+        parts[2] = parts[2].strip("-|")  # as above
     half = name.startswith("s_cmp") and name.endswith("_f16")
     return [number(part, half) for part in (*parts, *offsets) if part]
 
