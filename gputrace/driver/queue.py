@@ -216,12 +216,16 @@ class Queue:
                     self._ring()
 
     def _check(self, buffer: Buffer, offset: int, size: int, what: str) -> None:
-        """Raise UsageError unless bytes are inside a live buffer of this session."""
+        """Raise UsageError unless bytes are inside a live buffer that is mapped on this GPU."""
         if not isinstance(buffer, Buffer):
             raise UsageError(f"{what}: expected a buffer, found {buffer!r}")
         buffer.check(offset, size, what)
         if buffer.owner is not self.device.session:
             raise UsageError(f"{what}: {buffer!r} belongs to a device that was opened apart")
+        if self.device.gpu_id not in buffer.block.mapped_on:
+            raise UsageError(
+                f"{what}: {buffer!r} is not mapped on GPU {self.device.index}: share it first"
+            )
 
     def _check_timeline(self, timeline: Timeline) -> None:
         if timeline.owner is not self.device.session:

@@ -41,11 +41,44 @@ def test_memory_that_was_not_shared_faults_on_the_other_gpu(pair):
     first, second = pair
     mine, theirs = first.alloc(4096, name="private"), second.alloc(4096)
     queue = second.copy_queue()
-    queue.copy(theirs, mine)
-    with pytest.raises(DeviceFault) as caught:
+    queue.submit(
+        [queue._copy(count=4095, source=mine.address, destination=theirs.address)], "a raw copy"
+    )
+    with pytest.raises(DeviceFault, match="buffer 'private' .* mapped on device 0, not on device 1"):
         queue.signal().wait(1.0)
-    assert caught.value.address == mine.address
-    assert caught.value.access == "r"
+    fault = second.session.kfd.faults()[0]
+    assert (fault.address, fault.access) == (mine.address, "r")
+
+
+def test_memory_that_is_mapped_nowhere_is_named_as_well(pair):
+    first, _ = pair
+    mine, near = first.alloc(4096, name="private"), first.alloc(4096, name="near")
+    first.session.mechanism.unmap_gpu(near.block, near.block.mapped_on)
+    queue = first.compute_queue("pm4")
+    queue.submit([queue.packets.write(near.address, b"good")], "a raw write")
+    with pytest.raises(DeviceFault, match="buffer 'near' .* which was unmapped at step"):
+        queue.signal().wait(1.0)
+    assert mine.read(4) == bytes(4)
+
+
+def test_what_a_queue_is_given_must_be_mapped_on_its_gpu(pair):
+    first, second = pair
+    mine, theirs = first.alloc(4096, name="private"), second.alloc(4096)
+    copies, compute = second.copy_queue(), second.compute_queue()
+    uses = {
+        "copy from": lambda: copies.copy(theirs, mine),
+        "copy to": lambda: copies.copy(mine, theirs),
+        "fill": lambda: copies.fill(mine),
+        "write": lambda: compute.write(mine, b"data"),
+        "wait_memory": lambda: compute.wait_memory(mine, 1),
+        "timestamp": lambda: copies.timestamp(mine),
+    }
+    for what, use in uses.items():
+        with pytest.raises(UsageError, match=f"{what}: .*'private'.* is not mapped on GPU 1"):
+            use()
+    first.share(mine, second)
+    for use in uses.values():
+        use()
 
 
 def test_sharing_twice_does_no_harm_and_takes_effect(pair):

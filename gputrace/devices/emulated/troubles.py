@@ -100,7 +100,7 @@ def _symbol(process: Process, stop: KernelStop) -> str:
 
 
 def nearest(process: Process, device: int, address: int) -> str:
-    """Say which allocation an address is in, was in, or is next to."""
+    """Say which allocation an address is in, was in, or is next to on a device."""
     space = process.gpus[device].space
     below, above = space.around(address)
     if below is not None and address < below.end:
@@ -109,6 +109,13 @@ def nearest(process: Process, device: int, address: int) -> str:
             return f"{past:#x} bytes after the end of {_buffer(process, below.buffer)}"
         return _buffer(process, below.buffer, address)
     gone = space.gone(address)
+    held = _elsewhere(process, process.gpus[device].gpu_id, address)
+    if held is not None and (gone is None or gone.buffer is not held):
+        devices = " and ".join(
+            f"device {gpu.index}" for gpu in process.gpus if gpu.gpu_id in held.mapped
+        )
+        where = f"{devices}, not on device {device}" if devices else "no device"
+        return f"{_buffer(process, held, address)}, which is mapped on {where}"
     if gone is not None:
         how = "freed" if gone.buffer.freed else "unmapped"
         return f"{_buffer(process, gone.buffer, address)}, which was {how} at step {gone.step}"
@@ -120,6 +127,12 @@ def nearest(process: Process, device: int, address: int) -> str:
         gap = above.start - address
         found.append((gap, f"{gap:#x} bytes before {_buffer(process, above.buffer)}"))
     return min(found)[1] if found else "nothing is mapped"
+
+
+def _elsewhere(process: Process, gpu_id: int, address: int) -> Buffer | None:
+    # Memory that the client has at an address, but not in this GPU's page table.
+    found = [one for one in process.buffers.values() if one.holds(address)]
+    return next((one for one in found if gpu_id not in one.mapped), None)
 
 
 def _buffer(process: Process, buffer: Buffer, address: int | None = None) -> str:
