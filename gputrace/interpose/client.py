@@ -133,7 +133,7 @@ class RemoteClient(Client):
         for low, _ in registered.holes(address, address + length):
             if low in self._shared:
                 self._move_back(self._shared.pop(low))
-        registered.leave(address)
+        registered.leave()
 
     def _move_back(self, one: Shared) -> None:
         self._ask(Message(Kind.DETACH, one.address, one.length), "FREE_MEMORY_OF_GPU")
@@ -150,6 +150,6 @@ class RemoteClient(Client):
         if room is None:
             return
         address = room.start + place - room.place[1]
-        for low, _ in registered.give(address, address + length):
-            self._move_back(self._shared.pop(low))
-        registered.leave(address)
+        for piece in registered.give(address, address + length):
+            self._move_back(self._shared.pop(piece.start))
+        registered.leave()

@@ -103,11 +103,10 @@ class Places:
 
     def disown(self, address: int, size: int) -> None:
         """Undo `own`: pages that nothing else has hold zeros when they come back."""
-        for start, end in self._user.give(*_whole(address, size)):
-            room = self._user.room_at(start)
-            assert room is not None
-            host.view(room.place[0] + start - room.start, end - start)[:] = bytes(end - start)
-        self._user.leave(address)
+        for piece in self._user.give(*_whole(address, size)):
+            live, length = piece.room.place[0] - piece.room.start, piece.end - piece.start
+            host.view(live + piece.start, length)[:] = bytes(length)
+        self._user.leave()
 
     def _insert(self, mapped: Mapped) -> None:
         if mapped.recorded in self._mapped:
@@ -132,10 +131,8 @@ class Places:
         return known.live + address - known.recorded
 
     def _own_memory(self, address: int, size: int) -> int | None:
-        room = self._user.room_at(address)
-        if room is None or self._user.holes(address, address + size):
-            return None
-        return room.place[0] + address - room.start
+        room = self._user.room_of(address, address + size)
+        return None if room is None else room.place[0] + address - room.start
 
     def inside(self, address: int, size: int) -> int:
         """Like `live`. Raises UsageError: a trace may name any address, it gets only its own."""

@@ -182,6 +182,29 @@ static void check_user_pointer(int kfd, uint32_t gpu)
     assert(ioctl(kfd, ALLOC, (void *)8) == -1 && errno == EFAULT);
 }
 
+/* Blocks side by side, wherever the system puts them: each its own, and none is refused. */
+static void check_neighbours(int kfd, uint32_t gpu)
+{
+    enum { BLOCK = 2 << 20, COUNT = 12, ROOM = 16 << 20 };
+    char *area = mmap(NULL, 4 * ROOM, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *top = (char *)(((uintptr_t)area + 3 * ROOM) / ROOM * ROOM) + BLOCK / 2;
+    uint64_t handles[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        char *block = top - (i + 1) * BLOCK;
+        block[0] = block[BLOCK - 1] = (char)(i + 1);
+        struct alloc alloc = {(uintptr_t)block, BLOCK, 0, (uintptr_t)block, gpu, 0xd4000004};
+        assert(!ioctl(kfd, ALLOC, &alloc));
+        handles[i] = alloc.handle;
+    }
+    for (int i = 0; i < COUNT; i++) {
+        char *block = top - (i + 1) * BLOCK;
+        assert(block[0] == i + 1 && block[BLOCK - 1] == i + 1);
+        assert(!ioctl(kfd, FREE, handles + i) && block[0] == i + 1 && block[BLOCK - 1] == i + 1);
+    }
+    munmap(area, 4 * ROOM);
+}
+
 int main(void)
 {
     uint32_t version[2] = {0}, gpu = gpu_id();
@@ -203,6 +226,7 @@ int main(void)
     pthread_t thread;
     assert(!pthread_create(&thread, NULL, other_thread, &copy) && !pthread_join(thread, NULL));
     check_user_pointer(copy, gpu);
+    check_neighbours(copy, gpu);
     pid_t child = fork();
     if (!child) {
         if (ioctl(copy, GET_VERSION, version) != -1 || errno != EBADF)

@@ -19,8 +19,8 @@ def test_pieces_are_in_use_as_long_as_any_registration_has_a_page_of_them() -> N
         if live and rng.random() < 0.5:
             start, end = live.pop(rng.randrange(len(live)))
             gone = registered.give(start, end)
-            registered.leave(start)
-            freed = {page for low, high in gone for page in range(low, high)}
+            registered.leave()
+            freed = {page for one in gone for page in range(one.start, one.end)}
             used = {page for low, high in live for page in range(low, high)}
             for page, piece in pieces.items():
                 assert (page in freed) == (not piece & used)
@@ -36,7 +36,7 @@ def test_pieces_are_in_use_as_long_as_any_registration_has_a_page_of_them() -> N
             registered.take(start, end)
             live.append((start, end))
             assert registered.holes(start, end) == []
-        assert (registered.room_at(0) is None) == (not pieces)
+        assert (registered.by_place(lambda room: True) is None) == (not pieces)
     assert dropped
 
 
@@ -48,5 +48,33 @@ def test_neighbours_have_places_side_by_side_and_nothing_goes_beyond_its_room() 
     assert registered.room(ROOM, ROOM + 15) is room
     assert registered.holes(ROOM, ROOM + 30) == [(ROOM, ROOM + 10), (ROOM + 20, ROOM + 30)]
     with pytest.raises(UsageError, match="goes beyond the room"):
-        registered.room(2 * ROOM - 5, 2 * ROOM + 5)
+        registered.room(ROOM + 15, 2 * ROOM + 5)
     assert registered.room(2 * ROOM + 5, 4 * ROOM + 5).length == 3 * ROOM
+
+
+def test_what_lies_across_the_end_of_a_room_gets_one_of_its_own() -> None:
+    made: list[int] = []
+
+    def make(length: int) -> int:
+        made.append(length)
+        return len(made)
+
+    registered = Registered(make, lambda room: None)
+    low, high = (10, 20), (ROOM + 10, ROOM + 20)
+    across = ROOM - 5, ROOM + 5
+    for start, end in (low, high, across):  # whatever came first
+        registered.room(start, end)
+        registered.take(start, end)
+    assert made == [ROOM, ROOM, 2 * ROOM]
+    rooms = [registered.room_of(*one) for one in (low, high, across)]
+    assert [room and room.place for room in rooms] == [1, 2, 3]
+    inside = ROOM - 2, ROOM + 9  # which overlaps it, and so lies beside it
+    assert registered.room(*inside) is rooms[2]
+    registered.take(*inside)
+    assert registered.room_of(ROOM + 5, ROOM + 9) is rooms[2]
+    assert registered.room_of(ROOM + 8, ROOM + 12) is None
+    with pytest.raises(UsageError, match="goes beyond the room"):
+        registered.room(ROOM + 5, ROOM + 15)  # pages of two rooms
+    assert [(one.start, one.end) for one in registered.give(*across)] == []
+    registered.leave()
+    assert registered.room_of(*inside) is rooms[2]
