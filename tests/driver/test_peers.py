@@ -44,7 +44,7 @@ def test_memory_that_was_not_shared_faults_on_the_other_gpu(pair):
     queue.submit(
         [queue._copy(count=4095, source=mine.address, destination=theirs.address)], "a raw copy"
     )
-    with pytest.raises(DeviceFault, match="buffer 'private' .* mapped on device 0, not on device 1"):
+    with pytest.raises(DeviceFault, match=r"'private' .* mapped on device 0, not on device 1"):
         queue.signal().wait(1.0)
     fault = second.session.kfd.faults()[0]
     assert (fault.address, fault.access) == (mine.address, "r")
@@ -56,7 +56,7 @@ def test_memory_that_is_mapped_nowhere_is_named_as_well(pair):
     first.session.mechanism.unmap_gpu(near.block, near.block.mapped_on)
     queue = first.compute_queue("pm4")
     queue.submit([queue.packets.write(near.address, b"good")], "a raw write")
-    with pytest.raises(DeviceFault, match="buffer 'near' .* which was unmapped at step"):
+    with pytest.raises(DeviceFault, match=r"buffer 'near' .* which was unmapped at step"):
         queue.signal().wait(1.0)
     assert mine.read(4) == bytes(4)
 
