@@ -4,6 +4,7 @@ import ctypes
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from errno import EFAULT
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from gputrace.bits import Record
@@ -291,6 +292,8 @@ class Player:
             case ioctl.WaitEvents():
                 self._wait(event, record)
                 return
+            case ioctl.AllocMemoryOfGpu() if event.errno == EFAULT:
+                return  # the program had no such memory of its own, and a replay would have
             case ioctl.AllocMemoryOfGpu(flags=flags) if flags & AllocFlag.USERPTR:
                 live_memory = self.places.own(record.mmap_offset, record.size)
                 where = record.mmap_offset, record.size

@@ -349,6 +349,18 @@ def test_a_recorded_program_replays_the_same(
     assert verdict.compared == verdict.written > 8192
 
 
+@needs_compiler
+def test_calls_that_failed_fail_again_and_those_that_did_not_do_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ended = _record(tmp_path / "client.gtrace", build(tmp_path))
+    assert (ended.status, capfd.readouterr().out) == (0, "ok\n")
+    assert len(ended.traces) == 2  # it forks, and the child opens the KFD
+    for trace in ended.traces:
+        verdict = replay(Request(str(trace)))
+        assert verdict.result is Result.NOT_COMPARED, verdict.text  # no GPU did anything
+
+
 def _record(trace: Path, *program: str, target: str = "gfx1100") -> Ended:
     return run(
         program,
