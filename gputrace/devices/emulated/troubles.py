@@ -110,7 +110,7 @@ def nearest(process: Process, device: int, address: int) -> str:
         return _buffer(process, below.buffer, address)
     gone = space.gone(address)
     held = _elsewhere(process, process.gpus[device].gpu_id, address)
-    if held is not None and (gone is None or gone.buffer is not held):
+    if held is not None and (gone is None or (held.mapped and gone.buffer is not held)):
         devices = " and ".join(
             f"device {gpu.index}" for gpu in process.gpus if gpu.gpu_id in held.mapped
         )
