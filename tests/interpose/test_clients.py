@@ -17,8 +17,11 @@ ROOT = HERE.parents[1]
 COMPILER = shutil.which("clang-19") or shutil.which("clang") or ""
 HIP = [("gfx90a", what) for what in ("saxpy", "sum", "streams", "copies", "host", "fork", "stack")]
 HIP += [("gfx1030", what) for what in ("saxpy", "streams", "stack")]
-SAYS = {"stack": ["12", "from", "3"]}
-"""What kernels print, through a thread of the host that they wait for."""
+SAYS = {
+    "stack": ["12", "from", "3"],  # printed by a kernel, through a thread of the host
+    "fork": ["ok"],  # of the child
+}
+"""What they print before they are done."""
 needs_hip = pytest.mark.skipif(shutil.which("hipcc") is None, reason="hipcc is not installed")
 needs_tinygrad = pytest.mark.skipif(
     find_spec("tinygrad") is None or find_library("LLVM-19") is None,
