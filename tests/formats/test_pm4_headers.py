@@ -2,6 +2,8 @@
 
 `pm4_headers.txt` holds one field a line: generations, packet, dword, high bit (- where the header
 gives only a shift), low bit, name; or a packet's opcode.
+`pm4_opcodes.txt` holds one packet a line that PAL's headers for compute queues have: generations,
+opcode, name (gfx9_plus_merged and gfx12_merged f32_mec_pm4_packets.h and pm4_it_opcodes.h).
 """
 
 from pathlib import Path
@@ -73,6 +75,21 @@ def test_opcodes_are_those_of_the_headers(
         assert any(name == packet for _, name in PACKETS)
     else:
         assert opcode == cls.OP
+
+
+MEC_OPCODES = [
+    (generation, int(opcode, 16), name)
+    for line in (Path(__file__).parent / "pm4_opcodes.txt").read_text().splitlines()
+    for generations, opcode, name in [line.split()]
+    for generation in generations.split(",")
+]
+
+
+@pytest.mark.parametrize(("generation", "opcode", "name"), MEC_OPCODES)
+def test_every_packet_of_compute_queues_is_declared(
+    generation: str, opcode: int, name: str
+) -> None:
+    assert opcode == PACKETS[DIALECTS[generation].name, name].OP
 
 
 @pytest.mark.parametrize(

@@ -517,6 +517,32 @@ class PerfmonControl(
     event: int = bits(2, 13, 0, "what is counted")
 
 
+class PerfCounterWindow(
+    Type3,
+    words=2,
+    op=0x3D,
+    dialects=(PM4_GFX11,),
+    source="PAL MEC_PERF_COUNTER_WINDOW",
+    unsupported="performance monitors are not modelled",
+):
+    """Begin or end a window in which performance counters count."""
+
+    operation: int = bits(1, 1, 0, "what to do")
+
+
+class PerfCounterWindowGfx12(
+    PerfCounterWindow,
+    op=0x3D,
+    dialects=(PM4_GFX12,),
+    concept="PerfCounterWindow",
+    source="PAL gfx12 MEC_PERF_COUNTER_WINDOW",
+    unsupported="performance monitors are not modelled",
+):
+    """Begin or end a window in which performance counters count."""
+
+    operation: int = bits(1, 2, 0, "what to do")
+
+
 class RunCleanerShader(
     Type3,
     words=2,

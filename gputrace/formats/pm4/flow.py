@@ -3,7 +3,17 @@
 from gputrace.bits import Role, bits, tail, u32, u64
 from gputrace.formats.operations import Compare
 from gputrace.formats.pm4.enums import WaitOperation, WaitSpace
-from gputrace.formats.pm4.packet import ALL, GFX10_UP, PM4_GFX9, PM4_GFX10, Type3
+from gputrace.formats.pm4.packet import (
+    ALL,
+    GFX10_UP,
+    PM4_GFX9,
+    PM4_GFX10,
+    PM4_GFX12,
+    Type3,
+)
+
+INTERLEAVED = "the interleaved order of work-groups is not modelled"
+GRAPHICS = "it serves graphics, which is not modelled"
 
 
 class Nop(Type3, op=0x10, dialects=ALL, source="nvd.h PACKET3_NOP, gfx_v9_0.c insert_nop"):
@@ -30,6 +40,35 @@ class DispatchIndirect(
 
     address: int = u64(1, "of three dwords: x, y, z", role=Role(uses="address", length=12))
     initiator: int = u32(3, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class DispatchDirectInterleaved(
+    Type3,
+    words=5,
+    op=0xA7,
+    dialects=(PM4_GFX12,),
+    source="PAL gfx12CmdUtil.cpp CmdUtil::BuildDispatchDirect",
+    unsupported=INTERLEAVED,
+):
+    """Launch a grid whose work-groups are spread over the shader engines by squares."""
+
+    dim_x: int = u32(1, "work-groups along x")
+    dim_y: int = u32(2, "work-groups along y", default=1)
+    dim_z: int = u32(3, "work-groups along z", default=1)
+    initiator: int = u32(4, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class DispatchIndirectInterleaved(
+    Type3,
+    words=2,
+    op=0xA8,
+    dialects=(PM4_GFX12,),
+    source="PAL gfx12_merged_pm4_it_opcodes.h IT_DISPATCH_INDIRECT_INTERLEAVED",
+    unsupported=INTERLEAVED,
+):
+    """Launch such a grid with dimensions from memory; its form on compute queues is not public."""
+
+    body: tuple[int, ...] = tail("unknown")
 
 
 class _Wait(Type3, words=4, source="nvd.h PACKET3_WAIT_REG_MEM, PAL MEC_WAIT_REG_MEM"):
@@ -287,3 +326,110 @@ class PfpSyncMe(
     unsupported="graphics rings only; it hangs a compute queue",
 ):
     """Let the prefetch engine wait for the other."""
+
+
+class DispatchTaskStateInit(
+    Type3,
+    words=3,
+    op=0xA9,
+    dialects=GFX10_UP,
+    source="PAL MEC_DISPATCH_TASK_STATE_INIT",
+    unsupported=GRAPHICS,
+):
+    """Say where the rings between task and mesh shaders are."""
+
+    address: int = bits(
+        1, 63, 8, "256-byte aligned", shift=8, role=Role(uses="address", access="rw")
+    )
+
+
+class DispatchTaskmeshDirectAce(
+    Type3,
+    words=6,
+    op=0xAA,
+    dialects=GFX10_UP,
+    source="PAL MEC_DISPATCH_TASKMESH_DIRECT_ACE",
+    unsupported=GRAPHICS,
+):
+    """Launch task shaders."""
+
+    dim_x: int = u32(1, "work-groups along x")
+    dim_y: int = u32(2, "work-groups along y", default=1)
+    dim_z: int = u32(3, "work-groups along z", default=1)
+    initiator: int = u32(4, "value of COMPUTE_DISPATCH_INITIATOR")
+    ring_entry_register: int = bits(5, 15, 0, "user register for the ring entry")
+
+
+class DispatchTaskmeshIndirectMultiAce(
+    Type3,
+    words=11,
+    op=0xAD,
+    dialects=GFX10_UP,
+    source="PAL MEC_DISPATCH_TASKMESH_INDIRECT_MULTI_ACE",
+    unsupported=GRAPHICS,
+):
+    """Launch task shaders, many times, with dimensions from memory."""
+
+    address: int = bits(1, 63, 2, "of the dimensions", shift=2, role=Role(uses="address"))
+    most: int = u32(6, "most launches")
+    count_address: int = bits(7, 63, 2, "of their number", shift=2, role=Role(uses="address"))
+    stride: int = u32(9, "bytes from one to the next")
+    initiator: int = u32(10, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class DispatchDrawPreambleAce(
+    Type3,
+    words=2,
+    op=0x8C,
+    dialects=(PM4_GFX10,),
+    source="PAL MEC_DISPATCH_DRAW_PREAMBLE_ACE",
+    unsupported=GRAPHICS,
+):
+    """Prepare draws that a compute queue culls."""
+
+
+class DispatchDrawAce(
+    Type3,
+    words=6,
+    op=0x8D,
+    dialects=(PM4_GFX10,),
+    source="PAL MEC_DISPATCH_DRAW_ACE",
+    unsupported=GRAPHICS,
+):
+    """Cull a draw on a compute queue."""
+
+    dim_x: int = u32(2, "work-groups along x")
+    dim_y: int = u32(3, "work-groups along y", default=1)
+    dim_z: int = u32(4, "work-groups along z", default=1)
+    initiator: int = u32(5, "value of COMPUTE_DISPATCH_INITIATOR")
+
+
+class ExecuteIndirectV2(
+    Type3,
+    words=13,
+    op=0xB4,
+    dialects=(PM4_GFX12,),
+    source="PAL gfx12 MEC_EXECUTE_INDIRECT_V2",
+    unsupported="commands made by the GPU itself are not modelled",
+):
+    """Run commands whose arguments are read from memory."""
+
+    count_address: int = bits(2, 47, 2, "of their number", shift=2, role=Role(uses="address"))
+    max_count: int = u32(4, "most commands")
+    stride: int = u32(5, "bytes from one to the next")
+    address: int = bits(6, 47, 2, "of the arguments", shift=2, role=Role(uses="address"))
+    spill_table: int = bits(9, 47, 2, "spilled user data", shift=2, role=Role(uses="address"))
+
+
+class WaitOnCeCounter(
+    Type3,
+    words=2,
+    op=0x86,
+    dialects=(PM4_GFX10,),
+    source="PAL MEC_WAIT_ON_CE_COUNTER",
+    unsupported=GRAPHICS,
+):
+    """Wait for the constant engine."""
+
+    conditional_acquire: bool = bits(1, 0, 0, "acquire when needed", default=0, kind=bool)
+    force_sync: bool = bits(1, 1, 1, "always wait", default=0, kind=bool)

@@ -11,7 +11,15 @@ from gputrace.formats.pm4.enums import (
     WaitSpace,
     WriteTo,
 )
-from gputrace.formats.pm4.packet import ALL, GFX10_UP, PM4_GFX11, PM4_GFX12, UP_TO_GFX11, Type3
+from gputrace.formats.pm4.packet import (
+    ALL,
+    GFX10_UP,
+    GFX11_UP,
+    PM4_GFX11,
+    PM4_GFX12,
+    UP_TO_GFX11,
+    Type3,
+)
 
 POLICY = "`CachePolicy`; gfx12: `Temporal`"
 SH_BASE = 0x2C00  # dword number of the first shader register (nvd.h PACKET3_SET_SH_REG_START)
@@ -395,11 +403,22 @@ class SetShRegPairsPacked(
 class SetShRegPairsPackedN(
     SetShRegPairsPacked,
     op=0xBD,
-    dialects=(PM4_GFX11,),
+    dialects=GFX11_UP,
     source="Mesa pkt3.json SET_SH_REG_PAIRS_PACKED_N, PAL MEC header",
     unsupported="needs register shadowing, which compute queues do not have",
 ):
     """Write at most 14 shader registers: two offsets in a dword, then two values."""
+
+
+class SetShRegPairsPackedGfx12(
+    SetShRegPairsPacked,
+    op=0xBC,
+    dialects=(PM4_GFX12,),
+    concept="SetShRegPairsPacked",
+    source="PAL gfx12_merged_pm4_it_opcodes.h IT_SET_SH_REG_PAIRS_PACKED, MEC header",
+    unsupported="needs register shadowing, which compute queues do not have",
+):
+    """Write an even number of shader registers: two offsets in a dword, then two values."""
 
 
 class LoadShRegIndex(
