@@ -3,12 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from gputrace.bits import Record
 from gputrace.formats import ioctl
-from gputrace.formats.ioctl import BY_RECORD, AllocFlag
+from gputrace.formats.ioctl import RECORDS, AllocFlag
 from gputrace.trace import events
 
-_LAYOUTS: dict[str, type[Record]] = {record.__name__: record for record in BY_RECORD}
 _SETTINGS = {
     "AcquireVm", "SetMemoryPolicy", "SetScratchBackingVa", "SetTrapHandler", "RuntimeEnable",
     "SetXnackMode", "UpdateQueue", "SetCuMask", "SetEvent", "ResetEvent",
@@ -92,7 +90,7 @@ class Live:
             del self._kept[key]
 
     def _call(self, event: events.Ioctl) -> None:
-        layout = _LAYOUTS.get(event.record)
+        layout = RECORDS.get(event.record)
         if layout is None:
             return
         answer = layout.from_bytes(event.after)

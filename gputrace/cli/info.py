@@ -25,7 +25,8 @@ _LOSS = {
 @click.command("info")
 @trace_argument
 @click.option(
-    "--packets/--no-packets", default=None, help="Count packets by kind; default: if it is small."
+    "--packets/--no-packets", default=None,
+    help="Count packets by kind, and calls that failed; default: if it is small.",
 )
 @click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
 @json_option
@@ -106,7 +107,7 @@ def _contents(reader: TraceReader) -> tuple[dict[str, int], dict[str, Any], Summ
 
 # Imported only here: a large trace is told in the time that it takes to start.
 def _packets(reader: TraceReader) -> dict[str, Any]:
-    from gputrace.report.counts import count_packets
+    from gputrace.report.counts import count_packets, errno_name
 
     counts = count_packets(reader)
     queues: dict[str, dict[str, int]] = {}
@@ -119,6 +120,10 @@ def _packets(reader: TraceReader) -> dict[str, Any]:
         "by_queue": queues,
         "launches": dict(counts.launches),
         "problems": dict(counts.problems),
+        "failed": [
+            {"call": call, "errno": errno, "name": errno_name(errno), "count": count}
+            for (call, errno), count in sorted(counts.failed.items())
+        ],
     }
 
 
@@ -219,7 +224,7 @@ def _places(packets: dict[str, Any]) -> str:
 
 def _counted(packets: dict[str, Any] | None) -> Iterator[str]:
     if packets is None:
-        yield "  packets      not counted; --packets counts them"
+        yield "  packets      not counted, nor calls that failed; --packets counts them"
         return
     strange = f", {packets['undecoded']} that cannot be decoded" if packets["undecoded"] else ""
     yield f"  packets      {packets['total']}{_places(packets)}{strange}"
@@ -230,3 +235,7 @@ def _counted(packets: dict[str, Any] | None) -> Iterator[str]:
         yield f"    {count:>9} launches of {kernel}"
     for problem, count in packets["problems"].items():
         yield f"    {count:>9} submissions: {problem}"
+    if packets["failed"]:
+        yield f"  failed       {sum(one['count'] for one in packets['failed'])} calls"
+    for one in packets["failed"]:
+        yield f"    {one['count']:>9} {one['call']}: {one['name']}"

@@ -1008,6 +1008,11 @@ BY_RECORD: Mapping[type[Record], Ioctl] = MappingProxyType(
 )
 """The ioctl that takes a record."""
 
+RECORDS: Mapping[str, type[Record]] = MappingProxyType(
+    {record.__name__: record for record in BY_RECORD}
+)
+"""Every ioctl's record by its name, as traces have it."""
+
 
 def by_request(request: int) -> Ioctl | None:
     """Find the ioctl of a request word, or None; as the kernel does, by type and number only."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from gputrace.formats import ioctl
 from gputrace.minimize.gate import Gate
 from gputrace.minimize.graph import mask_of, members
-from gputrace.minimize.model import RECORDS, Kind
+from gputrace.minimize.model import Kind
 from gputrace.minimize.passes import Level
 from gputrace.minimize.search import bisect_window, delete_chunks, remove_sinks
 from gputrace.minimize.trial import Case, TraceOracle
@@ -48,7 +48,7 @@ class DropDevices:
         for item in self.case.items:
             event = self.case.model.by_number[item.event]
             acquires = isinstance(event, events.Ioctl) and issubclass(
-                RECORDS[event.record], ioctl.AcquireVm
+                ioctl.RECORDS[event.record], ioctl.AcquireVm
             )
             if item.kind is Kind.CALL and acquires:
                 found.append(item.event)

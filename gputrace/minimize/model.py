@@ -13,7 +13,7 @@ from gputrace.bits import Record
 from gputrace.errors import UsageError
 from gputrace.families import Family, family
 from gputrace.formats import drm, ioctl
-from gputrace.formats.ioctl import BY_RECORD, MIN_RING_BYTES, CreateQueue, QueueType
+from gputrace.formats.ioctl import MIN_RING_BYTES, RECORDS, CreateQueue, QueueType
 from gputrace.minimize.dependencies import Range
 from gputrace.minimize.naming import given_names
 from gputrace.submitted.image import Image
@@ -21,7 +21,6 @@ from gputrace.submitted.stream import Placed, Stream
 from gputrace.trace import events
 from gputrace.trace.source import Source
 
-RECORDS = {record.__name__: record for record in BY_RECORD}
 # Calls that only ask or wait: a candidate leaves them out.
 _IDLE_CALLS = frozenset(
     {

@@ -16,7 +16,7 @@ from gputrace.formats.descriptor import KernelDescriptor
 from gputrace.formats.ioctl import AllocFlag
 from gputrace.minimize.dependencies import Event, Range
 from gputrace.minimize.effects import conditions, stores, touched
-from gputrace.minimize.model import RECORDS, Item, Kind, Model, Packet
+from gputrace.minimize.model import Item, Kind, Model, Packet
 from gputrace.submitted.image import Image
 from gputrace.trace import events
 
@@ -98,7 +98,7 @@ class Needs:
         return Event(makes=makes, waits=tuple(waits), writes=(shadow(_CPU, where),))
 
     def _call(self, number: int, event: events.Ioctl) -> Event:
-        after = RECORDS[event.record].from_bytes(event.after)
+        after = ioctl.RECORDS[event.record].from_bytes(event.after)
         match after:
             case ioctl.AcquireVm():
                 return Event(makes=(("gpu", after.gpu_id),))

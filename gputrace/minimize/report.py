@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+from gputrace.formats.ioctl import RECORDS
 from gputrace.minimize.cause import explain
 from gputrace.minimize.certificate import Need
 from gputrace.minimize.failure import describe_queue, in_words
-from gputrace.minimize.model import RECORDS, Item, Kind, Model
+from gputrace.minimize.model import Item, Kind, Model
 from gputrace.minimize.oracle import Outcome
 from gputrace.minimize.reduce import Reduction, queues_left
 from gputrace.trace import events

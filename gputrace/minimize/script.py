@@ -15,7 +15,7 @@ from gputrace.minimize.dependencies import Range
 from gputrace.minimize.edit import Ring
 from gputrace.minimize.effects import touched
 from gputrace.minimize.failure import describe_queue
-from gputrace.minimize.model import RECORDS, BufferFacts, Item, Kind, Packet, QueueFacts
+from gputrace.minimize.model import BufferFacts, Item, Kind, Packet, QueueFacts
 from gputrace.minimize.reduce import Reduction
 from gputrace.trace import events
 
@@ -253,7 +253,7 @@ class _Script:
             return
         if not isinstance(event, events.Ioctl):
             return
-        record = RECORDS[event.record].from_bytes(event.after)
+        record = ioctl.RECORDS[event.record].from_bytes(event.after)
         match record:
             case ioctl.CreateQueue():
                 self._queue(number, record)

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.families import by_target_version
 from gputrace.formats import drm
-from gputrace.formats.ioctl import BY_RECORD, AllocFlag, AllocMemoryOfGpu
+from gputrace.formats.ioctl import RECORDS, AllocFlag, AllocMemoryOfGpu
 from gputrace.kfd.port import Kfd
 from gputrace.trace import events
 from gputrace.trace.source import Source
-
-KNOWN = {record.__name__ for record in BY_RECORD}
 
 
 def reasons(source: Source, device: Kfd) -> list[str]:
@@ -57,7 +55,7 @@ def _call(event: events.Ioctl, device: Kfd) -> Iterator[str]:
         return  # it changes nothing that a GPU could see
     if event.target != "kfd":
         yield f"the call {event.request & 0xFF:#x} of a render node"
-    elif event.record not in KNOWN:
+    elif event.record not in RECORDS:
         yield f"the call {event.record or hex(event.request)}, which this version does not know"
     elif event.record == "AllocMemoryOfGpu" and not event.errno:
         made = AllocMemoryOfGpu.from_bytes(event.after)

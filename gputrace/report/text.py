@@ -8,6 +8,7 @@ from gputrace.formats import ioctl
 from gputrace.kfd.labels import Label
 from gputrace.replay.describe import LONGEST, Describer, memory_kind
 from gputrace.replay.standing import standing, stored_registers
+from gputrace.report.counts import errno_name
 from gputrace.report.walk import Decoded, Item, Rung, Seen, Walk, Wanted
 from gputrace.trace import events as ev
 from gputrace.trace.source import Source
@@ -40,6 +41,16 @@ class _Writes:
             plural = "byte" if self._size == 1 else "bytes"
             yield f"{self._where[0]} wrote {self._size} {plural}{pieces} {self._start}"
         self._where, self._size, self._pieces = None, 0, 0
+
+
+def failed_call(event: ev.Ioctl) -> str:
+    """Write a call that was refused on one line: what was asked for, and the name of the errno."""
+    layout = ioctl.RECORDS.get(event.record)
+    if layout is None or len(event.before) < 4 * layout.WORDS:
+        asked = event.record or f"ioctl {event.request:#x} of {event.target}"
+    else:
+        asked = layout.from_bytes(event.before).line()
+    return f"{asked} failed: {errno_name(event.errno)}"
 
 
 class TextView:
@@ -201,7 +212,7 @@ class TextView:
 
     def _ioctl(self, event: ev.Ioctl) -> Iterator[str]:
         if event.errno:
-            yield f"{event.record or 'ioctl'} failed: errno {event.errno}"
+            yield failed_call(event)
         elif event.record == "AllocMemoryOfGpu":
             yield from self._allocated()
             made = ioctl.AllocMemoryOfGpu.from_bytes(event.after)

@@ -9,12 +9,13 @@ import pytest
 import gputrace
 from gputrace.capture.window import WHOLE, Part
 from gputrace.cli.dump import recorded_outcome
+from gputrace.cli.main import run
 from gputrace.cli.workloads import spin_lock
 from gputrace.cli.workloads.frame import perform
 from gputrace.driver import Device
 from gputrace.errors import DeviceFault
 from gputrace.formats import pm4
-from gputrace.formats.ioctl import FreeMemoryOfGpu
+from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu, FreeMemoryOfGpu
 from gputrace.replay.describe import Describer
 from gputrace.replay.standing import code_lines, stored_registers
 from gputrace.report.jsonl import JsonView
@@ -234,11 +235,39 @@ def test_allocations_without_names_are_told_by_their_kind(path: Path) -> None:
     assert lines[at + 1] == f"free gtt1: 0x2000 bytes at {gone.va_addr:#x}"
 
 
+def test_a_call_that_failed_says_what_was_asked_for_and_why_not(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = AllocMemoryOfGpu(va_addr=1 << 44, size=1 << 42, gpu_id=1, flags=AllocFlag.VRAM)
+    raw = asked.to_bytes()
+    with TraceWriter(path, ev.Header("test", family="gfx1100")) as writer:
+        for number in (12, 12, 22):
+            writer.append(ev.Ioctl("kfd", "AllocMemoryOfGpu", 1, raw, raw, number))
+        writer.append(ev.Ioctl("kfd", "AllocMemoryOfGpu", 1, raw[:8], raw[:8], 999))
+        writer.append(ev.Ioctl("render:128", "", 0x40, b"", b"", 13))
+    lines = [line for line in text(path) if " failed: " in line]
+    assert lines == [
+        *[f"{asked.line()} failed: {name}" for name in ("ENOMEM (12)", "ENOMEM (12)")],
+        f"{asked.line()} failed: EINVAL (22)",
+        "AllocMemoryOfGpu failed: errno (999)",
+        "ioctl 0x40 of render:128 failed: EACCES (13)",
+    ]
+    assert "size=0x40000000000" in lines[0]
+    assert run(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "  failed       5 calls\n            2 AllocMemoryOfGpu: ENOMEM (12)\n" in out
+    assert "            1 ioctl 0x40: EACCES (13)\n" in out
+    assert run(["info", "--json", str(path)]) == 0
+    failed = json.loads(capsys.readouterr().out)["packets"]["failed"]
+    assert [(one["errno"], one["count"]) for one in failed] == [(12, 2), (22, 1), (999, 1), (13, 1)]
+
+
 def test_an_endless_loop_is_shown_with_its_code(path: Path) -> None:
     ended = perform(spin_lock.WORKLOAD, spin_lock.WORKLOAD.device("gfx942"), record=str(path))
     assert ended.ending == "hang"
     lines = text(path)
-    start = lines.index(next(line for line in lines if line.startswith("outcome: hang at packet")))
+    told = "outcome: hang, proven at packet"
+    start = lines.index(next(line for line in lines if line.startswith(told)))
     (stopped,) = [line for line in lines[start:] if line.startswith("  => 0x")]
     assert any("s_cbranch_execnz" in line for line in lines[start:])
     assert lines.index(stopped) > start
