@@ -68,18 +68,18 @@ def command(
             if verdicts[-1].result is Result.UNSUPPORTED:
                 break
     verdict = judge(verdicts)
-    data = _data(trace, verdict, verdicts, recorded)
-    show(as_json, data, _lines(verdict, verdicts, recorded))
+    status = verdict.result.exit_code
     if recorded is not None:
-        return 0 if recorded.came_again(verdict) else 1
-    return verdict.result.exit_code
+        status = 0 if recorded.came_again(verdict) else 1
+    data = {**_data(trace, verdict, verdicts, recorded), "exit_code": status}
+    show(as_json, data, _lines(verdict, verdicts, recorded))
+    return status
 
 
 def _data(
     trace: str, verdict: Verdict, verdicts: list[Verdict], recorded: Recorded | None
 ) -> dict[str, Any]:
-    data = {"trace": trace, **verdict.to_plain(), "exit_code": verdict.result.exit_code}
-    data["repeats"] = len(verdicts)
+    data = {"trace": trace, **verdict.to_plain(), "repeats": len(verdicts)}
     data["outcomes"] = [
         {"count": count, "result": one.result.value, "text": one.text, "digest": one.digest}
         for one, count in _distinct(verdicts)

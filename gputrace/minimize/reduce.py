@@ -23,6 +23,7 @@ from gputrace.minimize.oracle import Costs, Judge, Once, Outcome
 from gputrace.minimize.passes import Pass, run_passes
 from gputrace.minimize.trial import Case, TraceOracle, TurnOracle, Way
 from gputrace.replay.explain import Where, packet_lines
+from gputrace.replay.needs import reasons
 from gputrace.replay.running import in_doubt, lost_events, pacing_for, stand_in
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result
@@ -141,6 +142,9 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     name = settings.device or _emulated(reader.header, recorded)
     if parse_name(name).scheme != "emu":
         raise UsageError(f"device {name!r}: candidates run on emulated devices, such as emu:gfx942")
+    unfit = reasons(reader, make_emulated(name))
+    if unfit:
+        raise UsageError(f"the trace cannot be reduced on {name}: {'; '.join(unfit)}")
     outcome = (reader.trailer.outcome or {}) if reader.trailer else {}
     limits = Limits(seconds=settings.seconds)
     ended = str(outcome.get("result", ""))

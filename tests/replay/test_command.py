@@ -155,6 +155,13 @@ def test_another_target_is_unsupported_with_the_reason(tmp_path: Path, capsys: A
     assert "recorded on gfx1100" in text
 
 
+@pytest.mark.parametrize("command", ["minimize", "bisect"])
+def test_nor_is_anything_reduced_there(command: str, tmp_path: Path, capsys: Any) -> None:
+    path = recorded(tmp_path, hangs)
+    assert run([command, path, "--device", "emu:gfx1100"]) == 2
+    assert "cannot be reduced on emu:gfx1100: it was recorded on gfx942" in capsys.readouterr().err
+
+
 def test_json_says_the_same(tmp_path: Path, capsys: Any) -> None:
     path = recorded(tmp_path, hangs)
     code, text = replay(capsys, path, "--json", "--repeat", "2", "--expect", "recorded")
@@ -163,6 +170,9 @@ def test_json_says_the_same(tmp_path: Path, capsys: Any) -> None:
     assert (data["result"], data["proven"], data["repeats"]) == ("hang", True, 2)
     assert [one["count"] for one in data["outcomes"]] == [2]
     assert data["recorded"] == {"result": "hang", "came_again": True}
+    assert data["exit_code"] == code
+    code, text = replay(capsys, path, "--json")
+    assert json.loads(text)["exit_code"] == code == 3
     assert data["failures"][0]["line"]
 
 
