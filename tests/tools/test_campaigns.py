@@ -10,8 +10,10 @@ import pytest
 import xxhash
 
 from gputrace.formats import pm4
+from gputrace.isa.limits import Limits
 from gputrace.trace import blocks
 from tools import campaigns
+from tools.campaigns import instructions
 from tools.material import small_traces
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +45,17 @@ def test_a_decoder_that_loses_a_bit_is_found(
     whole = pm4.Packet.encode
     monkeypatch.setattr(pm4.WaitRegMem, "encode", lambda self: [w & ~1 for w in whole(self)])
     assert len(sample("decodes", tmp_path).failures) == campaigns.MOST_FAILURES
+
+
+def test_a_decoder_that_takes_what_llvm_refuses_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if instructions.disassembler("gfx942") is None:
+        pytest.skip("libLLVM 19 (Debian package libllvm19) is not installed")
+    monkeypatch.setattr(Limits, "wrong", lambda self, raw: "")
+    found = sample("instructions", tmp_path).failures
+    assert len(found) == campaigns.MOST_FAILURES
+    assert all("LLVM refuses" in text for text in found)
 
 
 def test_a_reader_without_checksums_is_found(
