@@ -159,6 +159,15 @@ def test_what_an_instruction_cannot_hold_is_refused_by_name(
         one(target, *words)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_instruction_has_limits(target: str) -> None:
+    machine = decoder(target)
+    for (encoding, opcode), row in machine.rows().items():
+        for after in () if encoding == "VOPD" else ("", *row.variants):
+            name = f"{encoding}+{after}" if after else encoding
+            assert machine.limits[name, opcode].limits, (name, row.name)
+
+
 def test_fields_that_nothing_reads_are_not_looked_at() -> None:
     clock = one("gfx90a", 0xC09469C4, 0xFBEC0B80)  # no address, so no offset register
     assert (clock.name, clock.memory and clock.memory.soffset) == ("s_memrealtime", None)
