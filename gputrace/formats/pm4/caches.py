@@ -457,7 +457,7 @@ class InvalidateTlbs(
     dst_sel: int = bits(1, 2, 0, "1: of the process")
     mmhub: int = bits(1, 4, 3, "which hubs beside", default=0)
     pasid: int = bits(1, 20, 5, "process")
-    flush_type_low: int = bits(1, 27, 25, "flush type", default=0)
+    mmhub_flush_type: int = bits(1, 27, 25, "flush type of those hubs", default=0)
     flush_type: int = bits(1, 31, 29, "flush type", default=0)
 
 

@@ -266,7 +266,7 @@ class DmaDataFillMulti(
 ):
     """Fill several places at a fixed distance."""
 
-    src_policy: int = bits(1, 14, 13, POLICY, default=0)
+    memlog_clear: bool = bits(1, 10, 10, "clear the log", default=0, kind=bool)
     dst_sel: DmaTo = bits(1, 21, 20, "where to", default=DmaTo.L2, kind=DmaTo)
     dst_policy: int = bits(1, 26, 25, POLICY, default=0)
     src_sel: DmaFrom = bits(1, 30, 29, "where from", default=DmaFrom.DATA, kind=DmaFrom)
@@ -353,6 +353,7 @@ class SetShRegIndex(
     """Write consecutive shader registers; index 3 masks with the kernel's compute units."""
 
     offset: int = bits(1, 15, 0, "dword number of the first, minus 0x2c00")
+    vmid_shift: int = bits(1, 27, 23, "where a VMID is inserted", default=0)
     index: int = bits(1, 31, 28, "3: AND with the compute unit mask", default=3)
     values: tuple[int, ...] = tail("one dword for each register")
 
@@ -396,7 +397,7 @@ class SetShRegPairsPacked(
     """Write an even number of shader registers: two offsets in a dword, then two values."""
 
     reset_filter_cam: bool = bits(0, 2, 2, "forget filtered writes", default=0, kind=bool)
-    register_count: int = u32(1, "registers, even")
+    register_count: int = bits(1, 15, 0, "registers, even")
     pairs: tuple[int, ...] = tail("offsets, value, value, ...")
 
 
