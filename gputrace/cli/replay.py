@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -15,24 +16,36 @@ from gputrace.replay.running import Request, replay, where
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Verdict
 
+MOST_SEEDS = 1_000_000
+"""Seeds of one range."""
 REASONS = 20
 """Lines of reasons, failures or outcomes that are printed."""
 
 
-def _seed(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+def _seeds(context: click.Context, option: click.Parameter, text: str | None) -> range | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(?:seed:)?([0-9]+)", text)
+    match = re.fullmatch(r"(?:seed:)?([0-9]{1,18})(?:\.\.([0-9]{1,18}))?", text)
     if match is None:
-        raise click.BadParameter(f"{text!r}: expected seed:N, such as seed:3")
-    return int(match[1])
+        raise click.BadParameter(f"{text!r}: expected seed:N, such as seed:3, or seed:0..99")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not 0 <= last - first < MOST_SEEDS:
+        wanted = f"rising seeds, {MOST_SEEDS} at most"
+        raise click.BadParameter(f"{text!r}: expected {wanted}")
+    return range(first, last + 1)
 
 
 @click.command("replay")
 @trace_argument
 @click.option("--device", help="Where to replay; by default where it was recorded.")
-@click.option("--repeat", type=click.IntRange(min=1), default=1, help="Replay so many times.")
-@click.option("--schedule", callback=_seed, help="seed:N, another order of an emulated device.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1),
+    help="Replay so many times; by default once, or once for each seed of --schedule.",
+)
+@click.option(
+    "--schedule", callback=_seeds, metavar="seed:N[..M]",
+    help="Another order of an emulated device; with N..M each replay takes the next seed.",
+)
 @click.option(
     "--expect",
     type=click.Choice(["recorded"]),
@@ -44,7 +57,7 @@ def _seed(context: click.Context, option: click.Parameter, text: str | None) -> 
 )  # fmt: skip
 @json_option
 def command(
-    trace: str, device: str | None, repeat: int, schedule: int | None, expect: str | None,
+    trace: str, device: str | None, repeat: int | None, schedule: range | None, expect: str | None,
     timeout: float, as_json: bool,
 ) -> int:  # fmt: skip
     """Replay TRACE and exit by what happened.
@@ -52,7 +65,9 @@ def command(
     0 same, 1 differs, 3 hang, 4 fault, 5 nothing could be compared, 6 repeats disagree, 7 cannot
     be replayed on this device, 8 the replaying process died; 2 is wrong usage.
     """
-    request, limits = Request(trace, device, schedule), Limits(seconds=timeout)
+    seeds: Sequence[int | None] = schedule if schedule is not None else (None,)
+    repeat = repeat or len(seeds)
+    request, limits = Request(trace, device, seeds[0]), Limits(seconds=timeout)
     recorded = recorded_outcome(trace) if expect else None
     name, recorded_on = where(request)
     on_hardware = parse_name(name).scheme == "kfd"
@@ -64,24 +79,27 @@ def command(
     with progress() as tell:
         for number in range(1, repeat + 1):
             tell(f"replay {number} of {repeat}")
-            verdicts.append(once(request, limits))
+            seed = seeds[(number - 1) % len(seeds)]
+            verdicts.append(once(replace(request, seed=seed), limits))
             if verdicts[-1].result is Result.UNSUPPORTED:
                 break
     verdict = judge(verdicts)
     status = verdict.result.exit_code
     if recorded is not None:
         status = 0 if recorded.came_again(verdict) else 1
-    data = {**_data(trace, verdict, verdicts, recorded), "exit_code": status}
-    show(as_json, data, _lines(verdict, verdicts, recorded))
+    data = {**_data(trace, verdict, verdicts, recorded, schedule), "exit_code": status}
+    show(as_json, data, _lines(verdict, verdicts, recorded, schedule))
     return status
 
 
 def _data(
-    trace: str, verdict: Verdict, verdicts: list[Verdict], recorded: Recorded | None
-) -> dict[str, Any]:
+    trace: str, verdict: Verdict, verdicts: list[Verdict], recorded: Recorded | None,
+    seeds: range | None,
+) -> dict[str, Any]:  # fmt: skip
     data = {"trace": trace, **verdict.to_plain(), "repeats": len(verdicts)}
     data["outcomes"] = [
-        {"count": count, "result": one.result.value, "text": one.text, "digest": one.digest}
+        {"count": count, "result": one.result.value, "text": one.text, "digest": one.digest,
+         "seeds": _seeds_of(one, verdicts, seeds)}
         for one, count in _distinct(verdicts)
     ]
     if recorded is not None:
@@ -95,8 +113,17 @@ def _distinct(verdicts: list[Verdict]) -> list[tuple[Verdict, int]]:
     return [(first[outcome], count) for outcome, count in counts.most_common()]
 
 
+def _seeds_of(outcome: Verdict, verdicts: list[Verdict], seeds: range | None) -> list[int]:
+    # Which seeds of a range had an outcome, in the order of their replays.
+    if seeds is None:
+        return []
+    return list(dict.fromkeys(
+        seeds[at % len(seeds)] for at, one in enumerate(verdicts) if one.outcome == outcome.outcome
+    ))  # fmt: skip
+
+
 def _lines(
-    verdict: Verdict, verdicts: list[Verdict], recorded: Recorded | None
+    verdict: Verdict, verdicts: list[Verdict], recorded: Recorded | None, seeds: range | None
 ) -> Iterator[str]:
     proof = ""
     if verdict.result is Result.HANG:
@@ -123,7 +150,7 @@ def _lines(
     if verdict.result not in (Result.UNSUPPORTED, Result.HOST_CRASH):
         yield f"  compared  {amount(verdict.compared)} of {amount(verdict.written)}"
     if len(verdicts) > 1:
-        yield from _repeats(verdicts)
+        yield from _repeats(verdicts, seeds)
     if recorded is not None:
         came = "came again" if recorded.came_again(verdict) else "did not come again"
         yield f"  recorded  {recorded.text}: {came}"
@@ -164,14 +191,19 @@ def _difference(found: Difference) -> Iterator[str]:
     yield f"    written last by {found.writer or 'the CPU, or by no packet that changed it'}"
 
 
-def _repeats(verdicts: list[Verdict]) -> Iterator[str]:
+def _repeats(verdicts: list[Verdict], seeds: range | None) -> Iterator[str]:
     distinct = _distinct(verdicts)
     many = len(verdicts)
     if len(distinct) == 1:
-        yield f"  repeats   {many} of {many} agree to the last bit that was compared"
+        under = f", seeds {seeds[0]} to {seeds[-1]}" if seeds is not None and len(seeds) > 1 else ""
+        yield f"  repeats   {many} of {many} agree to the last bit that was compared{under}"
         return
     yield f"  repeats   {many} replays, {len(distinct)} distinct outcomes"
     for one, count in distinct[:REASONS]:
         text = one.text.splitlines()[0]
         yield f"    {count:>5} ({count / many:.1%}) {one.result.value}: {text}"
+        if seeds is not None and len(seeds) > 1:
+            found = _seeds_of(one, verdicts, seeds)
+            more = f", and {len(found) - REASONS} more" if len(found) > REASONS else ""
+            yield f"          seeds {', '.join(map(str, found[:REASONS]))}{more}"
 

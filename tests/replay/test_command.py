@@ -18,6 +18,7 @@ from gputrace.trace.writer import TraceWriter
 from tests.replay.editing import rewrite, write
 
 Program = Callable[[], None]
+TRACES = Path(__file__).parents[2] / "traces"
 
 
 def passes() -> None:
@@ -182,11 +183,41 @@ def test_another_schedule_is_paced_by_progress(tmp_path: Path, capsys: Any) -> N
     assert "schedule=9, each event after the progress that was recorded" in text
 
 
+def test_a_range_of_seeds_gives_each_replay_the_next_one(capsys: Any) -> None:
+    path = str(TRACES / "missing_wait-gfx1100.min.gtrace")
+    alone = {
+        seed: json.loads(replay(capsys, path, "--json", "--schedule", f"seed:{seed}")[1])["result"]
+        for seed in range(3, 6)
+    }
+    assert len(set(alone.values())) == 2
+    for more, times in (([], {seed: 1 for seed in alone}), (["--repeat", "4"], {3: 2, 4: 1, 5: 1})):
+        code, text = replay(capsys, path, "--json", "--schedule", "seed:3..5", *more)
+        data = json.loads(text)
+        assert (code, data["repeats"]) == (6, sum(times.values()))
+        for one in data["outcomes"]:
+            assert one["seeds"] == [seed for seed in alone if alone[seed] == one["result"]]
+            assert one["count"] == sum(times[seed] for seed in one["seeds"])
+    code, text = replay(capsys, path, "--schedule", "seed:3..5")
+    assert "repeats   3 replays, 2 distinct outcomes" in text
+    assert "seeds 3, 5" in text
+    assert "(33.3%)" in text
+    assert "(66.7%)" in text
+
+
+def test_seeds_that_agree_are_named(tmp_path: Path, capsys: Any) -> None:
+    code, text = replay(capsys, recorded(tmp_path, passes), "--schedule", "seed:0..2")
+    assert code == 0, text
+    assert "3 of 3 agree to the last bit that was compared, seeds 0 to 2" in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["none.gtrace"], "none.gtrace"),
         (["--schedule", "x"], "expected seed:N"),
+        (["--schedule", "seed:1.."], "or seed:0..99"),
+        (["--schedule", "seed:9..1"], "expected rising seeds"),
+        (["--schedule", "seed:0..99999999"], "1000000 at most"),
         (["--device", "emu:gfx000"], "gfx000"),
         (["--device", "cpu"], "expected kfd:0"),
         (["--repeat", "0"], "0"),
