@@ -70,18 +70,18 @@ class Limits:
             return "flags that do not go together"
         differs = (raw ^ limit.value) & limit.mask
         if differs:
-            return f"{self._named(differs)} that cannot be so"
+            return self._refused(raw, differs)
         for low, mask, allowed in limit.sets:
-            value = raw >> low & mask
-            if not allowed >> value & 1:
-                return f"{self._named(mask << low)} that cannot be {value}"
+            if not allowed >> (raw >> low & mask) & 1:
+                return self._refused(raw, mask << low)
         return ""
 
-    def _named(self, bits: int) -> str:
+    def _refused(self, raw: int, bits: int) -> str:
         for name, (low, width) in self.fields.items():
-            if bits >> low & (1 << width) - 1:
-                return f"a field {name}"
-        return f"reserved bits {bits:#x}"
+            mask = (1 << width) - 1
+            if bits >> low & mask:
+                return f"a field {name} that cannot be {raw >> low & mask:#x}"
+        return f"reserved bits {bits:#x} that are not as they have to be"
 
 
 def fields_of(form: Format, after: str) -> dict[str, tuple[int, int]]:
