@@ -26,6 +26,10 @@ for _line in (Path(__file__).parent / "pm4_fields.txt").read_text().splitlines()
             _first = 32 * int(_row[0]) + int(_row[2])
             _mask = ((2 << int(_row[1]) - int(_row[2])) - 1) << _first
             ROWS[_generation, _packet].append((_first, _mask, _row[3]))
+# With an address the header's packet is one of its own here.
+for _generation in DIALECTS:
+    ROWS[_generation, "EVENT_WRITE_ADDRESS"] = ROWS[_generation, "EVENT_WRITE"]
+    SIZES[_generation, "EVENT_WRITE_ADDRESS"] = SIZES[_generation, "EVENT_WRITE"]
 
 # Our names where they are not the header's, in one packet or in all; an address has two halves.
 OURS = {
@@ -137,7 +141,9 @@ ADDED = {
 ADDED_ON = {
     ("9", "COND_WRITE"): {"wr_confirm"},
     ("9", "EVENT_WRITE"): {"pipestat_mode"},
+    ("9", "EVENT_WRITE_ADDRESS"): {"pipestat_mode"},
     ("10", "EVENT_WRITE"): {"pipestat_mode"},
+    ("10", "EVENT_WRITE_ADDRESS"): {"pipestat_mode"},
     ("9", "RELEASE_MEM"): {"execute", "tc_vol"},
     ("12", "RELEASE_MEM"): {"pws_enable"},
     ("9", "WAIT_REG_MEM"): {"mes_interrupt_pipe", "mes_action", "policy"},
