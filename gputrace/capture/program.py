@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from gputrace.capture.session import Recording, outcome_of, start
+from gputrace.capture.session import PATH, Recording, outcome_of, start
 from gputrace.capture.window import WHOLE, Part
 from gputrace.devices import opening
 from gputrace.errors import UsageError
@@ -24,7 +24,7 @@ from gputrace.trace.events import Outcome
 
 NODES = "GPUTRACE_RECORD_NODES"
 """Set to 1 in programs whose calls of /dev/kfd another process records."""
-PATH, DURABLE, MODE = "GPUTRACE_RECORD", "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
+DURABLE, MODE = "GPUTRACE_RECORD_DURABLE", "GPUTRACE_RECORD_MODE"
 PART = "GPUTRACE_RECORD_PART"
 
 

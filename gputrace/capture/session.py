@@ -2,16 +2,18 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from gputrace import __version__
 from gputrace.bits import Record
 from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.recorder import Recorder
+from gputrace.capture.telling import costs, losses
 from gputrace.capture.window import WHOLE, Part, PartWriter, part_writer
 from gputrace.devices import opening
 from gputrace.errors import DeviceFault, UsageError
@@ -21,17 +23,21 @@ from gputrace.kfd.port import Fault, Kfd
 from gputrace.trace.events import Header, Note, Outcome
 from gputrace.trace.writer import TraceWriter
 
+Mode = Literal["light", "full"]
+PATH = "GPUTRACE_RECORD"
+"""Names the trace in the environment of programs that `gputrace record` started."""
 COMPARED = (
     "memory is compared at every call, as its writes cannot be followed: slower, and it is not "
     "known whether CPU or GPU made a change"
 )
+
 
 @contextmanager
 def record(
     path: str | os.PathLike[str],
     *,
     durable: bool = False,
-    mode: Literal["light", "full"] = "light",
+    mode: Mode = "light",
     part: Part = WHOLE,
 ) -> Iterator[None]:
     """Record the device that is opened inside the block into a trace.
@@ -40,10 +46,11 @@ def record(
     loses one. When the file cannot be written any more, which is said on stderr, the program goes
     on without. In mode "light" digests of what the GPU wrote are taken where the program waits
     itself, in "full" after each submission, which has to end first. `part` asks for a part of the
-    run, such as `Part(last=100)` or `Part(start="kernel:saxpy")`.
+    run, such as `Part(last=100)` or `Part(start="kernel:saxpy")`. What may be lost is said on
+    stderr first, and what the capture cost in the end.
 
-    Raises UsageError for a path without the suffix .gtrace, for a second device and when no device
-    was opened at all.
+    Raises UsageError for a path without the suffix .gtrace, another mode, a second device and when
+    no device was opened at all.
     """
     made: list[Recording] = []
 
@@ -54,7 +61,11 @@ def record(
         return made[0].recorder
 
     check_name(path)
-    outcome = Outcome("ended")
+    if mode not in get_args(Mode):
+        raise UsageError(f"mode {mode!r}: expected {' or '.join(get_args(Mode))}")
+    outcome, begin = Outcome("ended"), time.monotonic()
+    if PATH not in os.environ:  # else `gputrace record` has said it
+        _tell(losses("durable=True", given=durable))
     try:
         with opening.wrapped(around):
             yield
@@ -64,11 +75,13 @@ def record(
     finally:
         for recording in made:
             recording.close(outcome)
+            cost = costs(recording.recorder.cost, time.monotonic() - begin)
+            _tell(f"{os.fspath(path)}: {cost}")
     reason = made[0].missing if made else "no device was opened inside the block"
     if reason:
         raise UsageError(f"nothing was recorded: {reason}")
     if made[0].remark:
-        print(f"gputrace: {os.fspath(path)}: {made[0].remark}", file=sys.stderr)
+        _tell(f"{os.fspath(path)}: {made[0].remark}")
 
 
 def check_name(path: str | os.PathLike[str]) -> None:
@@ -115,13 +128,17 @@ def start(
     recorder = Recorder(kfd, writer)
     if recorder.provenance != "cpu":
         writer.append(Note("provenance", COMPARED))
-        print(f"gputrace: {COMPARED}", file=sys.stderr)
+        _tell(COMPARED)
     return Recording(recorder, writer)
 
 
 def _tell_failure(reason: str) -> None:
     # The program is worth more than its record.
-    print(f"gputrace: {reason}: the trace ends here, the program goes on", file=sys.stderr)
+    _tell(f"{reason}: the trace ends here, the program goes on")
+
+
+def _tell(text: str) -> None:
+    print(f"gputrace: {text}", file=sys.stderr)
 
 
 def header_of(kfd: Kfd) -> Header:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gputrace.devices.names import amount as amount  # the commands take it from here
 from gputrace.errors import UsageError, visible
 from gputrace.trace.events import Lost
 from gputrace.trace.reader import TraceReader
@@ -77,18 +78,6 @@ def check_place(source: Path, target: Path) -> None:
         raise UsageError(f"{target}: there is no folder to write to")
     if target.exists() and source.exists() and target.samefile(source):
         raise UsageError(f"{target} is the trace itself: name another file for the result")
-
-
-def amount(size: int) -> str:
-    """Write a number of bytes for a reader: "512 bytes", "1.5 MiB"."""
-    if size < 1024:
-        return "1 byte" if size == 1 else f"{size} bytes"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB"):
-        value /= 1024
-        if value < 1024:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1024:.1f} TiB"
 
 
 def lost_lines(lost: Sequence[Lost]) -> Iterator[str]:

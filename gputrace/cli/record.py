@@ -13,6 +13,7 @@ import click
 
 from gputrace.cli.common import amount, json_option
 from gputrace.errors import GputraceError, UsageError
+from gputrace.trace.events import Cost
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.repair import repair
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from gputrace.capture.window import Settings
     from gputrace.interpose.launch import Served
 
-EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 _FATAL = 128
 ONLY_OURS = (
     "on real GPUs parts of a run are recorded of programs that use gputrace; others are recorded "
@@ -190,17 +190,9 @@ def _literal(text: str) -> str:
 
 
 def _at_start(durable: bool) -> Iterator[str]:
-    if durable:
-        yield "durable: each doorbell waits for the disk"
-    else:
-        try:
-            seconds = f"about {int(EXPIRE.read_text()) / 100:g} s of doorbells"
-        except (OSError, ValueError):
-            seconds = "some seconds of doorbells"
-        yield (
-            "if the program dies no doorbell that was rung is lost; if the machine dies, up to "
-            f"{seconds} are (none with --durable)"
-        )
+    from gputrace.capture.telling import losses
+
+    yield losses("--durable", given=durable)
     yield (
         "on emulated devices stores of CPU and GPU are told apart; beside a real GPU the program "
         "stands still while a submission is under way, and what changes then is the GPU's"
@@ -267,10 +259,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
         yield f"{head}, {data['events']} events; incomplete: {why}"
         return
     yield f"{head}, {data['events']} events, {data['doorbells']} doorbells, {data['outcome']}"
-    cost = data["cost"]
-    if cost:
-        hooks = cost["nanoseconds"] / 1e9
-        yield (
-            f"gputrace: capture cost {hooks:.3f} s of {data['seconds']:.3f} s, compared "
-            f"{amount(cost['scanned'])} of memory, added {cost['stalls']} stalls"
-        )
+    if data["cost"]:
+        from gputrace.capture.telling import costs
+
+        yield f"gputrace: {costs(Cost(**data['cost']), data['seconds'])}"

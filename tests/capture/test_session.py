@@ -1,5 +1,6 @@
 """`gputrace.record` around the driver core, and what a replay of it says."""
 
+import re
 import threading
 import time
 from pathlib import Path
@@ -338,3 +339,25 @@ def test_a_wait_that_a_fault_ended_says_so(path: Path) -> None:
             queue.submit((0xC000_FF00).to_bytes(8, "little"), "nonsense")
             queue.signal().wait(1.0)
     assert waits_of(path)[1] == [(1, "fault")]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_what_may_be_lost_is_said_first_and_what_it_cost_in_the_end(
+    path: Path, capsys: pytest.CaptureFixture[str], durable: bool
+) -> None:
+    with gputrace.record(path, durable=durable), gputrace.open("emu:gfx942") as device:
+        said = capsys.readouterr().err
+        assert said.startswith("gputrace: durable: each" if durable else "gputrace: if the program")
+        assert ("none with durable=True" in said) is not durable
+        device.compute_queue().signal().wait(1.0)
+    (last,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        rf"gputrace: {path}: capture cost 0\.\d+ s of \d+\.\d+ s, compared .* of memory, "
+        r"added 0 stalls", last
+    )  # fmt: skip
+
+
+def test_a_mode_that_there_is_not_is_refused(path: Path) -> None:
+    with pytest.raises(UsageError, match="mode 'foo': expected light or full"):
+        gputrace.record(path, mode="foo").__enter__()  # type: ignore[arg-type]
+    assert not path.exists()
