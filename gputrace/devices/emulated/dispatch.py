@@ -9,7 +9,7 @@ from gputrace.isa.launch import Dimensions, KernelLaunch
 
 Registers = Mapping[int, int]
 
-_REMEMBERED = 1024  # programs that were looked at
+_REMEMBERED = 1024  # programs and rings of scratch that were looked at
 _AXES = ("X", "Y", "Z")
 _LOCAL = ("GRBM_GFX_INDEX", "SCRATCH_REG0")
 _KERNEL_ONLY = ("COMPUTE_VMID", "COMPUTE_DISPATCH_END", "COMPUTE_NOWHERE")
@@ -35,6 +35,7 @@ class Dispatcher:
     def __init__(self, family: Family) -> None:
         self.family = family
         self._good: set[tuple[int, int, int]] = set()
+        self._rings: dict[int, tuple[int, int]] = {}
         table = family.registers
         named = {table.name(number): number for number in table.addresses.values()}
         self._known = {
@@ -149,6 +150,13 @@ class Dispatcher:
 
     def scratch(self, value: int) -> tuple[int, int]:
         """Return the waves that may own scratch and the bytes of each, from TMPRING_SIZE."""
+        if value not in self._rings:
+            if len(self._rings) >= _REMEMBERED:
+                self._rings.clear()
+            self._rings[value] = self._scratch(value)
+        return self._rings[value]
+
+    def _scratch(self, value: int) -> tuple[int, int]:
         ring: Any = self.family.registers.decode(
             self.family.registers.address("COMPUTE_TMPRING_SIZE"), value
         )
