@@ -187,11 +187,18 @@ class Row:
 
 
 def row_of(
-    out: Lines, address: str | Words, mask: str, words: int, slots: Sequence[str], whole: bool
+    out: Lines,
+    address: str | Words,
+    mask: str,
+    words: int,
+    slots: Sequence[str],
+    whole: bool,
+    added: Sequence[str],
 ) -> Row:
     """Compare addresses with those of a row and its ends with a known range.
 
-    `slots` are first, count and distance of the site; `whole` asks for all lanes to be active.
+    `slots` are first, count and distance of the site; `whole` asks for all lanes to be active;
+    `added` is to be added to each address.
     """
     lanes, size = out.wave_size, 4 * words
     if isinstance(address, str):
@@ -201,6 +208,8 @@ def row_of(
     active = out.inst(f"and <{lanes} x i1> {apart}, {mask}")
     raw = out.inst(f"bitcast <{lanes} x i1> {active} to i{lanes}")
     holds = out.inst(f"and i1 {straight}, {out.inst(f'icmp eq i{lanes} {raw}, 0')}")
+    for value in added:
+        start = out.inst(f"add i64 {start}, {value}")
     first, count, distance = slots
     offset = out.fresh(f"sub i64 {start}, {first}")
     last = out.fresh(f"add i64 {offset}, {size * (lanes - 1)}")

@@ -119,6 +119,7 @@ class BlockEmitter(MemoryWriter):
         index = node.attribute
         value, mask = self._vectors.get(index, ("", ""))
         if value and (mask == "" or (node.index not in self._all_lanes and mask == self._active)):
+            self._remember(index, value, mask)
             return value
         kind = f"<{self.wave_size} x i32>"
         value = self.fresh(f"load {kind}, ptr {self._vector_at(index)}, align 64")

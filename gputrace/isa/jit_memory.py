@@ -34,17 +34,23 @@ class MemoryWriter(WordWriter):
         self.number = 0
         """Instructions of the block before it."""
         self._shared_site = ""  # of a short way, for the general one beside it
+        self._added: list[str] = []  # what a short way adds to the address of each lane
 
     def short(self, access: Access, names: dict[int, str]) -> dict[int, str]:
         """Write a short way with the general one beside it; return the values of the loads."""
         root, mask = access.root, names[access.mask.index]
         values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
         place = root.args[0] if root.prim == "check" else root
-        address = self.words(place, names) or names[place.index]
+        address, self._added = names[place.index], []
+        base = place
+        if root.prim == "check":
+            base, added = _without_uniform(place)
+            self._added = [names[node.index] for node in added]
+        row = self.words(base, names) or names[base.index]
         end, known = self.place("end"), self._known
         found: list[tuple[str, list[str]]] = []
         for number, way in enumerate(self._ways(access)):
-            holds, short = way(access, address, mask, values)
+            holds, short = way(access, row, mask, values)
             fast, slow = self.place("fast"), self.place("slow")
             self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
             if number == 0:
@@ -55,7 +61,7 @@ class MemoryWriter(WordWriter):
             self.line(f"br label %{end}")
             self._known = before
             self.begin(slow)
-        careful = self._long_way(access, names, address, mask)
+        careful = self._long_way(access, names, self.words(place, names) or address, mask)
         last = self.place("slow.end")
         self.line(f"br label %{last}")
         self.begin(last)
@@ -84,7 +90,8 @@ class MemoryWriter(WordWriter):
         words = len(access.nodes)
         self._shared_site = self._site()
         slots = [self._site_slot(self._shared_site, k) for k in range(3)]
-        row = row_of(self, address, mask, words, slots, whole=access.stores and words > 1)
+        whole = access.stores and words > 1
+        row = row_of(self, address, mask, words, slots, whole, self._added)
 
         def short() -> list[str]:
             if access.stores:
@@ -336,3 +343,18 @@ def _wanted(node: Node) -> tuple[str, int, int]:
     access, size = str(node.attribute[0]), int(node.attribute[1])
     aligned = size - 1 if access == "atomic" else 0
     return access, size, (access != "read") | aligned << 1
+
+
+def _without_uniform(place: Node) -> tuple[Node, list[Node]]:
+    # An address without what is added to that of each lane: accesses differ in this more often.
+    added = []
+    while place.prim == "add":
+        left, right = place.args
+        if right.prim == "splat":
+            place, other = left, right
+        elif left.prim == "splat":
+            place, other = right, left
+        else:
+            break
+        added.append(other.args[0])
+    return place, added

@@ -25,8 +25,11 @@ from gputrace.isa.waves import Spare
 from tests.isa.launching import Arrays, assert_same_outcome
 
 CODE, FIRST, SECOND, LDS_BYTES = 0x1000, 0x7000_FFFF_F000, 0x7001_0000_8000, 1000
-SIZE = 1 << 13  # the first range has addresses with two upper words
+SIZE = 1 << 13  # the first range has addresses with two upper words:
+UPPER = np.uint64(0x7001_0000_0000)  # where the second one begins
 ADDRESSES, RESULTS, DATA = 60, state.FIRST_ACCUMULATOR, 4
+AGAIN = 4  # the scalar register that says whether there is another round
+LATER = 50  # the registers that have the addresses of the first access in that round
 Access = Callable[[Trace, Node, int], None]
 TYPES = {"i32": U32, "i64": U64, "float": F32, "double": F64}
 
@@ -119,8 +122,28 @@ def scalar(words: int, guarded: bool) -> Access:
     return make
 
 
+def there_and_back(access: Access, scalar: bool, zext: bool = False) -> Access:
+    # The same address as a sum with parts that all lanes share.
+    def make(trace: Trace, address: Node, result: int) -> None:
+        some = trace.scalar(2, 2) if scalar else trace.const(U64, 0x44)
+        if zext:
+            base = address.zext(U32).zext(U64)
+            lane = trace.apply("read_lane", address, trace.const(U32, 3)) >> 32
+            access(trace, base + (lane << 32), result)
+        else:
+            lower = trace.apply("sub", address, trace.splat(some))
+            whole = lower.zext(U32).zext(U64) | (lower >> 32) << 32
+            access(trace, whole + some, result)
+
+    return make
+
+
 PLAIN: list[Access] = [
-    *(load(n) for n in (1, 2, 3, 4)), load(1, U8), load(1, U16), load(1, part=1), load(2, part=1),
+    *(load(n) for n in (1, 2, 3, 4)),
+    there_and_back(load(1), False), there_and_back(load(1), True),
+    there_and_back(load(2), False), there_and_back(store(1), True),
+    there_and_back(store(4), False), there_and_back(load(1), False, zext=True),
+    load(1, U8), load(1, U16), load(1, part=1), load(2, part=1),
     *(store(n) for n in (1, 2, 3, 4)), store(1, U8), store(1, U16), store(1, part=1),
     store(4, part=1),
     scalar(1, False), scalar(4, False), scalar(2, True),
@@ -134,7 +157,10 @@ ATOMIC = [atomic(name, space) for name in jit_atomics.HELPERS for space in ("glo
 
 
 class Made(Machine):
-    """A machine whose instructions are numbers of accesses; the last number ends the wave."""
+    """A machine whose instructions are numbers of accesses.
+
+    Behind them all is a jump to the first, once: then accesses know a range. What follows ends.
+    """
 
     def __init__(self, accesses: list[Access], engine: Any) -> None:
         super().__init__("gfx942", engine)
@@ -143,7 +169,13 @@ class Made(Machine):
     def graph(self, mode: Mode, pc: int, code: bytes) -> tuple[Graph, int]:
         number = int.from_bytes(code[:4], "little")
         trace = Trace(Instruction("access", "", "", pc, (number,)), mode)
-        if number >= len(self._accesses):
+        count = len(self._accesses)
+        if number == count:
+            again = trace.scalar(AGAIN).ne(0)
+            trace.put_scalar(AGAIN, trace.const(U32, 0))
+            trace.put_vector(ADDRESSES, trace.vector(LATER, 2))
+            trace.go("branch", again, attribute=(pc - 4 * count, pc + 4))
+        elif number > count:
             trace.go("end")
         else:
             address = trace.vector(ADDRESSES + 2 * number, 2)
@@ -176,6 +208,19 @@ def addresses(chance: np.random.Generator, lanes: int, low: int, high: int) -> N
     return found.astype(np.uint64)
 
 
+def later(chance: np.random.Generator, lanes: int) -> NDArray[np.uint64]:
+    """Return addresses for the second round, some with a row that is broken by its words.
+
+    It goes over the end of lower words without the carry that would make it a row.
+    """
+    if chance.random() < 0.7:
+        return addresses(chance, lanes, FIRST, FIRST + SIZE)
+    row = 4 * np.arange(lanes, dtype=np.uint64)
+    found: NDArray[np.uint64] = UPPER - np.uint64(4 * chance.integers(lanes)) + row
+    found[found >= UPPER] -= np.uint64(1 << 32)
+    return found
+
+
 Result = tuple[Outcome, list[bytes], NDArray[np.uint32], int]
 
 
@@ -200,11 +245,12 @@ def run(machine: Made, seed: int, bad: bool) -> Result:
     group.lds[:] = chance.integers(0, 256, LDS_BYTES, np.uint8)
     vectors[DATA : DATA + 4] = chance.integers(0, 1 << 32, (4, lanes), np.uint32)
     vectors[DATA, chance.random(lanes) < 0.3] = 0
-    scalars[0] = chance.integers(2)
+    scalars[AGAIN] = 1
+    scalars[0], scalars[2], scalars[3] = chance.integers((2, 99, 2))
     mask = [(1 << 64) - 1, int(chance.integers(1 << 63)), 0, 1 << int(chance.integers(64)), 0xFFFF]
     chosen = mask[0] if chance.random() < 0.5 else mask[int(chance.integers(5))]
     scalars[state.EXEC], scalars[state.EXEC + 1] = chosen & 0xFFFFFFFF, chosen >> 32
-    wrong = int(chance.integers(count)) if bad else -1
+    wrong = int(chance.integers(2 * count)) if bad else -1
     for number in range(count):
         base = FIRST if chance.random() < 0.6 else SECOND
         found = addresses(chance, lanes, base, base + SIZE)
@@ -214,6 +260,8 @@ def run(machine: Made, seed: int, bad: bool) -> Result:
             found[int(chance.integers(64)) :] += np.uint64(SIZE - 64)
         vectors[ADDRESSES + 2 * number] = found.astype(np.uint32)
         vectors[ADDRESSES + 2 * number + 1] = (found >> np.uint64(32)).astype(np.uint32)
+    found = later(chance, lanes)
+    vectors[LATER : LATER + 2] = found & 0xFFFFFFFF, found >> np.uint64(32)
     for number, access in enumerate(machine._accesses):
         if getattr(access, "__qualname__", "").startswith("lds") or access in LDS_ATOMICS:
             found = addresses(chance, lanes, 0, LDS_BYTES + 40)
