@@ -1,11 +1,16 @@
 """What is said of damaged and cut traces names the file, the place and what helps."""
 
 import json
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from gputrace.cli.main import run
+from gputrace.trace.blocks import BlockKind
+from gputrace.trace.events import DoorbellIntent, Header
+from gputrace.trace.reader import BlockReader, Scan, TraceReader
+from gputrace.trace.writer import TraceWriter
 
 TRACES = Path(__file__).parents[2] / "traces"
 Capture = pytest.CaptureFixture[str]
@@ -15,7 +20,12 @@ Capture = pytest.CaptureFixture[str]
 def damaged(tmp_path: Path) -> Path:
     path = tmp_path / "damaged.gtrace"
     data = bytearray((TRACES / "spin_lock-gfx1100.gtrace").read_bytes())
-    data[5000] ^= 1 << 6  # in a block of memory
+    file = BlockReader(TRACES / "spin_lock-gfx1100.gtrace")
+    for header in Scan(file):
+        if header.kind is BlockKind.EVENTS:
+            at = header.offset  # the last one in the end
+    file.close()
+    data[at + 9] ^= 1 << 6
     path.write_bytes(data)
     return path
 
@@ -34,7 +44,8 @@ def test_an_error_about_damage_names_the_file_and_what_helps(
     for paths in [[whole, damaged], [damaged, whole]] if name == "diff" else [[damaged]]:
         assert run([name, *map(str, paths)]) == 2
         line = capsys.readouterr().err
-        assert line.startswith(f"gputrace: {damaged}: byte 4977: ")
+        assert line.startswith(f"gputrace: {damaged}: byte ")
+        assert ": the checksum of the block's header is wrong" in line
         assert line.endswith(f": `gputrace repair {damaged}` saves the rest\n")
 
 
@@ -53,7 +64,14 @@ def test_what_no_repair_can_help_is_not_told_to_be_repaired(
 def test_a_trace_cut_before_anything_was_submitted_is_no_failure(
     name: str, tmp_path: Path, capsys: Capture
 ) -> None:
-    path = cut("deadlock-gfx1100.min.gtrace", 2324, tmp_path)
+    path = tmp_path / "cut.gtrace"
+    with TraceReader(TRACES / "deadlock-gfx1100.min.gtrace") as reader:
+        writer = TraceWriter(path, reader.header)
+        for event in takewhile(lambda one: not isinstance(one, DoorbellIntent), reader):
+            if not isinstance(event, Header):
+                writer.append(event)
+        writer.flush()
+        writer.abandon()
     assert run([name, str(path)]) == 2
     assert "the trace is cut before anything was submitted" in capsys.readouterr().err
 
@@ -69,14 +87,14 @@ def test_dump_of_what_is_not_there_is_an_error_as_text_and_as_json(
     whole = TRACES / "deadlock-gfx1100.min.gtrace"
     assert run(["dump", *choice, *more, str(whole)]) == 2
     assert capsys.readouterr().err == f"gputrace: {whole} has no such packet\n"
-    part = cut("deadlock-gfx1100.min.gtrace", 5000, tmp_path)
+    part = cut("deadlock-gfx1100.min.gtrace", -100, tmp_path)
     assert run(["dump", *choice, *more, str(part)]) == 2
     line = f"gputrace: {part} has no such packet in what can be read of it\n"
     assert capsys.readouterr().err == line
 
 
 def test_dump_tells_of_a_cut_beside_its_json(tmp_path: Path, capsys: Capture) -> None:
-    path = cut("deadlock-gfx1100.min.gtrace", 5000, tmp_path)
+    path = cut("deadlock-gfx1100.min.gtrace", -100, tmp_path)
     assert run(["dump", "--json", str(path)]) == 0
     captured = capsys.readouterr()
     assert all(json.loads(line)["type"] for line in captured.out.splitlines())
@@ -85,7 +103,7 @@ def test_dump_tells_of_a_cut_beside_its_json(tmp_path: Path, capsys: Capture) ->
 
 def test_diff_says_which_trace_is_incomplete(tmp_path: Path, capsys: Capture) -> None:
     whole = TRACES / "deadlock-gfx1100.gtrace"
-    path = cut(whole.name, whole.stat().st_size - 100, tmp_path)
+    path = cut(whole.name, -100, tmp_path)
     for paths in ([whole, path], [path, whole]):
         assert run(["diff", *map(str, paths)]) == 0
         out = capsys.readouterr().out
