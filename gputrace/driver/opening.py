@@ -6,6 +6,7 @@ import sys
 from gputrace.devices.names import FALLBACK, parse_name
 from gputrace.devices.opening import REAL_NODE, make_device
 from gputrace.driver.device import Device, open_kfd
+from gputrace.errors import UsageError
 from gputrace.kfd.port import Kfd
 
 
@@ -21,6 +22,8 @@ def open(device: str | Kfd | None = None) -> Device:
         device = os.environ.get("GPUTRACE_DEVICE") or best
         print(f"gputrace: using {device}", file=sys.stderr)
     if not isinstance(device, str):
+        if not hasattr(device, "topology"):
+            raise UsageError(f"open: expected a name such as {FALLBACK}, or a Kfd, not {device!r}")
         return open_kfd(device)
     name = parse_name(device)
     return open_kfd(make_device(device), name.index if name.scheme == "kfd" else 0)

@@ -86,3 +86,9 @@ def test_without_a_name_the_choice_is_printed(monkeypatch, tmp_path, capsys):
     with driver.open() as device:
         assert device.target == "gfx942"
     assert capsys.readouterr().err == "gputrace: using emu:gfx942\n"
+
+
+@pytest.mark.parametrize("wrong", [3, b"emu:gfx942", ["emu:gfx942"]])
+def test_what_is_neither_a_name_nor_a_port_is_refused(wrong):
+    with pytest.raises(UsageError, match=r"expected a name such as emu:gfx942, or a Kfd, not"):
+        driver.open(wrong)
