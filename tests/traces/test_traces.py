@@ -76,3 +76,11 @@ def test_nothing_lies_beside_the_captures_that_no_workload_explains():
 def test_every_byte_of_a_capture_is_covered_by_a_checksum():
     for path in TRACES.glob("*.gtrace"):
         assert check(path).sound
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_no_capture_reads_what_nobody_has_written(name, target):
+    workload, path = workloads.find(name), TRACES / f"{name}-{target}.gtrace"
+    options = workload.replayed or workload.options
+    options = options if "check=bytes" in options else f"{options},check=bytes"
+    assert verdict(path, f"emu:{target}{options}") == workload.verdict

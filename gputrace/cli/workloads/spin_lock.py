@@ -12,6 +12,8 @@ from gputrace.driver import Device
 LAUNCHES = 40
 WAVES = 8
 LIMIT = 1000
+ACCOUNT = 4711  # stands behind the lock that guards it
+OPENING = 100
 REFUSED_LAUNCH, REFUSED_WAVE = 30, 5
 
 
@@ -19,9 +21,11 @@ def run(device: Device, seed: int) -> str:
     """Book all amounts and verify the balance after each launch."""
     random = np.random.default_rng(seed)
     kernel, queue = load(device, "account")["book"], device.compute_queue("pm4")
-    lock, balance = device.alloc(4, name="lock"), device.alloc(4, name="balance")
+    lock, balance = device.alloc(8, name="lock"), device.alloc(4, name="balance")
     amounts = device.alloc(4 * WAVES, name="amounts")
-    right = 0
+    lock.write(np.array([0, ACCOUNT], np.uint32))
+    balance.write(np.array([OPENING], np.uint32))
+    right = OPENING
     for number in range(1, LAUNCHES + 1):
         given = random.integers(1, LIMIT, WAVES, np.uint32)
         if number == REFUSED_LAUNCH:
