@@ -39,7 +39,8 @@ def test_undecided_is_told_with_each_outcome(
 ) -> None:
     answers = iter([SAME, HANG, SAME])
     monkeypatch.setattr("gputrace.cli.replay.replay", lambda request, limits: next(answers))
-    monkeypatch.setattr("gputrace.cli.replay.on_hardware", lambda request: False)
+    names = "emu:gfx942", "emu:gfx942"
+    monkeypatch.setattr("gputrace.cli.replay.where", lambda request: names)
     assert run(["replay", "t.gtrace", "--repeat", "3"]) == 6
     text = capsys.readouterr().out
     assert "3 replays, 2 distinct outcomes" in text
