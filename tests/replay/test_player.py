@@ -207,9 +207,9 @@ def test_what_was_observed_may_need_the_stores_that_were_found_with_it(tmp_path:
         bench.memory(4096)
 
     record(tmp_path / "t.gtrace", given_and_taken)
-    stored = b""
+    stored, later = b"", []
 
-    def change(event: events.Event, data: bytes) -> list[events.Event]:
+    def change(event: events.Event, data: bytes) -> list[events.Event | tuple[events.Event, bytes]]:
         nonlocal stored
         at_flag = False
         if isinstance(event, events.Memory | events.HostStore) and event.address == where:
@@ -217,7 +217,11 @@ def test_what_was_observed_may_need_the_stores_that_were_found_with_it(tmp_path:
         if isinstance(event, events.Progress) or (isinstance(event, events.Digest) and not stored):
             return []
         if isinstance(event, events.Digest) and stored == b"\7":
+            if event.address == where:
+                later.append((event, b"\0" + data[1:]))
             return []  # looking waits for the GPU, too
+        if at_flag and stored == b"\7\0":
+            return [event, *later]
         seen = events.Progress((events.Observed("fence", where + 64, 99),))
         return [seen, event] if at_flag and stored == b"\7" else [event]
 
