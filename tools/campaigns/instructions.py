@@ -33,6 +33,7 @@ LATER = (
 """What LLVM 22 has and LLVM 19 has not: patterns of encoding and text."""
 BELOW_BUFFER = r"(s_|t|s_atc_probe_)?buffer.* (offset:)?-0?x?\d"
 """Of gfx12, where LLVM 22 refuses these: a buffer has nothing below its beginning."""
+# A v_nop that announces an SDWA or DPP word that is none is for LLVM 19 a v_nop without it.
 SPELLED = ("s_delay_alu ", "s_waitcnt_depctr ", "s_wait_alu ", "s_version ")
 """Immediates that LLVM writes in words, ours at times as numbers."""
 MODIFIERS = "clamp|glc|slc|dlc|scc|sc0|sc1|nt|tfe|lds|gds|offen|idxen|high|compr|vm"
@@ -89,8 +90,8 @@ def operands(text: str) -> list[str | int]:
     text = re.sub(r"\b(v\d+)\.[lh]\b", r"\1", text)
     parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]
     if name.startswith("v_ldexp_f16") and not name.endswith("_sdwa"):
-        parts[2] = parts[2].strip("-|")  # as above
-    half = name.startswith("s_cmp") and name.endswith("_f16")
+        parts[2] = re.sub(r"neg\((.*)\)", r"\1", parts[2]).strip("-|")  # as above
+    half = bool(re.match(r"s_cmp\w+_f16$|v_cmpx?_class_f16", name))
     return [number(part, half) for part in (*parts, *offsets) if part]
 
 
@@ -168,6 +169,8 @@ def compare(
             return "graphics", ""
         if re.match(BELOW_BUFFER, text):
             return "a negative offset in a buffer", ""
+        if text == "v_nop":
+            return "a nop with half a word behind", ""
         return "", f"LLVM reads {text!r}, gputrace: {reason}"
     if not size:
         if is_later(target, code, ours):
