@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gputrace.devices.names import amount
 from gputrace.trace.events import Cost
+from gputrace.trace.text import amount
 
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
-from gputrace.devices.names import amount as amount  # the commands take it from here
 from gputrace.errors import UsageError, visible
 from gputrace.trace.events import Lost
 from gputrace.trace.reader import TraceReader
+from gputrace.trace.text import amount as amount  # the commands take it from here
 
 LOSSES = 20
 """Ranges of lost memory that are printed one by one."""

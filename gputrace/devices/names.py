@@ -41,18 +41,6 @@ def write_size(size: int) -> str:
     return str(size)
 
 
-def amount(size: int) -> str:
-    """Write a number of bytes for a reader: "512 bytes", "1.5 MiB"."""
-    if size < 1024:
-        return "1 byte" if size == 1 else f"{size} bytes"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB"):
-        value /= 1024
-        if value < 1024:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1024:.1f} TiB"
-
-
 def _schedule(text: str) -> int:
     match = re.fullmatch(r"(?:seed:)?([0-9]+)", text)
     if not match:

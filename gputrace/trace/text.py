@@ -54,3 +54,15 @@ def _value(name: str, value: Any) -> str:
             return "[" + ", ".join(_value(name, item) for item in value) + "]"
         case _:
             return str(value)
+
+
+def amount(size: int) -> str:
+    """Write a number of bytes for a reader: "512 bytes", "1.5 MiB"."""
+    if size < 1024:
+        return "1 byte" if size == 1 else f"{size} bytes"
+    value = float(size)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"
