@@ -18,15 +18,9 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A hang in which everything that can have a name has an evil one."""
-    path = tmp_path_factory.mktemp("hostile") / "t.gtrace"
-    with (
-        pytest.raises(ProvenHang),
-        gputrace.record(path),
-        gputrace.open("emu:gfx942") as device,
-    ):
+def hang(path: Path) -> None:
+    """Record a hang in which everything that can have a name has an evil one."""
+    with gputrace.record(path), gputrace.open("emu:gfx942") as device:
         queue, data = device.compute_queue("pm4"), device.alloc(4096, name=EVIL)
         for buffer in list(device.session.buffers.values()):
             if buffer.name.startswith("ring of "):
@@ -35,6 +29,13 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         queue.write(data, b"abcd")
         queue.wait(device.timeline(EVIL).at(1))
         queue.synchronize(1.0)
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hostile") / "t.gtrace"
+    with pytest.raises(ProvenHang):
+        hang(path)
     return path
 
 
