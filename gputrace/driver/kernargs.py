@@ -147,7 +147,8 @@ def _pointer(one: Argument, gpu_id: int, owner: object) -> Converter:
             if owner is not None and value.owner is not owner:
                 raise UsageError(f"{value!r} belongs to a device that was opened apart")
             return value.address.to_bytes(8, "little")
-        if isinstance(value, (int, np.integer)) and 0 <= int(value) < 1 << 64:
+        wide = isinstance(value, int) or (isinstance(value, np.integer) and value.nbytes == 8)
+        if wide and 0 <= int(value) < 1 << 64:
             return int(value).to_bytes(8, "little")
         raise UsageError(f"expected a buffer or an address for {_shown(one)}, found {value!r}")
 

@@ -132,6 +132,7 @@ def test_a_node_with_several_dies_gets_an_aql_queue_by_default():
         ({"grid": 1, "block": 64, "args": [1, 2, 3]}, "takes 2 arguments"),
         ({"grid": 1, "block": 64, "args": [1, 1 << 33]}, "argument 1"),
         ({"grid": 1, "block": 64, "args": ["x", 2]}, "argument 0"),
+        ({"grid": 1, "block": 64, "args": [np.int32(4096), 2]}, "argument 0.*8 bytes"),
         ({"grid": 1, "block": 2048, "args": [0, 2]}, "2048 work-items"),
         ({"grid": 0, "block": 64, "args": [0, 2]}, "at least 1"),
         ({"grid": (1, 1, 1, 1), "block": 64, "args": [0, 2]}, "one to three"),
