@@ -194,6 +194,6 @@ def _number(node: Node) -> int | None:
         case "splat" | "zext":
             return None if node.args[0].lanes else _number(node.args[0])
         case "and":
-            parts = [None if arg.lanes else _number(arg) for arg in node.args]
-            return None if None in parts else parts[0] & parts[1]  # type: ignore[operator]
+            one, other = (None if arg.lanes else _number(arg) for arg in node.args)
+            return None if one is None or other is None else one & other
     return None
