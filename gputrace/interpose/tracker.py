@@ -6,6 +6,7 @@ counts as written at each look, and once the program has ended so does all that 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from gputrace.kfd.pagemap import LARGE, Pagemap, Ranges, Region, Sparse, stretches
 from gputrace.kfd.tracking import Span, spans
@@ -66,14 +67,14 @@ class RemoteTracker:
         for start, end in stretches(ranges.starts, self._small):
             found += self._scan(start, end, protect=protect)
         for one in self._large.values():
-            found += self._asked(lambda: one.scan(protect=protect))  # noqa: B023
+            found += self._asked(partial(one.scan, protect=protect))
         if self.ended:
             found = [one for at in ranges.starts for one in self._touched(at, ranges.sizes[at])]
             return spans(ranges, found, set())
         return spans(ranges, sorted(found), self._fresh | self._always)
 
     def _scan(self, start: int, end: int, *, protect: bool) -> list[Region]:
-        return self._asked(lambda: self._pagemap.scan(start, end, protect=protect))
+        return self._asked(partial(self._pagemap.scan, start, end, protect=protect))
 
     def _asked(self, scan: Callable[[], list[Region]]) -> list[Region]:
         if not self.ended:
