@@ -26,7 +26,7 @@ from gputrace.cli import workloads
 from gputrace.cli.workloads.frame import Workload, perform
 from gputrace.driver.arena import ARENA_BASE, ARENA_COUNT, ARENA_SIZE, PAGE, round_up
 from gputrace.errors import UsageError
-from gputrace.formats.ioctl import BY_RECORD
+from gputrace.formats.ioctl import RECORDS
 from gputrace.trace import events
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.writer import TraceWriter
@@ -44,7 +44,6 @@ PLACES = 0x2000_0000_0000
 POINTERS = 0x3000_0000_0000
 """Where arrays of ioctls go; a replay makes its own."""
 COMPRESSION = 19
-_RECORDS = {record.__name__: record for record in BY_RECORD}
 
 
 class Regular:
@@ -80,7 +79,7 @@ class Regular:
         return address
 
     def _ioctl(self, event: events.Ioctl) -> events.Ioctl:
-        layout = _RECORDS.get(event.record)
+        layout = RECORDS.get(event.record)
         if layout is None or not event.payloads:
             return event
         places: dict[str, int] = {}

@@ -24,7 +24,6 @@ from gputrace.trace import events
 from gputrace.trace.source import Source
 
 Space: TypeAlias = "ctypes.Array[ctypes.c_char]"
-RECORDS = {record.__name__: record for record in ioctl.BY_RECORD}
 AFTER_STEPS = 10_000_000
 """Steps that a device may take after the last event, before it counts as going on for ever."""
 
@@ -276,7 +275,7 @@ class Player:
     def _ioctl(self, event: events.Ioctl) -> None:
         if event.target != "kfd" and event.request & 0xFF in drm.QUESTIONS:
             return
-        layout = RECORDS.get(event.record)
+        layout = ioctl.RECORDS.get(event.record)
         if event.target != "kfd" or layout is None:
             raise UsageError(f"the trace has a call that cannot be replayed: {event.record}")
         before, after = layout.from_bytes(event.before), layout.from_bytes(event.after)
