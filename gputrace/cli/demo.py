@@ -17,9 +17,9 @@ import click
 
 import gputrace
 from gputrace.cli.common import json_option
-from gputrace.devices.names import FALLBACK
+from gputrace.devices.names import FALLBACK, parse_name
 from gputrace.errors import GputraceError, UsageError
-from gputrace.families import by_target_version
+from gputrace.families import by_target_version, family
 
 PROGRAM = "gputrace.cli.workloads.lost_signal"
 WIDTH = 100
@@ -92,6 +92,9 @@ def command(output: str | None, device: str, as_json: bool) -> None:
     below the one for temporary files.
     """
     start = time.monotonic()
+    wanted = parse_name(device)  # a wrong one is told before anything is made
+    if wanted.scheme == "emu":
+        family(wanted.target)
     try:
         if output is not None:
             Path(output).mkdir(parents=True, exist_ok=True)

@@ -166,3 +166,10 @@ def test_minimize_loses_no_file_beside_its_result(
     )
     assert str(own) in line
     assert own.read_text() == "print('written by hand')\n"
+
+
+@pytest.mark.parametrize("device", ["emu:gfx000", "gpu:0", "emu:gfx942x99"])
+def test_a_demo_of_no_device_makes_nothing(device: str, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "demo"
+    refused(["demo", "--device", device, "-o", str(folder)], capsys)
+    assert not folder.exists()
