@@ -45,16 +45,38 @@ with gputrace.open("kfd:0") as device:
     a, b = device.alloc(8192), device.alloc(8192, kind="userptr")
     a.write(numpy.arange(2048, dtype=numpy.uint32))
     copies, compute = device.copy_queue(), device.compute_queue()
-    copies.copy(b, a, 8192)
-    compute.wait(copies.signal())
+    with copies.batch():  # one doorbell for both, so that each submission has a sign of its end
+        copies.copy(b, a, 8192)
+        copied = copies.signal()
+    with compute.batch():
+        compute.wait(copied)
+        compute.signal()
     copies.signal().wait(10)
     compute.signal().wait(10)
     assert (b.view(numpy.uint32) == numpy.arange(2048)).all()
     b.write(bytes(4096))  # after the GPU, and before it
-    copies.copy(a, b, 4096)
-    copies.signal().wait(10)
+    with copies.batch():
+        copies.copy(a, b, 4096)
+        copied = copies.signal()
+    copied.wait(10)
     assert word(a, 4092) == 0 and word(a, 4096) == 1024
 print(device.target)
+"""
+ALONE = """
+import time, numpy, gputrace
+with gputrace.open("kfd:0") as device:
+    a, b = device.alloc(4096, kind="gtt"), device.alloc(4096, kind="gtt")
+    a.write(bytes(range(256)) * 16)
+    copies = device.copy_queue()
+    copies.copy(b, a)
+    while b.read(4) != bytes(range(4)):  # rung and seen alone, without a word that tells its end
+        time.sleep(1e-3)
+    a.write(b"nobody can say who stored this".ljust(64))
+    copies.signal().wait(10)
+    a.write(b"the program's".ljust(64))
+    copies.copy(b, a)
+    copies.signal().wait(10)
+    assert b.read(13) == b"the program's"
 """
 GATE = """
 import sys, time, numpy, gputrace
@@ -118,6 +140,20 @@ def test_the_end_of_a_submission_is_told_by_its_packets() -> None:
 
 def again(trace: Path, target: str) -> Verdict:
     return replay(Request(str(trace), f"emu:{target}"))
+
+
+def test_what_changes_while_nothing_proves_a_copy_done_is_of_nobody_known(tmp_path: Path) -> None:
+    trace = tmp_path / "alone.gtrace"
+    done = tapped("gfx942", trace, sys.executable, "-c", ALONE)
+    assert done.returncode == 0, done.stderr
+    with TraceReader(trace) as reader:
+        memory = [one for one in reader if isinstance(one, events.Memory)]
+    stored = {text: [one.provenance for one in memory if text in bytes(one.data)]
+              for text in (b"nobody can say", b"the program's")}  # fmt: skip
+    assert set(stored[b"nobody can say"]) == {"unknown"}
+    assert set(stored[b"the program's"]) == {"cpu"}
+    verdict = again(trace, "gfx942")
+    assert verdict.result is Result.SAME, verdict.text
 
 
 @pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
