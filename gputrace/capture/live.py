@@ -63,9 +63,11 @@ class Live:
         """Return address and size of each allocation on a device that none of these touches.
 
         What a queue keeps for itself is left out, as it begins anew with the queue, and so is
-        scratch memory, which has no meaning between two kernels.
+        scratch memory, which has no meaning between two kernels, and what was never mapped on a
+        GPU: nothing has written it.
         """
         ranges, kept, found = sorted(seen), set[int](), list[tuple[int, int]]()
+        on_gpus = {key[1] for key in self._kept if key[0] == "on gpus"}
         for event in self._kept.values():
             if isinstance(event, events.Ioctl) and event.record == "CreateQueue":
                 queue = ioctl.CreateQueue.from_bytes(event.after)
@@ -79,7 +81,7 @@ class Live:
             at = bisect_left(ranges, (made.va_addr + made.size, 0)) - 1
             touched = at >= 0 and made.va_addr < sum(ranges[at])
             own = made.flags & (AllocFlag.VRAM | AllocFlag.GTT)
-            if own and not touched and made.va_addr not in kept:
+            if own and not touched and made.va_addr not in kept and made.handle in on_gpus:
                 found.append((made.va_addr, made.size))
         return found
 

@@ -13,6 +13,7 @@ from gputrace.cli.main import run
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import UsageError
 from gputrace.families import FAMILIES
+from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu
 from gputrace.replay.repeats import recorded_outcome
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
@@ -157,6 +158,25 @@ def test_a_size_ends_a_part(path: Path) -> None:
         assert reader.trailer.outcome["result"] == "ended"
     assert rung(path)[0] == 1
     assert replay(path).result in (Result.SAME, Result.NOT_COMPARED)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_memory_that_the_cpu_cannot_see_matters_once_a_gpu_can(path: Path, mapped: bool) -> None:
+    with (
+        gputrace.record(path, part=Part(start="submission:60")),
+        gputrace.open("emu:gfx1100") as device,
+    ):
+        if mapped:
+            device.alloc(8192, visible=False)
+        else:  # as another thread has it between two calls
+            kfd, gpu_id = device.session.kfd, device.gpu_id
+            place, flags = kfd.reserve(8192), AllocFlag.VRAM | AllocFlag.WRITABLE
+            kfd.ioctl(AllocMemoryOfGpu(va_addr=place, size=8192, gpu_id=gpu_id, flags=flags))
+        work(device)
+    [found] = [event for event in read(path) if isinstance(event, events.Checkpoint)]
+    assert found.complete is not mapped
+    assert ("8192 bytes of memory that the CPU cannot see" in found.text) is mapped
+    assert replay(path).result is (Result.UNSUPPORTED if mapped else Result.SAME)
 
 
 def test_a_part_that_never_begins_is_an_error(path: Path) -> None:
