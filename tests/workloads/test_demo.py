@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from gputrace.cli import demo
@@ -33,11 +34,13 @@ def test_the_demo_leads_from_a_program_that_hangs_to_the_packet_that_matters(tmp
     assert play(Request(str(small)), lambda: False).result.value == "hang"
 
 
-def test_a_step_that_comes_out_otherwise_ends_the_demo(tmp_path):
-    done = run(tmp_path, "-o", "files", "--device", "emu:gfx42")
-    assert done.returncode == 2
-    assert "exit status 2 instead of 1" in done.stderr
-    assert "gfx42" in done.stderr
+def test_a_step_that_comes_out_otherwise_ends_the_demo(tmp_path, monkeypatch, capsys):
+    first = replace(demo.steps("emu:gfx942")[0], exit=0)
+    monkeypatch.setattr(demo, "steps", lambda device: [first])
+    assert main(["demo", "-o", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "exit status 1 instead of 0" in error
+    assert "hang.gtrace" in error
 
 
 def test_the_values_are_there_for_programs(tmp_path, monkeypatch, capsys):
