@@ -33,6 +33,8 @@ class Campaign:
     seed: int
     folder: Path
     progress: Callable[["Campaign"], None] = lambda campaign: None
+    tell: Callable[[str], None] = lambda text: None
+    """Takes what is known before the campaign ends."""
     done: int = 0
     failures: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -53,9 +55,15 @@ class Campaign:
         self.done += cases
         self.progress(self)
 
+    def fact(self, name: str, value: object) -> None:
+        """Keep a fact, and tell it now."""
+        self.facts[name] = value
+        self.tell(f"{name}: {value}")
+
     def fail(self, text: str) -> None:
         """Note a case that is wrong; raises TooMany in the end."""
         self.failures.append(text)
+        self.tell(f"failed: {text}")
         if len(self.failures) >= MOST_FAILURES:
             raise TooMany
 

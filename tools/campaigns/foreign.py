@@ -25,9 +25,9 @@ def run(campaign: Campaign) -> None:
         folder = campaign.folder / str(number)
         folder.mkdir()
         try:
-            campaign.facts[f"{one.name} {one.target}"] = facts(campaign, one, folder)
+            campaign.fact(f"{one.name} {one.target}", facts(campaign, one, folder))
         except UsageError as problem:
-            campaign.facts[one.name] = f"left out: {problem}"
+            campaign.fact(one.name, f"left out: {problem}")
 
 
 def facts(campaign: Campaign, one: Foreign, folder: Path) -> dict[str, object]:

@@ -48,7 +48,8 @@ def _reduce(campaign: Campaign, workload: Workload, target: str) -> None:
         program = campaign.folder / "failure.py"
         program.write_text(script(reduction))
     seconds = time.monotonic() - start
-    campaign.facts[what] = (
+    campaign.fact(
+        what,
         f"{reduction.whole.packets} packets became {reduction.packets} in {reduction.costs.total} "
         f"runs, {seconds:.1f} s"
     )

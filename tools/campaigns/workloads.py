@@ -51,7 +51,8 @@ def run(campaign: Campaign) -> None:
         again = command("replay", str(small))
         if again.returncode != EXIT[workload.verdict]:
             campaign.fail(f"case {number}, {where}: the result replays to {again.returncode}")
-        campaign.facts[where] = (
+        campaign.fact(
+            where,
             f"{packets['before']} -> {packets['after']} packets, {runs['total']} runs, "
             f"{told['seconds']:.1f} s"
         )
