@@ -1,4 +1,4 @@
-"""A matrix product as a function of compiled code, in LLVM IR.
+"""A matrix product as a function of compiled code, in LLVM IR, written in loops.
 
 The factors are unpacked once, a vector of all lanes for each element, into arrays on the stack.
 Then each row of D is summed as a vector of its columns: a factor of A is one number, those of B lie
@@ -6,11 +6,15 @@ side by side, since the columns of B and D are neighbouring lanes.
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from gputrace.isa.matrix import BITS, LEAST_EXPONENT, SMALL, Product
 
 _LLVM = {"f32": "float", "f64": "double", "i32": "i32", "i64": "i64"}
 _WIDTH = {"float": 32, "double": 64, "i32": 32, "i64": 64}
+COLUMNS = 16
+"""Of a row, that are summed at once: more take longer to compile, and more registers."""
 
 
 def function(name: str, product: Product, constant: int | None) -> tuple[str, dict[str, str]]:
@@ -30,12 +34,15 @@ class _Writer:
         self.head: list[str] = []
         self.declared: dict[str, str] = {}
         self.count = 0
+        self.block = "entry"
+        """The label of the block that is written."""
         self.wave = product.wave
         self.fused = product.order in ("fused", "halves")
         self.sum = "i64" if product.clamp else _LLVM[product.accumulator]
         wide = self.fused and {"bf16", "xf32"} & {product.a, product.b}
         self.factor = "double" if wide else self.sum
         """The type that factors are unpacked to."""
+        self.columns = min(product.columns, COLUMNS)
 
     # --- writing
 
@@ -79,6 +86,28 @@ class _Writer:
         return self.put(f"shufflevector {many} {first}, {many} poison, <{lanes} x i32> "
                         "zeroinitializer")  # fmt: skip
 
+    @contextmanager
+    def loop(self, label: str, count: int) -> Iterator[str]:
+        """Write what is done in a loop, with its counter; a loop of one is none."""
+        if count == 1:
+            yield "0"
+            return
+        counter = f"%{label}.n"
+        self.do(f"br label %{label}")
+        self.lines.append(f"{label}:")
+        self.do(f"{counter} = phi i64 [0, %{self.block}], [{counter}.next, %{label}]")
+        yield counter
+        self.do(f"{counter}.next = add i64 {counter}, 1")
+        self.do(f"%{label}.more = icmp ult i64 {counter}.next, {count}")
+        self.do(f"br i1 %{label}.more, label %{label}, label %{label}.end")
+        self.block = f"{label}.end"
+        self.lines.append(f"{self.block}:")
+
+    def place(self, kind: str, array: str, element: str) -> str:
+        """Return where the lanes' values of an element are."""
+        first = self.put(f"mul i64 {element}, {self.wave}")
+        return self.put(f"getelementptr {kind}, ptr {array}, i64 {first}")
+
     # --- the function
 
     def text(self) -> str:
@@ -101,28 +130,30 @@ class _Writer:
     def _array(self, name: str, kind: str, elements: int) -> None:
         self.do(f"%{name} = alloca [{elements * self.wave} x {kind}], align 64")
 
-    def _store(self, array: str, element: int, kind: str, value: str) -> None:
-        size = element * self.wave
-        at = self.put(f"getelementptr {kind}, ptr %{array}, i64 {size}")
+    def _store(self, array: str, element: str, kind: str, value: str) -> None:
+        at = self.place(kind, f"%{array}", element)
         self.do(f"store {self.many(kind)} {value}, ptr {at}, align 64")
 
     # --- unpacking
 
-    def _raw(self, pointer: str, element: int, bits: int) -> str:
+    def _raw(self, pointer: str, element: str, bits: int) -> str:
         # The element of each lane as i32 (or i64); bits above its own are whatever lies there.
+        words = self.many("i32")
         if bits == 64:
-            low, high = (self._word(pointer, 2 * element + k) for k in range(2))
-            wide = [self.put(f"zext {self.many('i32')} {w} to {self.many('i64')}")
-                    for w in (low, high)]  # fmt: skip
-            above = self.put(f"shl {self.many('i64')} {wide[1]}, splat (i64 32)")
-            return self.put(f"or {self.many('i64')} {wide[0]}, {above}")
-        word, shift = self._word(pointer, element * bits // 32), element * bits % 32
-        if not shift:
-            return word
-        return self.put(f"lshr {self.many('i32')} {word}, splat (i32 {shift})")
+            first = self.put(f"mul i64 {element}, 2")
+            parts = [self._word(pointer, at) for at in (first, self.put(f"add i64 {first}, 1"))]
+            low, high = (self.put(f"zext {words} {one} to {self.many('i64')}") for one in parts)
+            above = self.put(f"shl {self.many('i64')} {high}, splat (i64 32)")
+            return self.put(f"or {self.many('i64')} {low}, {above}")
+        if bits == 32:
+            return self._word(pointer, element)
+        word = self._word(pointer, self.put(f"udiv i64 {element}, {32 // bits}"))
+        inside = self.put(f"urem i64 {element}, {32 // bits}")
+        shift = self.put(f"trunc i64 {self.put(f'mul i64 {inside}, {bits}')} to i32")
+        return self.put(f"lshr {words} {word}, {self.splat('i32', shift, self.wave)}")
 
-    def _word(self, pointer: str, register: int) -> str:
-        at = self.put(f"getelementptr i32, ptr {pointer}, i64 {register * self.wave}")
+    def _word(self, pointer: str, register: str) -> str:
+        at = self.place("i32", pointer, register)
         return self.put(f"load {self.many('i32')}, ptr {at}, align 64")
 
     def _value(self, kind: str, raw: str) -> tuple[str, str]:
@@ -193,22 +224,32 @@ class _Writer:
 
     def _factor(self, side: str) -> None:
         product = self.product
-        kind = product.a if side == "a" else product.b
         signs = product.negate[:2] if side == "a" else product.negate[2:]
-        for element in range(product.elements(side)):
-            type_, value = self._value(kind, self._raw(f"%{side}", element, BITS[kind]))
-            if side == "b" and product.b_lanes:
-                value = self._moved(type_, value)
-            if product.flush or product.order == "pairs":
-                least, signed = 2.0 ** LEAST_EXPONENT.get(kind, -126), product.order != "pairs"
-                value = self._no_denormals(type_, value, least, self.wave, signed)
-            if signs[element % 2]:
-                value = self.put(f"fneg {self.many(type_)} {value}")
-            value = self._widened(type_, value)
-            self._store(f"{side}u", element, self.factor, value)
-            if self.fused:
-                power = self._power(self.factor, value, LEAST_EXPONENT[kind], self.wave)
-                self._store(f"{side}e", element, self.factor, power)
+        count, alike = product.elements(side), 1 if signs[0] == signs[1] else 2
+        assert count % alike == 0, product
+        with self.loop(f"factors.{side}", count // alike) as number:
+            for odd in range(alike):
+                element = number
+                if alike == 2:
+                    element = self.put(f"add i64 {self.put(f'mul i64 {number}, 2')}, {odd}")
+                self._element(side, element, negative=signs[odd])
+
+    def _element(self, side: str, element: str, *, negative: bool) -> None:
+        product = self.product
+        kind = product.a if side == "a" else product.b
+        type_, value = self._value(kind, self._raw(f"%{side}", element, BITS[kind]))
+        if side == "b" and product.b_lanes:
+            value = self._moved(type_, value)
+        if product.flush or product.order == "pairs":
+            least, signed = 2.0 ** LEAST_EXPONENT.get(kind, -126), product.order != "pairs"
+            value = self._no_denormals(type_, value, least, self.wave, signed)
+        if negative:
+            value = self.put(f"fneg {self.many(type_)} {value}")
+        value = self._widened(type_, value)
+        self._store(f"{side}u", element, self.factor, value)
+        if self.fused:
+            power = self._power(self.factor, value, LEAST_EXPONENT[kind], self.wave)
+            self._store(f"{side}e", element, self.factor, power)
 
     def _moved(self, type_: str, value: str) -> str:
         many = self.many(type_)
@@ -239,7 +280,7 @@ class _Writer:
 
     def _addend(self) -> None:
         product, bits = self.product, BITS[self.product.result]
-        for element in range(product.elements("d")):
+        with self.loop("addends", product.elements("d")) as element:
             if self.constant is not None:
                 word = "i64" if bits == 64 else "i32"
                 raw = f"splat ({word} {self.constant & (1 << bits) - 1})"
@@ -260,29 +301,24 @@ class _Writer:
     # --- rows
 
     def _rows(self) -> None:
-        product, columns = self.product, self.product.columns
-        rows = len(product.d_rows)
-        a_rows = self.table("a_rows", list(product.a_rows))
-        b_rows = self.table("b_rows", list(product.b_rows))
-        d_rows = self.table("d_rows", [e * self.wave + lane for e, lane in product.d_rows])
+        product = self.product
+        parts = range(0, product.columns, self.columns)
+        a_rows = self.table("a_rows", [at for at in product.a_rows for _ in parts])
+        b_rows = self.table("b_rows", [at + part for at in product.b_rows for part in parts])
+        d_starts = [e * self.wave + lane for e, lane in product.d_rows]
+        d_rows = self.table("d_rows", [at + part for at in d_starts for part in parts])
         if product.sparse:
             self.table("b_steps", [e * self.wave + lane for e, lane in product.b_steps])
-        self.do("br label %row")
-        self.lines.append("row:")
-        self.do("%r = phi i64 [0, %entry], [%r.next, %row]")
-        self.a_row, self.b_row = self.entry(a_rows, "%r"), self.entry(b_rows, "%r")
-        at = self.put(f"getelementptr {self.sum}, ptr %du, i64 {self.entry(d_rows, '%r')}")
-        many = self.many(self.sum, columns)
-        total = self.put(f"load {many}, ptr {at}, align 4")
         steps = len(product.a_steps)
         size = product.group or steps
-        for first in range(0, steps, size):
-            total = self._group(total, range(first, min(first + size, steps)))
-        self.do(f"store {many} {total}, ptr {at}, align 4")
-        self.do("%r.next = add i64 %r, 1")
-        self.do(f"%more = icmp ult i64 %r.next, {rows}")
-        self.do("br i1 %more, label %row, label %end")
-        self.lines.append("end:")
+        with self.loop("row", len(d_starts) * len(parts)) as row:
+            self.a_row, self.b_row = self.entry(a_rows, row), self.entry(b_rows, row)
+            at = self.put(f"getelementptr {self.sum}, ptr %du, i64 {self.entry(d_rows, row)}")
+            many = self.many(self.sum, self.columns)
+            total = self.put(f"load {many}, ptr {at}, align 4")
+            for first in range(0, steps, size):
+                total = self._group(total, range(first, min(first + size, steps)))
+            self.do(f"store {many} {total}, ptr {at}, align 4")
 
     def _group(self, total: str, steps: range) -> str:
         match self.product.order:
@@ -300,7 +336,7 @@ class _Writer:
         at = self.put(f"add i64 {self.a_row}, {element * self.wave + lane}")
         at = self.put(f"getelementptr {self.factor}, ptr %{array}, i64 {at}")
         one = self.put(f"load {self.factor}, ptr {at}")
-        return self.splat(self.factor, one, self.product.columns)
+        return self.splat(self.factor, one, self.columns)
 
     def _b(self, step: int, array: str = "bu") -> str:
         if self.product.sparse:
@@ -310,7 +346,7 @@ class _Writer:
             place = str(element * self.wave + lane)
         at = self.put(f"add i64 {self.b_row}, {place}")
         at = self.put(f"getelementptr {self.factor}, ptr %{array}, i64 {at}")
-        return self.put(f"load {self.many(self.factor, self.product.columns)}, ptr {at}, align 4")
+        return self.put(f"load {self.many(self.factor, self.columns)}, ptr {at}, align 4")
 
     def _chosen(self, step: int) -> str:
         # Where the row of B lies that goes with an element of a sparse row of A.
@@ -326,22 +362,22 @@ class _Writer:
     # --- orders
 
     def _chain(self, total: str, steps: range) -> str:
-        many = self.many(self.sum, self.product.columns)
-        suffix = f"v{self.product.columns}f{_WIDTH[self.sum]}"
+        many = self.many(self.sum, self.columns)
+        suffix = f"v{self.columns}f{_WIDTH[self.sum]}"
         for k in steps:
             args = ((many, self._a(k)), (many, self._b(k)), (many, total))
             total = self.call(many, f"llvm.fma.{suffix}", *args)
         return total
 
     def _whole(self, total: str, steps: range) -> str:
-        many = self.many(self.sum, self.product.columns)
+        many = self.many(self.sum, self.columns)
         for k in steps:
             term = self.put(f"mul {many} {self._a(k)}, {self._b(k)}")
             total = self.put(f"add {many} {total}, {term}")
         return total
 
     def _pairs(self, total: str, steps: range) -> str:
-        columns = self.product.columns
+        columns = self.columns
         many = self.many("float", columns)
 
         def flushed(value: str) -> str:
@@ -357,7 +393,7 @@ class _Writer:
         return flushed(self.put(f"fadd {many} {total}, {terms[0]}"))
 
     def _fused(self, total: str, steps: range) -> str:
-        kind, columns = self.factor, self.product.columns
+        kind, columns = self.factor, self.columns
         many = self.many(kind, columns)
         terms, sizes = [], []
         for k in steps:
@@ -382,7 +418,7 @@ class _Writer:
         # Products that no f32 holds are infinite.
         if self.factor == "float":
             return term
-        columns = self.product.columns
+        columns = self.columns
         many = self.many("double", columns)
         size = self.call(many, f"llvm.fabs.v{columns}f64", (many, term))
         over = self.put(f"fcmp oge {many} {size}, splat (double {_float(2.0**128)})")
@@ -392,17 +428,17 @@ class _Writer:
 
     def _plain(self, total: str, terms: list[str]) -> str:
         # What the sum would be if it were not cut: looked at for what is not finite.
-        many = self.many(self.factor, self.product.columns)
+        many = self.many(self.factor, self.columns)
         plain = total
         if self.factor == "double":
-            narrow = self.many("float", self.product.columns)
+            narrow = self.many("float", self.columns)
             plain = self.put(f"fpext {narrow} {total} to {many}")
         for term in terms:
             plain = self.put(f"fadd {many} {plain}, {term}")
         return plain
 
     def _cut(self, terms: list[str], sizes: list[str]) -> tuple[str, str]:
-        kind, columns = self.factor, self.product.columns
+        kind, columns = self.factor, self.columns
         many, words = self.many(kind, columns), self.many("i32", columns)
         largest = sizes[0]
         for size in sizes[1:]:
@@ -420,7 +456,7 @@ class _Writer:
         return self.put(f"sitofp {words} {whole} to {wide}"), largest
 
     def _finished(self, total: str, plain: str, whole: str, largest: str) -> str:
-        columns = self.product.columns
+        columns = self.columns
         narrow, wide = self.many("float", columns), self.many("double", columns)
         c = self.put(f"fpext {narrow} {total} to {wide}")
         size = self._power("double", c, -126, columns)
@@ -456,43 +492,46 @@ class _Writer:
         return self._pick(none, many, one, value)
 
     def _floor(self, many: str, value: str) -> str:
-        return self.call(many, f"llvm.floor.v{self.product.columns}f64", (many, value))
+        return self.call(many, f"llvm.floor.v{self.columns}f64", (many, value))
 
     # --- results
 
     def _write(self) -> None:
         product, bits = self.product, BITS[self.product.result]
-        parts = [self._result(element) for element in range(product.elements("d"))]
-        words = self.many("i32")
-        if bits == 64:
-            wide = self.many("i64")
-            halves = []
-            for part in parts:
-                high = self.put(f"lshr {wide} {part}, splat (i64 32)")
-                halves += [self.put(f"trunc {wide} {half} to {words}") for half in (part, high)]
-            parts = halves
-        elif bits == 16:
-            parts = [self._joined(register, parts) for register in range(product.registers("d"))]
-        for register, part in enumerate(parts):
-            at = self.put(f"getelementptr i32, ptr %d, i64 {register * self.wave}")
-            self.do(f"store {words} {part}, ptr {at}, align 64")
+        words, wide = self.many("i32"), self.many("i64")
+        count = product.registers("d") if bits == 16 else product.elements("d")
+        with self.loop("results", count) as number:
+            if bits == 64:
+                value = self._result(number)
+                high = self.put(f"lshr {wide} {value}, splat (i64 32)")
+                first = self.put(f"mul i64 {number}, 2")
+                for half, at in ((value, first), (high, self.put(f"add i64 {first}, 1"))):
+                    self._keep(at, self.put(f"trunc {wide} {half} to {words}"))
+            else:
+                self._keep(number, self._joined(number) if bits == 16 else self._result(number))
 
-    def _joined(self, register: int, parts: list[str]) -> str:
+    def _keep(self, register: str, value: str) -> None:
+        at = self.place("i32", "%d", register)
+        self.do(f"store {self.many('i32')} {value}, ptr {at}, align 64")
+
+    def _joined(self, register: str) -> str:
         words, half = self.many("i32"), self.product.half
+        first = self.put(f"mul i64 {register}, 2")
+        second = self.put(f"add i64 {first}, 1")
         if half == 0:
-            low, other = parts[2 * register], parts[2 * register + 1]
-            high = self.put(f"shl {words} {other}, splat (i32 16)")
+            low = self._result(first)
+            high = self.put(f"shl {words} {self._result(second)}, splat (i32 16)")
             return self.put(f"or {words} {low}, {high}")
-        part = parts[2 * register + half - 1]
+        part = self._result(first if half == 1 else second)
         if half == 2:
             part = self.put(f"shl {words} {part}, splat (i32 16)")
         old = self._word("%d", register)
         kept = self.put(f"and {words} {old}, splat (i32 {-65536 if half == 1 else 65535})")
         return self.put(f"or {words} {kept}, {part}")
 
-    def _result(self, element: int) -> str:
+    def _result(self, element: str) -> str:
         # The bits of one element of D, of all NaNs but one.
-        at = self.put(f"getelementptr {self.sum}, ptr %du, i64 {element * self.wave}")
+        at = self.place(self.sum, "%du", element)
         many = self.many(self.sum)
         value = self.put(f"load {many}, ptr {at}, align 64")
         if self.product.order == "whole":

@@ -17,7 +17,7 @@ alone bytes).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gputrace.isa.graph import U32, U64, Node, where
+from gputrace.isa.graph import I1, U32, U64, Node, where
 from gputrace.isa.instruction import Memory
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_memory import (
@@ -94,23 +94,49 @@ def _scalar_offset(trace: Trace, memory: Memory) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where the bytes of a buffer lie for each lane of an instruction."""
+    """Where the bytes of a buffer lie for each lane of an instruction.
 
-    resource: Resource
-    index: Node
+    What is the same for all lanes is decided once: a buffer that is not swizzled has groups of one
+    record, and a bound that does not count is one that everything keeps.
+    """
+
     offset: Node
-    scalar: Node
-    indexed: bool
-    """Whether the instruction has an index of its own."""
+    """The first byte's offset into its record."""
+    known: Node
+    """Whether the buffer has the record."""
+    rows: Node
+    """Where the group of records begins, in units of a group's records."""
+    group_log: Node
+    column: Node
+    """Where the record begins behind that, with the buffer's base, in bytes."""
+    share: Node
+    """What index and scalar offset add to the bytes that are counted."""
+    limit: Node
+    """How many bytes there may be."""
 
     @classmethod
     def read(cls, trace: Trace, memory: Memory, cleared: Node | None = None) -> "Window":
         """Read descriptor, index and offsets; `cleared` are bits of the offset that are ignored."""
-        resource = Resource.read(trace, memory)
+        resource, scalar = Resource.read(trace, memory), _scalar_offset(trace, memory)
         index, offset = _index_and_offset(trace, memory, resource)
         if cleared is not None:
             offset = offset & (cleared ^ 0xFFFFFFFF)
-        return cls(resource, index, offset, _scalar_offset(trace, memory), memory.idxen)
+        zero, wide = trace.const(U32, 0), index.zext(U64)
+        stride, records = resource.stride, resource.records
+        log = where(resource.swizzled, resource.index_stride_log, zero)
+        behind = index & ((trace.const(U32, 1) << log) - 1)
+        counts_bytes, last, largest = _bounds(trace, resource, indexed=memory.idxen)
+        known = trace.apply("ule", index, trace.splat(last))
+        counted, moved = (where(counts_bytes, one, zero).zext(U64) for one in (stride, scalar))
+        return cls(
+            offset,
+            known & trace.splat(records.ne(0) | counts_bytes),
+            (index >> log).zext(U64) * stride.zext(U64),
+            log.zext(U64),
+            (behind << 2).zext(U64) + (resource.base + scalar.zext(U64)),
+            wide * counted + moved,
+            largest,
+        )
 
     @property
     def inside(self) -> Node:
@@ -119,40 +145,31 @@ class Window:
 
     def address(self, extra: int) -> Node:
         """Return the address of the dword that is so many bytes behind the first."""
-        resource, trace = self.resource, self.offset.trace
-        assert isinstance(trace, Trace)
-        stride, log = resource.stride.zext(U64), resource.index_stride_log
-        ones = (trace.const(U32, 1) << log) - 1
-        group, inside = (self.index >> log).zext(U64), (self.index & ones).zext(U64)
         place = ((self.offset + extra) & 0xFFFFFFFC).zext(U64)
-        linear = self.index.zext(U64) * stride + place
-        moved = ((group * stride + place) << log.zext(U64)) + (inside << 2)
-        base = resource.base + self.scalar.zext(U64)
-        return base + where(trace.splat(resource.swizzled), moved, linear)
+        return self.column + ((self.rows + place) << self.group_log)
 
     def reaches(self, count: int) -> Node:
         """Return for each lane whether the first `count` bytes are in range."""
         trace = self.offset.trace
         assert isinstance(trace, Trace)
-        end = self.offset.zext(U64) + count
-        return self._in_range(trace, end)
+        end = self.offset.zext(U64) + count + self.share
+        return self.known & trace.apply("ule", end, trace.splat(self.limit))
 
-    def _in_range(self, trace: Trace, end: Node) -> Node:
-        # `end` is the offset behind the last byte, without index and scalar offset.
-        resource, index = self.resource, self.index
-        records, stride = resource.records, resource.stride
-        known = trace.apply("ult", index, trace.splat(records))
-        # Raw: linear memory counts bytes, with the index's share.
-        whole = end + index.zext(U64) * stride.zext(U64) + self.scalar.zext(U64)
-        raw = trace.apply("ule", whole, trace.splat(records.zext(U64)))
-        if not trace.mode.bounds_select:
-            return where(trace.splat(stride.ne(0)), known, raw) if self.indexed else raw
-        fits = trace.apply("ule", end, trace.splat(stride.zext(U64)))
-        structured = resource.swizzled & stride.ne(0)
-        third = where(trace.splat(structured), known & fits, raw)
-        found = where(trace.splat(resource.select.eq(2)), trace.splat(records.ne(0)), third)
-        found = where(trace.splat(resource.select.eq(1)), known, found)
-        return where(trace.splat(resource.select.eq(0)), known & fits, found)
+
+def _bounds(trace: Trace, resource: Resource, *, indexed: bool) -> tuple[Node, Node, Node]:
+    # Whether bytes are counted with those of the records before, the last index, the most bytes.
+    stride, records = resource.stride, resource.records
+    if trace.mode.bounds_select:
+        linear = ~(resource.swizzled & stride.ne(0))
+        counts_bytes = resource.select.eq(3) & linear
+        in_record = resource.select.eq(0) | (resource.select.eq(3) & ~linear)
+        by_record = in_record | resource.select.eq(1)
+        most = where(in_record, stride.zext(U64), trace.const(U64, (1 << 64) - 1))
+    else:
+        by_record = stride.ne(0) if indexed else trace.const(I1, 0)
+        counts_bytes, most = ~by_record, trace.const(U64, (1 << 64) - 1)
+    last = where(by_record, records - 1, trace.const(U32, 0xFFFFFFFF))
+    return counts_bytes, last, where(counts_bytes, records.zext(U64), most)
 
 
 def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
@@ -167,7 +184,9 @@ def buffer_part(trace: Trace, memory: Memory, access: str, size: int) -> Part:
         address = window.address(0) + window.inside
         place = trace.apply("check", address, mask, attribute=(access, size))
         return Part("global", mask, lambda extra: place)
-    return dwords_part(trace, window.address, window.offset & 3, reaches, access, size)
+    aligned = not memory.offen and not memory.offset & 3
+    start = None if aligned else window.offset & 3
+    return dwords_part(trace, window.address, start, reaches, access, size)
 
 
 def _load(access: Access) -> Callable[[Trace], None]:
