@@ -9,7 +9,7 @@ from gputrace.trace import events
 
 _SETTINGS = {
     "AcquireVm", "SetMemoryPolicy", "SetScratchBackingVa", "SetTrapHandler", "RuntimeEnable",
-    "SetXnackMode", "UpdateQueue", "SetCuMask", "SetEvent", "ResetEvent",
+    "SetXnackMode",
 }  # fmt: skip
 """Calls whose effect lasts; of those not named here or below, none does."""
 
@@ -107,24 +107,27 @@ class Live:
             case ioctl.CreateQueue():
                 self._kept["queue", answer.queue_id] = event
             case ioctl.DestroyQueue():
-                for what in ("queue", "queue map"):
+                for what in ("queue", "queue map", "UpdateQueue", "SetCuMask"):
                     self._kept.pop((what, answer.queue_id), None)
-                self._drop_settings(answer.queue_id)
+            case ioctl.UpdateQueue() | ioctl.SetCuMask():
+                self._replace((event.record, answer.queue_id), event)
             case ioctl.CreateEvent():
                 self._kept["event", answer.event_id] = event
+            case ioctl.SetEvent() | ioctl.ResetEvent():
+                self._replace(("event state", answer.event_id), event)
             case ioctl.DestroyEvent():
-                self._kept.pop(("event", answer.event_id), None)
+                for what in ("event", "event state"):
+                    self._kept.pop((what, answer.event_id), None)
             case _ if event.record in _SETTINGS:
                 self._count += 1
-                queue = getattr(answer, "queue_id", -1)
-                self._kept["setting", event.record, queue, self._count] = event
+                self._kept["setting", self._count] = event
+
+    def _replace(self, key: Key, event: events.Event) -> None:
+        # The last one counts, and comes after what has come since the one before.
+        self._kept.pop(key, None)
+        self._kept[key] = event
 
     def _drop_memory(self, handle: int) -> None:
         self._kept.pop(("alloc", handle), None)
         for key in [key for key in self._kept if key[:2] == ("on gpus", handle)]:
             del self._kept[key]
-
-    def _drop_settings(self, queue: int) -> None:
-        for key in [key for key in self._kept if key[0] == "setting" and key[2] == queue]:
-            del self._kept[key]
-

@@ -13,7 +13,15 @@ from gputrace.cli.main import run
 from gputrace.driver import Device, ProvenHang
 from gputrace.errors import UsageError
 from gputrace.families import FAMILIES
-from gputrace.formats.ioctl import AllocFlag, AllocMemoryOfGpu
+from gputrace.formats.ioctl import (
+    AllocFlag,
+    AllocMemoryOfGpu,
+    CreateEvent,
+    DestroyEvent,
+    ResetEvent,
+    SetEvent,
+    UpdateQueue,
+)
 from gputrace.replay.repeats import recorded_outcome
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
@@ -177,6 +185,31 @@ def test_memory_that_the_cpu_cannot_see_matters_once_a_gpu_can(path: Path, mappe
     assert found.complete is not mapped
     assert ("8192 bytes of memory that the CPU cannot see" in found.text) is mapped
     assert replay(path).result is (Result.UNSUPPORTED if mapped else Result.SAME)
+
+
+def test_of_what_was_set_before_a_part_only_the_last_is_kept(path: Path) -> None:
+    with (
+        gputrace.record(path, part=Part(start="submission:60")),
+        gputrace.open("emu:gfx1100") as device,
+    ):
+        kfd, queue = device.session.kfd, device.compute_queue("pm4", ring_size=4096)
+        made = queue.hardware.made_with
+        update = UpdateQueue(
+            queue_id=queue.hardware.queue_id,
+            ring_base_address=made.ring_base_address,
+            ring_size=made.ring_size,
+        )
+        kept, gone = (kfd.ioctl(CreateEvent()).event_id for _ in range(2))
+        for turn in range(50):
+            kfd.ioctl((SetEvent if turn % 2 else ResetEvent)(event_id=kept))
+            kfd.ioctl(SetEvent(event_id=gone))
+            kfd.ioctl(update.replace(queue_priority=turn % 16))
+        kfd.ioctl(DestroyEvent(event_id=gone))
+        work(device)
+    found = [event.record for event in read(path) if isinstance(event, events.Ioctl)]
+    assert (found.count("SetEvent"), found.count("ResetEvent")) == (1, 0)
+    assert found.count("UpdateQueue") == 1
+    assert replay(path).result is Result.SAME
 
 
 def test_a_part_that_never_begins_is_an_error(path: Path) -> None:
