@@ -110,6 +110,12 @@ class Case:
         """The fields that hold operands."""
         return {slot.field for slot in (*self.row.dst, *self.row.src)}
 
+    @property
+    def halves(self) -> set[str]:
+        """The fields that hold operands of half a register, and those that say which half."""
+        slots = (*self.row.dst, *self.row.src)
+        return {slot.field for slot in slots if slot.type.bits == 16} | {"source", "op_sel"}
+
     def fixed(self) -> tuple[int, int]:
         """Return mask and value of the bits that make it this instruction."""
         form, (low, width) = self.form, self.form.opcode
@@ -220,7 +226,7 @@ class Asked:
         for at, (oracle, (mnemonic, size)) in enumerate(
             zip(self._oracles, self._known, strict=True)
         ):
-            if at and self._known[0][1] and name not in case.used | {"source", "op_sel"}:
+            if at and self._known[0][1] and name not in case.halves:
                 continue
             if at and name in SOURCES and raw >> case.form.fields[name][0] & 0x1FF in GFX1250:
                 continue

@@ -19,6 +19,7 @@ _BARE = (
     "s_endpgm_saved",
     "s_endpgm_ordered_ps_done",
     "s_barrier",
+    "s_barrier_leave",
     "s_wakeup",
     "s_icache_inv",
     "s_ttracedata",
@@ -31,7 +32,7 @@ _CACHE_CONTROLS = (
     "buffer_wbl2", "buffer_invl2", "buffer_wbinvl1", "buffer_wbinvl1_vol", "buffer_inv",
     "buffer_gl0_inv", "buffer_gl1_inv",
 )  # fmt: skip
-_LONG_CONSTANT = ("b64", "f64", "i64", "u64", "v2bf16")
+_LONG_CONSTANT = ("b64", "f64", "f64x4", "i64", "u64")
 _LDS_STORE = "buffer_store_lds_dword"  # has no address for LLVM when it is off
 _ADDRESSLESS = ("global_inv", "global_wb", "global_wbinv")
 _SMALL = 64  # what could be an inline constant is written as one

@@ -70,9 +70,10 @@ def plain(text: str) -> str:
     """Return a text without what may be spelled in several ways.
 
     Those are LLVM's warnings of registers that the encoding aligns, formats of typed buffers by
-    name, and the upper half of a literal of which sixteen bits count (in sums of mixed types, LLVM
-    shows only these of all).
+    name, the upper half of a literal of which sixteen bits count (in sums of mixed types, LLVM
+    shows only these of all), and a bar that LLVM sets behind the mask of v_cndmask.
     """
+    text = re.sub(r"\|(v\d+), (vcc(_lo)?)\|", r"|\1|, \2", text)
     text = re.sub(r" ;.*| format:(\[.*?\]|\d+)", "", text)
     if re.match(r"\w+_f16 |v_fma_mix", text):
         text = re.sub(r"0x[0-9a-f]+", lambda found: hex(int(found[0], 16) & 0xFFFF), text)
