@@ -20,6 +20,10 @@ from tools.disassembler import NEWER, Disassembler
 
 COUNT, SAMPLE = 1_000_000, 4_000
 WORDS = 5  # of the longest instruction
+OPERAND = (7, 8, 9)
+"""Bits of a field that may be an operand."""
+EDGES = (*range(100, 130), *range(230, 258))
+"""Where vector registers begin, and scalar ones, constants and special registers meet."""
 GRAPHICS = ("image_", "exp", "lds_direct", "lds_param", "v_interp_", "ds_param", "ds_direct")
 """Beginnings of what LLVM takes as graphics."""
 LATER = (
@@ -55,7 +59,7 @@ def prefixes(target: str) -> list[tuple[int, int]]:
 
 
 def code_of(target: str, chance: random.Random) -> bytes:
-    """Make the bytes of one case: of an encoding that exists, most fields small."""
+    """Make the bytes of one case: of an encoding that exists, most fields small or at an edge."""
     words = [chance.getrandbits(32) for _ in range(WORDS)]
     if chance.random() < 0.8:
         prefix, width = chance.choice(prefixes(target))
@@ -63,7 +67,14 @@ def code_of(target: str, chance: random.Random) -> bytes:
     if chance.random() < 0.7:
         words[1] &= chance.choice((0x03FFFFFF, 0x007F7FFF, 0x7C7F7F7F))
         words[0] &= chance.choice((0xFFFFFFFF, 0xFFFF7F7F, 0xFFFF00FF))
-    return struct.pack(f"<{WORDS}I", *words)
+    raw = int.from_bytes(struct.pack(f"<{WORDS}I", *words), "little")
+    form = decoder(target).generation.format_of(words[0])
+    if form is not None and chance.random() < 0.3:
+        for low, width in form.fields.values():
+            if width in OPERAND and chance.random() < 0.4:
+                mask = (1 << width) - 1
+                raw = raw & ~(mask << low) | (chance.choice(EDGES) & mask) << low
+    return raw.to_bytes(4 * WORDS, "little")
 
 
 def plain(text: str) -> str:
