@@ -197,7 +197,7 @@ class Case:
             return True
         low, width = self.form.fields[name]
         number = raw >> low & (1 << width) - 1
-        if name == "soffset":
+        if name == "soffset" and name in self.used:
             return number != LITERAL
         if name not in SOURCES or not self.form.name.startswith(("VOP", "MAI")):
             return True

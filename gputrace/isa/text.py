@@ -226,7 +226,8 @@ def _modifiers(instruction: Instruction) -> list[str]:
     if instruction.memory is not None and instruction.name in _CACHE_CONTROLS:
         parts += _cache_control(instruction.memory)
     elif instruction.memory is not None and "prefetch" not in instruction.name:
-        parts += _memory(instruction, instruction.memory)
+        if instruction.name not in _ADDRESSLESS:
+            parts += _memory(instruction, instruction.memory)
         parts += _policy(instruction.name, instruction.memory)
     for name in ("cbsz", "abid", "blgp"):
         value = getattr(instruction, name)

@@ -102,8 +102,8 @@ def operands(text: str) -> list[str | int]:
     text = re.sub(r"\b(v\d+)\.[lh]\b", r"\1", text)
     parts = [part.strip() for part in re.split(r",(?![^(\[]*[)\]])", text)]
     if name.startswith("v_ldexp_f16") and not name.endswith("_sdwa"):
-        parts[2] = re.sub(r"neg\((.*)\)", r"\1", parts[2]).strip("-|")  # as above
-    half = bool(re.match(r"s_cmp\w+_f16$|v_cmpx?_class_f16", name))
+        parts[2] = re.sub(r"neg\((.*)\)|-(?=[a-z|])", r"\1", parts[2]).strip("|")  # as above
+    half = bool(re.match(r"s_cmp\w+_f16$|v_cmpx?_class_f16|v_ldexp_f16", name))
     return [number(part, half) for part in (*parts, *offsets) if part]
 
 
