@@ -40,6 +40,14 @@ class Resumable(Protocol):
         """Let a new queue stand where it stood when memory was saved."""
 
 
+@runtime_checkable
+class ByteExact(Protocol):
+    """A device that may fault reads of what nobody has written."""
+
+    def take_all_as_written(self) -> None:
+        """Fault none: not every store before them is known."""
+
+
 class Player:
     """Replays one stream of events on one device, which nobody has opened yet.
 
@@ -136,7 +144,7 @@ class Player:
         self._look_again(isinstance(event, events.Memory | events.HostStore))
         match event:
             case events.Header():
-                self._match_gpus(event)
+                self._begin(event)
             case events.Checkpoint():
                 self._resume(event)
             case events.Trigger(what="stop"):
@@ -166,7 +174,10 @@ class Player:
             case _:
                 self._map_or_open(event)
 
-    def _match_gpus(self, header: events.Header) -> None:
+    def _begin(self, header: events.Header) -> None:
+        device: Kfd = self._device
+        if not header.scheduler and isinstance(device, ByteExact):
+            device.take_all_as_written()  # it was seen from outside, or from its middle on
         recorded = header.device.get("gpu_ids", ())
         if isinstance(recorded, list):
             for was, node in zip(recorded, self._device.topology.gpus, strict=False):

@@ -124,7 +124,7 @@ class EmulatedKfd:
         exact: bool = False,
         cores: int = 0,
     ) -> None:
-        self._exact = exact
+        self._exact, self._shadowed = exact, exact and client is None
         self._budget, self._engine, self._cores = budget, engine, cores
         family = find_family(target)
         self._client = client
@@ -196,9 +196,14 @@ class EmulatedKfd:
             if self._process is not None or self._closed:
                 raise KfdError("open", EBUSY, {"device": self.name}, "opened before")
             self._process = Process(
-                self._family, self._topology, self._scheduler, self._client, self._exact
-            )
+                self._family, self._topology, self._scheduler, self._client,
+                exact=self._exact, shadowed=self._shadowed,
+            )  # fmt: skip
             self._pid = os.getpid()
+
+    def take_all_as_written(self) -> None:
+        """Fault no read of what nobody has written: before `open`, by who does not know that."""
+        self._shadowed = False
 
     def close(self) -> None:
         """Give all memory back; a fork has a copy of the device and nothing to give back."""

@@ -90,7 +90,9 @@ class Process:
         topology: Topology,
         scheduler: Scheduler,
         client: Client | None = None,
+        *,
         exact: bool = False,
+        shadowed: bool = False,
     ) -> None:
         self.family, self.topology, self.scheduler = family, topology, scheduler
         self.pool = Pool("gputrace-emulated")
@@ -106,7 +108,7 @@ class Process:
         self.exported: dict[int, Buffer] = {}
         """Descriptors of dma-bufs, and whose memory they show."""
         self.events = EventTable()
-        self.touched = Touched(self.pool) if exact and client is None else None
+        self.touched = Touched(self.pool) if shadowed else None
         self.labels = Labels()
         self.history = History()
         self.event_buffer: Buffer | None = None
