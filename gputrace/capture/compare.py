@@ -24,6 +24,8 @@ LOOKED = 1 << 18
 """Bytes in changed pages up to which `look` compares by itself."""
 REFUSED = -(1 << 40)
 PIECES = 4 * (LOOKED // GAP + 1024)
+ROW = 5
+"""Values that describe a range to `look`."""
 
 # A run is [first byte, byte after the last). Blocks of 64 bytes that are equal are passed over.
 _SOURCE = f"""
@@ -175,6 +177,8 @@ add:
 weigh:
   %tp0 = getelementptr i64, ptr %out, i64 {PIECES}
   store i64 %total, ptr %tp0, align 8
+  %news = getelementptr i64, ptr %tp0, i64 1
+  store i64 0, ptr %news, align 8
   %small = icmp ule i64 %total, {LOOKED}
   br i1 %small, label %region, label %give_up
 give_up:
@@ -202,7 +206,7 @@ piece:
   %on = and i1 %left, %more_rows
   br i1 %on, label %look, label %region_done
 look:
-  %ro = shl i64 %row1, 2
+  %ro = mul i64 %row1, {ROW}
   %fp = getelementptr i64, ptr %rows, i64 %ro
   %tp = getelementptr i64, ptr %fp, i64 1
   %pp = getelementptr i64, ptr %fp, i64 2
@@ -225,18 +229,38 @@ compare:
   %place = load i64, ptr %pp, align 8
   %known = load i64, ptr %kp, align 8
   %at = sub i64 %low, %from
+  %upto_at = sub i64 %to, %from
   %live_i = add i64 %place, %at
   %known_i = add i64 %known, %at
   %live = inttoptr i64 %live_i to ptr
   %kept = inttoptr i64 %known_i to ptr
   %bytes = sub i64 %to, %low
   %words = lshr i64 %bytes, 3
+  %mp = getelementptr i64, ptr %fp, i64 4
+  %marks = load ptr, ptr %mp, align 8
+  %page0 = lshr i64 %at, 12
+  %page_end = lshr i64 %upto_at, 12
+  br label %page
+page:
+  %page_i = phi i64 [ %page0, %compare ], [ %page1, %page_known ]
+  %page1 = add i64 %page_i, 1
+  %mark_p = getelementptr i8, ptr %marks, i64 %page_i
+  %mark = load i8, ptr %mark_p, align 1
+  %page_seen = icmp ne i8 %mark, 0
+  br i1 %page_seen, label %page_known, label %page_new
+page_new:
+  store i64 %n, ptr %news, align 8
+  br label %page_known
+page_known:
+  %pages_left = icmp ult i64 %page1, %page_end
+  br i1 %pages_left, label %page, label %pages_done
+pages_done:
   %used_o = shl i64 %used1, 2
   %op = getelementptr i64, ptr %out, i64 %used_o
   %found = call i64 @runs(ptr %live, ptr %kept, i64 %words, ptr %op)
   br label %spread
 spread:
-  %k = phi i64 [ %found, %compare ], [ %k1, %place_one ]
+  %k = phi i64 [ %found, %pages_done ], [ %k1, %place_one ]
   %nothing = icmp eq i64 %k, 0
   br i1 %nothing, label %compared, label %place_one
 place_one:
@@ -358,10 +382,12 @@ class Comparer:
         self._listed = (ctypes.c_uint32 * (3 * WORDS))()
         self._found_at = ctypes.addressof(self._found)
         self._listed_at = ctypes.addressof(self._listed)
-        self._pieces = (ctypes.c_uint64 * (PIECES + 1))()
+        self._pieces = (ctypes.c_uint64 * (PIECES + 2))()
         self._pieces_at = ctypes.addressof(self._pieces)
         self.looked = 0
         """Bytes that `look` has compared."""
+        self.regions = 0
+        """How many regions the last `look` had, if some page of them has no mark."""
 
     def runs(self, live: int, known: int, size: int) -> list[tuple[int, int]]:
         """Make `known` equal to `live`; return (begin, end) of what differed, up to STEP bytes."""
@@ -383,8 +409,9 @@ class Comparer:
     def job(self, pagemap: int, request: int, rows: int, count: int) -> Job:
         """Return what `look` is given: a descriptor, addresses, and how many rows there are.
 
-        `request` is the address of a struct pm_scan_arg, `rows` that of `count` rows of four 64-bit
-        values, sorted: address of a range, its end, where its bytes are, where the known ones are.
+        `request` is the address of a struct pm_scan_arg, `rows` that of `count` rows of five 64-bit
+        values, sorted: address of a range, its end, where its bytes are, where the known ones are,
+        and where there is a byte for each page, zero for one that has no mark.
         """
         return (ctypes.c_uint64 * 5)(pagemap, request, rows, count, self._pieces_at)
 
@@ -400,4 +427,5 @@ class Comparer:
             return None if found == REFUSED else ~found
         got = self._pieces
         self.looked += got[PIECES]
+        self.regions = got[PIECES + 1]
         return got[: 4 * found]

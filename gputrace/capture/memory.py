@@ -1,15 +1,21 @@
-"""Know byte by byte what the CPU stored: watched ranges and a copy of what they last held."""
+"""Know byte by byte what the CPU stored: watched ranges and a copy of what they last held.
+
+A store of what was there before changes nothing and is not seen, with one exception: zeros that are
+stored into memory that held only zeros. Whoever reads them reads what somebody has written.
+"""
 
 import mmap
 from bisect import bisect_right, insort
 from collections.abc import Iterator
 from ctypes import Array, addressof, c_ubyte, c_uint64
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gputrace.capture.compare import STEP, WORDS, Comparer, Job
+from gputrace.capture.compare import ROW, STEP, WORDS, Comparer, Job
 from gputrace.kfd import host
 from gputrace.kfd.pagemap import Region, Request
 from gputrace.kfd.tracking import Span, Tracker, WriteTracker
@@ -40,13 +46,20 @@ class Watched:
     this process sees the range: its own address unless the client is another process.
     """
 
-    __slots__ = ("_pages", "address", "end", "known", "known_at", "place", "size")
+    __slots__ = (
+        "_marks", "_pages", "address", "end", "known", "known_at", "marks", "marks_at", "place",
+        "size",
+    )  # fmt: skip
 
     def __init__(self, address: int, size: int, place: int) -> None:
         self.address, self.size, self.end, self.place = address, size, address + size, place
         self._pages = mmap.mmap(-1, size)
         self.known = memoryview(self._pages)
         self.known_at = addressof(c_ubyte.from_buffer(self._pages))
+        self._marks = mmap.mmap(-1, size // host.PAGE)
+        self.marks_at = addressof(c_ubyte.from_buffer(self._marks))
+        self.marks = np.frombuffer(self._marks, np.uint8)
+        """A byte for each page: 1 once the CPU has touched it."""
 
 
 class WatchedMemory:
@@ -58,6 +71,7 @@ class WatchedMemory:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker, self._comparer = tracker, Comparer()
+        self._tells_touched = isinstance(tracker, WriteTracker)
         self._ranges: dict[int, Watched] = {}
         self._starts: list[int] = []
         self._stretches: list[Region] = []
@@ -79,7 +93,10 @@ class WatchedMemory:
         `place` is where this process sees them when `address` is one of another process.
         """
         self._tracker.watch(address, size, written=not zeroed)
-        self._ranges[address] = Watched(address, size, address if place is None else place)
+        made = Watched(address, size, address if place is None else place)
+        self._ranges[address] = made
+        if not (zeroed and self._tells_touched):
+            made.marks[:] = 1  # zeros in it tell nothing
         self.size += size
         self._rows_of = None
         insort(self._starts, address)
@@ -125,6 +142,22 @@ class WatchedMemory:
         for watched, low, high in self._parts(span):
             for at in range(low, high, STEP):
                 self._compare(watched, at, min(at + STEP, high), found)
+        self._add_zeros(span, found)
+
+    def _add_zeros(self, span: Span, found: list[Store]) -> None:
+        # Pages that the CPU has touched for the first time, and that hold only zeros.
+        zeros: list[Store] = []
+        for watched, low, high in self._parts(span):
+            marks = watched.marks[low // host.PAGE : high // host.PAGE]
+            new = np.flatnonzero(marks == 0)
+            marks[new] = 1
+            words = np.frombuffer(watched.known[low:high], "<u8").reshape(len(marks), -1)
+            empty = new[~words[new].any(axis=1)] * host.PAGE + low
+            for first, last in _runs(empty):
+                zeros.append((watched.address + first, watched.known[first:last]))
+        if zeros:
+            found += zeros
+            found.sort(key=itemgetter(0))
 
     def _quick_stores(self, tracker: WriteTracker) -> list[Store]:
         # Scan and compare in one compiled loop: before a doorbell every microsecond counts.
@@ -140,6 +173,8 @@ class WatchedMemory:
                 for row, low, high, _ in zip(at, at, at, at, strict=True):
                     watched = rows[row]
                     found.append((watched.address + low, watched.known[low:high]))
+                for low, high in request.regions(self._comparer.regions):
+                    self._add_zeros(Span(low, high - low), found)
                 continue
             start = request.start if pieces is None else request.reached
             for span in tracker.rest(request.regions(pieces or 0), start, end):
@@ -149,8 +184,8 @@ class WatchedMemory:
     def _prepare(self, tracker: WriteTracker, stretches: list[Region]) -> None:
         self._stretches = stretches
         self._rows_of = rows = [self._ranges[start] for start in self._starts]
-        values = [(one.address, one.end, one.place, one.known_at) for one in rows]
-        self._rows = (c_uint64 * (4 * len(rows)))(*chain.from_iterable(values))
+        values = [(one.address, one.end, one.place, one.known_at, one.marks_at) for one in rows]
+        self._rows = (c_uint64 * (ROW * len(rows)))(*chain.from_iterable(values))
         pagemap, at = tracker.pagemap.descriptor, addressof(self._rows)
         self._requests.clear()
         for request in [Request(start, end) for start, end in stretches]:
@@ -250,3 +285,12 @@ class WatchedMemory:
         address, there = watched.address + low, watched.place + low
         found = self._comparer.words(there, watched.known_at + low, host.PAGE, FEW_WORDS)
         return (Change(address + 4 * index, was, now) for index, was, now in found)
+
+
+def _runs(pages: "NDArray[np.int64]") -> Iterator[tuple[int, int]]:
+    # Pages that follow one another, as (first byte, byte after the last).
+    if not len(pages):
+        return
+    cuts = np.flatnonzero(np.diff(pages) != host.PAGE) + 1
+    for run in np.split(pages, cuts):
+        yield int(run[0]), int(run[-1]) + host.PAGE

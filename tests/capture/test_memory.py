@@ -71,6 +71,28 @@ def test_stores_into_one_page_by_both_are_told_apart(shared: Shared) -> None:
     assert list(shared.memory.stores()) == []
 
 
+@pytest.mark.parametrize("scanned_before", [False, True])
+def test_zeros_are_found_where_only_zeros_were_and_once(
+    shared: Shared, scanned_before: bool
+) -> None:
+    def found() -> list[tuple[int, bytes]]:
+        spans = shared.memory.written() if scanned_before else None
+        stores = shared.memory.stores(spans)
+        return [(address - shared.client, bytes(data)) for address, data in stores]
+
+    page, view = host.PAGE, host.view(shared.client, SIZE)
+    gpu_works(shared, [(11 * page, b"the GPU's")])
+    view[3 * page : 5 * page] = bytes(2 * page)
+    view[7 * page + 5] = 0
+    view[9 * page + 8] = 5
+    view[11 * page + 64] = 0  # a page that holds more than zeros
+    assert found() == [
+        (3 * page, bytes(2 * page)), (7 * page, bytes(page)), (9 * page + 8, b"\5")
+    ]  # fmt: skip
+    view[3 * page] = view[9 * page] = view[11 * page] = 0
+    assert found() == [(11 * page, b"\0")]
+
+
 def test_edges_are_the_first_and_last_changed_words_of_each_page(shared: Shared) -> None:
     assert shared.memory.edges() == []
     cpu_works(shared, [(8, b"\1"), (20, b"\2"), (400, b"\3"), (host.PAGE + 40, b"\4")])
