@@ -22,6 +22,7 @@
 #include <limits.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,6 +48,7 @@
 #endif
 #define EXPORT __attribute__((visibility("default")))
 #define DESCRIPTORS 65536      /* descriptors above this are never ours */
+#define PATIENCE_NS 60000      /* how long a thread asks for an answer before it sleeps */
 #define PRIVATE_FROM 960       /* where the library's own sockets go, out of the program's way */
 #define KFD_MAJOR 238          /* any number that the machine does not use will do */
 #define DRM_MAJOR 226
@@ -188,6 +190,26 @@ static int send_message(struct head *head, const void *payload)
     return send_with(head, payload, -1);
 }
 
+/* Waits for a message. Most answers come at once, sooner than the kernel wakes a thread that
+   sleeps on another core: so ask for a while, and let others run in between. */
+static ssize_t wait_for_message(struct msghdr *message)
+{
+    struct timespec begin, now;
+    ssize_t got;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    do {
+        got = recvmsg(connection, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        if (got >= 0 || (errno != EAGAIN && errno != EINTR))
+            return got;
+        sched_yield();
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begin.tv_sec) * 1000000000L + now.tv_nsec - begin.tv_nsec < PATIENCE_NS);
+    do
+        got = recvmsg(connection, message, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
 /* Takes one message; *descriptor is what came along with it, or -1. */
 static int take_message(struct head *head, void *payload, int *descriptor)
 {
@@ -198,11 +220,8 @@ static int take_message(struct head *head, void *payload, int *descriptor)
     } control;
     struct msghdr message = {
         .msg_iov = parts, .msg_iovlen = 2, .msg_control = &control, .msg_controllen = sizeof control};
-    ssize_t got;
     *descriptor = -1;
-    do
-        got = recvmsg(connection, &message, MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    ssize_t got = wait_for_message(&message);
     if (got < 0)
         return -1;
     struct cmsghdr *extra = CMSG_FIRSTHDR(&message);
