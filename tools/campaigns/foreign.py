@@ -1,4 +1,4 @@
-"""Programs of others: run, recorded and replayed; those that fail are reduced as well.
+"""Programs of others: run, recorded, dumped and replayed; those that fail are reduced as well.
 
 For each the facts tell packets, bytes of the trace, processor seconds of `run` and `record`, the
 verdict and the packets after minimizing. What needs programs that are not installed is left out.
@@ -41,6 +41,9 @@ def facts(campaign: Campaign, one: Foreign, folder: Path) -> dict[str, object]:
     perform(["record", "-o", str(trace), "--device", one.device, "--", *command], variables)
     last = _seconds()
     queues = _told("info", str(trace))["packets"]["by_queue"]
+    lines = _called("dump", str(trace)).stdout.count("\n")
+    if lines < 10:
+        campaign.fail(f"{one.name} {one.target}: a dump of {lines} lines")
     found: dict[str, object] = {
         "run": round(middle - before, 1),
         "record": round(last - middle, 1),
@@ -59,10 +62,14 @@ def facts(campaign: Campaign, one: Foreign, folder: Path) -> dict[str, object]:
     return found
 
 
-def _told(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "gputrace.cli.main", *arguments, "--json"]
+def _called(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "gputrace.cli.main", *arguments]
     given = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+
+
+def _told(*arguments: str) -> dict[str, Any]:
+    done = _called(*arguments, "--json")
     if not done.stdout:
         return {"result": done.stderr.strip(), "packets": {"after": -1, "by_queue": {}}}
     return dict(json.loads(done.stdout))
