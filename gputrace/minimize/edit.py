@@ -140,6 +140,10 @@ class Edited:
 
     # --- the source ----------------------------------------------------------------------------
 
+    def clocks(self) -> dict[int, list[int]]:
+        """Return nothing: what is left may read the clock at other times."""
+        return {}
+
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield the candidate's events; only from the first one."""
         yield 0, self.model.header

@@ -7,7 +7,7 @@ submitted first. And every CPU event has the progress that it may rely on.
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, Self, cast
@@ -115,6 +115,12 @@ class Emulated(Kfd, Protocol):
     def forked(self) -> None:
         """Make the device independent of the one it was forked from."""
 
+    def take_all_as_written(self) -> None:
+        """Fault no read of what nobody has written."""
+
+    def feed_clock(self, queue: int, values: Iterable[int]) -> None:
+        """Have a queue read these values of the clock next."""
+
 
 def make_emulated(name: str) -> Emulated:
     """Return the emulated device with this name. Raises UsageError for any other."""
@@ -166,6 +172,14 @@ class Tap:
         self._device.resume_queue(queue_id, read, doorbell, packets)
         self._known[queue_id] = packets
 
+    def take_all_as_written(self) -> None:
+        """Fault no read of what nobody has written."""
+        self._device.take_all_as_written()
+
+    def feed_clock(self, queue: int, values: Iterable[int]) -> None:
+        """Have a queue read these values of the clock next."""
+        self._device.feed_clock(queue, values)
+
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps one by one."""
         if self._watch:
@@ -209,6 +223,10 @@ class _Watched:
         self._now = [0] * len(model.queues)
         self._pending: dict[int, list[Late]] = {}  # queue -> late stores
         self._signals: dict[int, tuple[int, int]] = {}  # address -> who counted it down last
+
+    def clocks(self) -> dict[int, list[int]]:
+        """Return what the recorded queues read."""
+        return self._model.source.clocks()
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield the events; what retires while one is applied comes before it."""

@@ -2,14 +2,13 @@
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from errno import EFAULT
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from gputrace.bits import Record
 from gputrace.capture.pointers import MAX_BYTES, pointed_size, pointers
-from gputrace.devices.emulated import EmulatedKfd
 from gputrace.errors import Divergence, KfdError, UsageError
 from gputrace.formats import drm, ioctl
 from gputrace.formats.ioctl import AllocFlag, WaitResult
@@ -41,11 +40,14 @@ class Resumable(Protocol):
 
 
 @runtime_checkable
-class ByteExact(Protocol):
-    """A device that may fault reads of what nobody has written."""
+class Told(Protocol):
+    """A device that can be told what a recording of another program knows and does not know."""
 
     def take_all_as_written(self) -> None:
-        """Fault none: not every store before them is known."""
+        """Fault no read of what nobody has written: not every store is known."""
+
+    def feed_clock(self, queue: int, values: Iterable[int]) -> None:
+        """Have a queue read these values of the clock next."""
 
 
 class Player:
@@ -114,7 +116,8 @@ class Player:
 
     def _play(self) -> Verdict:
         try:
-            self._gather_clock_reads()
+            # They come after the doorbells that led to them, but are needed before.
+            self._clock_reads = self._source.clocks()
             for number, event in self._source.numbered():
                 self._apply(number, event)
                 if self.after_event:
@@ -176,7 +179,7 @@ class Player:
 
     def _begin(self, header: events.Header) -> None:
         device: Kfd = self._device
-        if not header.scheduler and isinstance(device, ByteExact):
+        if not header.scheduler and isinstance(device, Told):
             device.take_all_as_written()  # it was seen from outside, or from its middle on
         recorded = header.device.get("gpu_ids", ())
         if isinstance(recorded, list):
@@ -276,13 +279,6 @@ class Player:
 
     # --- calls ---------------------------------------------------------------------------------
 
-    def _gather_clock_reads(self) -> None:
-        # Clock values come after the doorbell that led to them, but are needed before.
-        if self._pacing == "progress" and isinstance(self._device, EmulatedKfd):
-            for _, event in self._source.numbered():
-                if isinstance(event, events.ClockReads):
-                    self._clock_reads.setdefault(event.queue, []).extend(event.values)
-
     def _ioctl(self, event: events.Ioctl) -> None:
         if event.target != "kfd" and event.request & 0xFF in drm.QUESTIONS:
             return
@@ -336,9 +332,10 @@ class Player:
                 assert isinstance(after, ioctl.CreateQueue)
                 self._find_doorbell(after, live)
                 self._ending.queue(live)
-                if isinstance(self._device, EmulatedKfd):
-                    values = self._clock_reads.pop(after.queue_id, ())
-                    self._device.feed_clock(live.queue_id, values)
+                values = self._clock_reads.pop(after.queue_id, ())
+                device: Kfd = self._device
+                if values and isinstance(device, Told):
+                    device.feed_clock(live.queue_id, values)
             case ioctl.DestroyQueue():
                 self._ending.queue(live)
         if self._pacing == "steps":  # another device may have other answers

@@ -24,7 +24,7 @@ from gputrace.trace.blocks import (
 )
 from gputrace.trace.chunks import describe
 from gputrace.trace.codec import Skipped, decode
-from gputrace.trace.events import Chunk, Digest, Event, Header, Memory
+from gputrace.trace.events import Chunk, ClockReads, Digest, Event, Header, Memory
 from gputrace.trace.index import CHUNK_ENTRY, Index, Trailer
 from gputrace.trace.losses import left
 from gputrace.trace.state import State
@@ -232,6 +232,15 @@ class TraceReader:
         """Yield all events; optional ones of unknown kinds are counted in `skipped`."""
         for _, event in self.numbered():
             yield event
+
+    def clocks(self) -> dict[int, list[int]]:
+        """Return the values of the GPU's clock that each queue has read, in their order."""
+        found: dict[int, list[int]] = {}
+        if not self.header.scheduler:
+            for event in self:
+                if isinstance(event, ClockReads):
+                    found.setdefault(event.queue, []).extend(event.values)
+        return found
 
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield (number, event) from the event number `start` on."""

@@ -130,6 +130,10 @@ class Scrubbed:
         self._renamed: dict[tuple[str, str], str] = {}
         self._counts: Counter[str] = Counter()
 
+    def clocks(self) -> dict[int, list[int]]:
+        """Return the values of the clock that each queue has read."""
+        return self._source.clocks()
+
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield (number, event): the numbers are those of the trace, some events are left out."""
         self._begin()

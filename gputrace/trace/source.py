@@ -12,6 +12,12 @@ class Source(Protocol):
     def numbered(self, start: int = 0) -> Iterator[tuple[int, Event]]:
         """Yield (number, event) from the event number `start` on; event 0 is the Header."""
 
+    def clocks(self) -> dict[int, list[int]]:
+        """Return the values of the GPU's clock that each queue has read, in their order.
+
+        Empty where the clock follows from the steps of an emulated device.
+        """
+
     def pieces(self, event: Memory | Digest) -> Iterator[tuple[int, bytes]]:
         """Yield (address, bytes) of what a Memory event, or a Digest that is stored, holds."""
 

@@ -18,7 +18,7 @@ from gputrace.minimize.graph import below
 from gputrace.minimize.history import learn
 from gputrace.minimize.model import Kind, read_model
 from gputrace.minimize.prefix import bisect
-from gputrace.minimize.reduce import Reduction, Settings, reduce
+from gputrace.minimize.reduce import Reduction, Settings, prepare, reduce
 from gputrace.minimize.report import text
 from gputrace.minimize.result import replay_again, write_result
 from gputrace.minimize.script import script
@@ -33,6 +33,7 @@ from tests.minimize import scenes
 from tests.replay.editing import rewrite
 
 SEEDS = Settings(seeds=8)
+TRACES = Path(__file__).parents[2] / "traces"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(gputrace.__file__).parents[1])}
 
 
@@ -354,3 +355,11 @@ def test_the_packets_in_rings_are_those_that_a_reduction_begins_with(name: str) 
     reader = TraceReader(Path(__file__).parents[2] / "traces" / f"{name}.gtrace")
     counts = count_packets(reader)
     assert counts.packets - counts.nested == read_model(reader).packets
+
+
+def test_of_a_program_that_reads_the_clock_and_does_well_nothing_is_reduced() -> None:
+    with (
+        TraceReader(TRACES / "hip_streams-gfx90a.gtrace") as reader,
+        pytest.raises(UsageError, match="ends same, under 2 schedules and with check=bytes"),
+    ):
+        prepare(reader, Settings(seeds=2))
