@@ -45,11 +45,14 @@ def fitted(target: str, place: tuple[str, int], raw: int) -> int:
     """Return an instruction's bits with those that it must have, whatever was there.
 
     Those are zeros in fields that the instruction does not have, and a few bits that are ones; of
-    flags that do not go together none is left.
+    flags that do not go together as few change as may be.
     """
     limits = decoder(target).limits[place]
-    if limits.key(raw) not in limits.limits:
-        raw &= ~sum(mask for mask, _ in limits.flags if mask.bit_count() == 1)
+    key = limits.key(raw)
+    nearest = min(limits.limits, key=lambda other: ((other ^ key).bit_count(), other))
+    for number, (mask, value) in enumerate(limits.flags):
+        if mask.bit_count() == 1 and (nearest ^ key) >> number & 1:
+            raw = raw & ~mask | (value if nearest >> number & 1 else mask & ~value)
     limit = limits.limits[limits.key(raw)]
     return raw & ~limit.mask | limit.value
 
