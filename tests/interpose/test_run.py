@@ -1,5 +1,6 @@
 """Programs that know nothing of gputrace, on an emulated GPU."""
 
+import os
 import re
 import shutil
 import socket
@@ -221,6 +222,19 @@ def test_scenarios_through_the_real_device_nodes(target: str) -> None:
     done = subprocess.run([*served, *tests], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout or "100%" in done.stdout
+
+
+@needs_compiler
+def test_the_demo_through_the_real_device_nodes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gputrace.cli.main"]
+    demo = [*command, "demo", "--device", "kfd:0", "-o", str(tmp_path / "files")]
+    done = subprocess.run(
+        [*command, "run", "--device", "emu:gfx942", "--", *demo],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "lost_signal --device kfd:0" in done.stdout
+    assert "packets became 1:" in done.stdout
 
 
 @needs_compiler
