@@ -53,6 +53,7 @@ class Initial:
             scratch_aperture=launch.scratch_aperture,
             behaviour=TARGETS[launch.target][0].behaviour,
             half_limit=bool(launch.rsrc1 >> 26 & 1),
+            lds_checked=launch.lds_checked,
         )
 
     @property

@@ -41,6 +41,7 @@ class BlockEmitter(MemoryWriter):
             "clock": self._clock,
             "check": self.check,
             "aligned": self.aligned,
+            "within": self.within,
             "load": self.load,
             "store": self.store,
             "atomic": self.atomic,

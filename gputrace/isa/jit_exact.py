@@ -8,7 +8,7 @@ from gputrace.isa import state
 from gputrace.isa.graph import Graph, Node
 
 _ACROSS = ("permute", "scatter", "read_lane", "write_lane", "ballot")
-_MASKED = ("put_vector", "put_vector_at", "load", "store", "check", "aligned", "atomic")
+_MASKED = ("put_vector", "put_vector_at", "load", "store", "check", "aligned", "within", "atomic")
 
 
 def is_exec(node: Node, wave_size: int) -> bool:

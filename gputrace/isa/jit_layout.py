@@ -67,7 +67,7 @@ DONE, PAUSED, MISSING, ROUND = 8, 9, 10, 11
 
 HULL_SLOTS: Final = 4  # lowest address read, end of it, lowest written, end of it
 
-ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "atomic", "misaligned")
+ACCESSES: Final[tuple[Access, ...]] = ("read", "write", "atomic", "misaligned", "lds")
 
 SITE_SLOTS: Final = 3  # the range that an access found last: first, starts in it, host - first
 

@@ -230,16 +230,27 @@ class MemoryWriter(WordWriter):
         kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
         low = self.inst(f"and {kind} {address}, splat (i32 {size - 1})")
         odd = self.inst(f"icmp ne {kind} {low}, zeroinitializer")
-        bad = self.bits(self.inst(f"and {bit} {odd}, {mask}"))
+        return self._refuse("misaligned", size, address, self.inst(f"and {bit} {odd}, {mask}"))
+
+    def within(self, node: Node, address: str, mask: str) -> str:
+        """Write a check that an access does not go beyond the LDS."""
+        assert isinstance(node.attribute, int)
+        _, inside = self._lds_hosts(node.attribute, address, mask)
+        beyond = self.inst(f"xor <{self.wave_size} x i1> {inside}, {mask}")
+        return self._refuse("lds", node.attribute, address, beyond)
+
+    def _refuse(self, access: str, size: int, address: str, lanes: str) -> str:
+        # Leave the region if there are such lanes; their addresses are of the LDS.
+        bad = self.bits(lanes)
         some = self.fresh(f"icmp ne i64 {bad}, 0")
-        wrong, on = self.place("misaligned"), self.place("on")
+        wrong, on = self.place("refused"), self.place("on")
         self.line(f"br i1 {some}, label %{wrong}, label %{on}, !prof !0")
         self.begin(wrong)
         self.region.declare("i64", "llvm.cttz.i64", "i64", "i1")
         first = self.fresh(f"call i64 @llvm.cttz.i64(i64 {bad}, i1 true)")
-        at = self.fresh(f"extractelement {kind} {address}, i64 {first}")
+        at = self.fresh(f"extractelement <{self.wave_size} x i32> {address}, i64 {first}")
         where = self.fresh(f"zext i32 {at} to i64")
-        self.line(f"br label %{self._fault('misaligned', size, where, bad)}")
+        self.line(f"br label %{self._fault(access, size, where, bad)}")
         self.begin(on)
         return ""
 
@@ -314,7 +325,7 @@ class MemoryWriter(WordWriter):
         many = self.type(node)
         changes, host = "%changes", place
         if space == "lds":
-            changes, host, mask = "%ignored", *self._lds_hosts(node, place, mask)
+            changes, host, mask = "%ignored", *self._lds_hosts(node.type.bits // 8, place, mask)
         third = data[1] if len(data) > 1 else "zeroinitializer"
         name = f"atomic.{operation}.{node.type.llvm}"
         if name not in jit_atomics.HELPERS:
@@ -326,8 +337,9 @@ class MemoryWriter(WordWriter):
             ("i64", self.bits(mask)),
         )  # fmt: skip
 
-    def _lds_hosts(self, node: Node, place: str, mask: str) -> tuple[str, str]:
-        lanes, size = self.wave_size, node.type.bits // 8
+    def _lds_hosts(self, size: int, place: str, mask: str) -> tuple[str, str]:
+        # Where accesses of so many bytes go, and the lanes whose own is inside the LDS.
+        lanes = self.wave_size
         wide = self.inst(f"zext <{lanes} x i32> {place} to <{lanes} x i64>")
         end = self.inst(f"add <{lanes} x i64> {wide}, splat (i64 {size})")
         limit = self.spread(f"<{lanes} x i64>", "i64", "%lds.size")

@@ -51,10 +51,6 @@ class Checks(Protocol):
     Compiled code does not call it, so a dispatch with checks runs on the numpy engine.
     """
 
-    @property
-    def lds_bytes(self) -> int:
-        """Bytes of LDS that a work-group may touch."""
-
     def unwritten(
         self, access: Access, address: NDArray[np.uint64], size: int, mask: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
@@ -72,7 +68,8 @@ class KernelLaunch:
     Sizes count bytes, `groups` counts work-groups, `group_size` and `partial` count work-items;
     `partial` is the size of the last group on each axis, 0 for a whole one. `user_data` are the
     initial user SGPRs, as many as RSRC2 says. `lds_asked` are the bytes of LDS that were asked for
-    where that is known, before they were rounded up to `lds_bytes`. `scratch_base` is the address
+    where that is known, before they were rounded up to `lds_bytes`. With `lds_checked` an access
+    beyond the LDS stops its wave, which else reads zeros there. `scratch_base` is the address
     of wave slot 0 and `scratch_wave_bytes` the distance of two slots, of which there are
     `scratch_waves`.
     """
@@ -90,6 +87,7 @@ class KernelLaunch:
     first_group: Dimensions = (0, 0, 0)
     lds_bytes: int = 0
     lds_asked: int | None = None
+    lds_checked: bool = False
     scratch_base: int = 0
     scratch_wave_bytes: int = 0
     scratch_waves: int = 0

@@ -90,7 +90,7 @@ _EFFECTS = {
     name: f"_{name}"
     for name in (
         "get_scalar", "put_scalar", "get_vector", "put_vector", "get_vector_at", "put_vector_at",
-        "stop_if", "message", "others", "check", "aligned", "load",
+        "stop_if", "message", "others", "check", "aligned", "within", "load",
         "store", "atomic",
         "clock", "here", "jump", "branch", "jump_to", "barrier", "end",
     )
@@ -198,6 +198,12 @@ class Context:
         address, mask = np.broadcast_arrays(address, mask)
         _refuse(mask & (address & address.dtype.type(size - 1) != 0), address, "misaligned", size)
 
+    def _within(self, node: Node, address: Array, mask: Array) -> None:
+        size = _index(node)
+        address, mask = np.broadcast_arrays(address, mask)
+        beyond = address.astype(np.int64) + size > len(self.lds)
+        _refuse(mask & beyond, address, "lds", size)
+
     def _allowed(self, address: Array, size: int, write: bool) -> Array:
         view = self.view
         if not len(view.starts):
@@ -227,8 +233,6 @@ class Context:
     ) -> list[tuple[NDArray[np.uint8], Array, Array]]:
         # What lies outside the group's LDS reads as zero and is not written.
         wide = address.astype(np.int64)
-        if self.checks is not None:
-            _refuse(mask & (wide + size > self.checks.lds_bytes), address, "lds", size)
         lanes = np.flatnonzero(mask & (wide + size <= len(self.lds)))
         return [(self.lds, wide[lanes], lanes)] if len(lanes) else []
 

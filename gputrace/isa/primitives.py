@@ -552,6 +552,7 @@ PRIMS: dict[str, Prim] = {
     "here": _effect(fixed(U64), "uniform"),
     "check": _effect(fixed(U64)),
     "aligned": _effect(fixed(I1), "lanes"),  # of an atomic on LDS (attribute: bytes)
+    "within": _effect(fixed(I1), "lanes"),  # the LDS (attribute: bytes)
     "load": _effect(stated),
     "store": _effect(fixed(I1)),
     "atomic": _effect(stated),

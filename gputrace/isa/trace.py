@@ -83,6 +83,8 @@ class Mode:
     behaviour: Behaviour = field(default_factory=Behaviour)
     half_limit: bool = False
     """MODE's FP16_OVFL: halves that are too large become the largest, not infinite."""
+    lds_checked: bool = False
+    """An access beyond the LDS stops the wave: see `KernelLaunch`."""
     change: int = 0
     """How MODE differs from that of the launch; `float_mode` has it already."""
 
@@ -109,6 +111,13 @@ class Mode:
     def bounds_select(self) -> bool:
         """Whether buffer descriptors say which accesses are out of range."""
         return self.behaviour.bounds_select
+
+
+_ACCESSES = ("load", "store", "atomic")
+
+
+def _space(attribute: Attribute) -> object:
+    return attribute[0] if isinstance(attribute, tuple) else attribute
 
 
 def float_bits(type: Type, value: float) -> int:
@@ -157,7 +166,11 @@ class Trace:
         lanes = row.shape == "lanes" or (row.shape == "args" and any(n.lanes for n in nodes))
         if row.shape == "args" and lanes:
             nodes = [n if n.lanes else self._append("splat", n.type, True, (n,)) for n in nodes]
-        return self._append(prim, row.rule(tuple(nodes), type), lanes, tuple(nodes), attribute)
+        result = row.rule(tuple(nodes), type)
+        if self.mode.lds_checked and prim in _ACCESSES and _space(attribute) == "lds":
+            size = (nodes[1].type if prim == "store" else result).bits // 8
+            self._append("within", I1, True, (nodes[0], nodes[-1]), size)
+        return self._append(prim, result, lanes, tuple(nodes), attribute)
 
     def rounding(self, type: Type) -> int | None:
         """Return how results of a type are rounded (`numpy_floats.directed`), None: to nearest."""

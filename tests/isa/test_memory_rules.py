@@ -127,3 +127,51 @@ def test_values_move_within_halves_of_wide_waves_before_gfx12(target: str, reach
     ended = run_both(target, code, setup, wave_size=64, group_size=(64, 1, 1))
     wanted = [1000 + (lane * 7 + 3) % reach + lane // reach * reach for lane in range(64)]
     assert ended.vector(4).tolist() == wanted
+
+
+FORMS = {
+    "load": ("ds_read_b128", "ds_load_b128", {"addr": 16, "vdst": 4}, 4),
+    "two": ("ds_read2_b32", "ds_load_2addr_b32", {"addr": 16, "vdst": 4, "offset1": 4}, 4),
+    "byte": ("ds_read_u8", "ds_load_u8", {"addr": 16, "vdst": 4}, 1),
+    "store": ("ds_write_b64", "ds_store_b64", {"addr": 16, "data0": 32}, 4),
+    "atomic": ("ds_add_rtn_u64", "ds_add_rtn_u64", {"addr": 16, "data0": 32, "vdst": 4}, 8),
+}
+"""Two names, operands, and the bytes of each part."""
+ASKED, AHEAD = 1000, 5  # no whole granule; lanes that begin before the end
+
+
+@each_target
+@pytest.mark.parametrize("form", FORMS)
+def test_a_launch_that_checks_its_lds_stops_at_the_byte(target: str, form: str) -> None:
+    old, new, operands, size = FORMS[form]
+    code = [*encode(target, name_of(target, old, new), **operands), *encode(target, "s_endpgm")]
+
+    def eight_bytes_apart(group: Group) -> None:
+        group.lds[:] = 1
+        lanes = np.arange(group.waves[0].vectors.shape[1], dtype=np.uint32)
+        group.waves[0].vectors[16] = ASKED - 8 * AHEAD + 8 * lanes
+        group.waves[0].vectors[32:36] = 2
+
+    ended = run_both(target, code, eight_bytes_apart, lds_bytes=ASKED, lds_checked=True)
+    assert isinstance(ended.outcome, Fault)
+    assert (ended.outcome.access, ended.outcome.size) == ("lds", size)
+    assert ended.outcome.address == ASKED
+    every = (1 << len(ended.vector(0))) - 1
+    assert ended.outcome.lanes == every >> AHEAD << AHEAD
+
+
+@each_target
+def test_a_launch_that_checks_its_lds_may_use_all_of_it(target: str) -> None:
+    code = [
+        *encode(target, name_of(target, "ds_write_b32", "ds_store_b32"), addr=16, data0=32),
+        *encode(target, "s_endpgm"),
+    ]
+
+    def at_the_end(group: Group) -> None:
+        lanes = np.arange(group.waves[0].vectors.shape[1], dtype=np.uint32)
+        group.waves[0].vectors[16] = ASKED - 4 * (lanes + 1)
+        group.waves[0].vectors[32] = lanes + 1
+
+    ended = run_both(target, code, at_the_end, lds_bytes=ASKED, lds_checked=True)
+    assert ended.outcome == Done()
+    assert np.frombuffer(ended.lds, np.uint32)[-4:].tolist() == [4, 3, 2, 1]

@@ -1,16 +1,25 @@
-"""check=bytes in a replay: a read of what nobody has written, if the recording knows who wrote."""
+"""check=bytes in a replay: reads of what nobody has written, if the recording knows who wrote, and
+the end of LDS, in any case.
+"""
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import gputrace
 from gputrace.capture.window import Part
-from gputrace.driver import Device
+from gputrace.devices.emulated import EmulatedKfd
+from gputrace.devices.opening import recorded
+from gputrace.driver import Device, DeviceFault
+from gputrace.interpose.launch import run
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
 
-BUILT = Path(__file__).parents[1] / "kernels" / "built"
+ROOT = Path(__file__).parents[2]
+BUILT = ROOT / "tests" / "kernels" / "built"
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
 def work(device: Device, written: bool) -> None:
@@ -56,3 +65,76 @@ def test_a_part_of_a_run_does_not_know_what_was_written_before(
     with gputrace.record(path, part=part), gputrace.open("emu:gfx942") as device:
         work(device, written)
     assert replayed(path, "gfx942").result is Result.SAME
+
+
+def overrun(device: Device) -> None:
+    x, out = device.alloc(4 * 256, name="x"), device.alloc(4)
+    x.write(b"\1" * 4 * 256)
+    good, bad = (device.load(BUILT / device.target / "seed-O3.co")["reduce"] for _ in range(2))
+    bad.descriptor = bad.descriptor.replace(group_segment_fixed_size=512)
+    queue = device.compute_queue()
+    for kernel in (good, good, good, bad):
+        queue.launch(kernel, grid=1, block=256, args=[out, x])
+        queue.signal().wait(10)
+
+
+@pytest.mark.parametrize("start", ["", "submission:3"], ids=["whole", "part"])
+@pytest.mark.parametrize("target", ["gfx942", "gfx1100"])
+def test_lds_ends_where_it_did_in_the_recording(tmp_path: Path, target: str, start: str) -> None:
+    path = tmp_path / "t.gtrace"
+    with pytest.raises(DeviceFault), gputrace.record(path, part=Part(start=start)):  # noqa: SIM117
+        with gputrace.open(f"emu:{target},check=bytes") as device:
+            overrun(device)
+    verdict = replayed(path, target)
+    assert verdict.result is Result.FAULT
+    assert "access to 4 bytes at 0x200 of the LDS, beyond its end" in verdict.text
+
+
+# What another program does: its kernels have 512 bytes of LDS, or read what nobody has written.
+OTHER = """
+import sys, gputrace
+from gputrace.errors import DeviceFault
+with gputrace.open("kfd:0") as device:
+    source, out = device.alloc(4096), device.alloc(4096)
+    kernel = device.load(sys.argv[1])[sys.argv[2]]
+    kernel.descriptor = kernel.descriptor.replace(group_segment_fixed_size=512)
+    arguments = [out, source] if sys.argv[2] == "reduce" else [out, source, source]
+    try:
+        device.compute_queue().launch(kernel, grid=1, block=256, args=arguments).wait(10)
+    except DeviceFault:
+        sys.exit(3)
+"""
+
+
+def foreign(path: Path, code: str, kernel: str) -> int:
+    target = "gfx1100"
+    ended = run(
+        (sys.executable, "-c", OTHER, str(BUILT / target / code), kernel),
+        lambda client: recorded(f"emu:{target},check=bytes", client),
+        EmulatedKfd(target).topology,
+        tell=lambda notice: None,
+        trace=path,
+    )
+    return ended.status
+
+
+@needs_compiler
+def test_lds_of_another_program_ends_where_it_did_in_the_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "t.gtrace"
+    assert foreign(path, "seed-O3.co", "reduce") == 3
+    verdict = replayed(path, "gfx1100")
+    assert verdict.result is Result.FAULT
+    assert "access to 4 bytes at 0x200 of the LDS, beyond its end" in verdict.text
+
+
+@needs_compiler
+def test_what_another_program_wrote_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "t.gtrace"
+    assert foreign(path, "speed-O3.co", "add") == 0
+    assert replayed(path, "gfx1100").result is Result.SAME

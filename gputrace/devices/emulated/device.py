@@ -527,17 +527,21 @@ class EmulatedKfd:
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         process = self._opened("dispatch")
-        name = process.labels.kernel(dispatch.entry)
-        named = replace(dispatch, kernel=name) if name else dispatch
+        launch, checks = self._named(process, dispatch), None
+        if process.touched is not None:
+            checks = KernelChecks(queue.space, process.touched, launch.scratch_base)
         memory = process.gpus[queue.device].shaders
-        return KernelRun(self._machine, named, memory, self._budget, self._checks(named, queue))
+        return KernelRun(self._machine, launch, memory, self._budget, checks)
 
-    def _checks(self, launch: KernelLaunch, queue: HardwareQueue) -> KernelChecks | None:
-        touched = self._opened("dispatch").touched
-        if touched is None:
-            return None
+    def _named(self, process: Process, launch: KernelLaunch) -> KernelLaunch:
+        # With the kernel's name, and where accesses are checked by the byte as much LDS as it has
+        # asked for.
+        name = process.labels.kernel(launch.entry)
+        launch = replace(launch, kernel=name) if name else launch
+        if not self._exact:
+            return launch
         asked = launch.lds_bytes if launch.lds_asked is None else launch.lds_asked
-        return KernelChecks(queue.space, touched, asked, launch.scratch_base)
+        return replace(launch, lds_bytes=asked, lds_checked=True)
 
     @property
     def settle(self) -> Settle | None:

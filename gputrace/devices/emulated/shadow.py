@@ -79,16 +79,10 @@ class Touched:
 
 
 class KernelChecks:
-    """The byte-exact checks of one dispatch; its scratch memory counts as written."""
+    """Knows what a dispatch must not read; its scratch memory counts as written."""
 
-    def __init__(self, space: Space, touched: Touched, lds_bytes: int, scratch: int) -> None:
+    def __init__(self, space: Space, touched: Touched, scratch: int) -> None:
         self._space, self._touched, self._scratch = space, touched, scratch
-        self._lds_bytes = lds_bytes
-
-    @property
-    def lds_bytes(self) -> int:
-        """Bytes of LDS that a work-group may touch."""
-        return self._lds_bytes
 
     def unwritten(
         self, access: Access, address: NDArray[np.uint64], size: int, mask: NDArray[np.bool_]
