@@ -1,5 +1,6 @@
 """What a recorder asks of an emulated device beside the port."""
 
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
 from gputrace.kfd.tracking import Span
@@ -25,6 +26,9 @@ class Emulated(Protocol):
 
     def written_by_gpu(self) -> list[Span]:
         """Return what the GPU wrote since the last call, by addresses of the client's mappings."""
+
+    def stored_by_cpu(self, stores: Iterable[tuple[int, int]]) -> None:
+        """Take what the client stored, by addresses of its mappings and sizes."""
 
     def leave_out(self, address: int) -> None:
         """Have `written_by_gpu` say no more about the mapping of the client at an address."""

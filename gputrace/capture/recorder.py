@@ -149,6 +149,7 @@ class Recorder:
             self._open = True
             if self._emulated:
                 self._absorb()  # it watches from here on
+                self._tell([])
             self._writer.append(events.Open("kfd", 0, self._step))
 
     def open_render(self, minor: int) -> int:
@@ -407,10 +408,21 @@ class Recorder:
         if not gate and self._waits.over:
             found = "fault" if self._kfd.faults() else "hang" if self.last_stalls else "reached"
             self._end_wait(found)
-        stores = self._memory.stores()
+        stores = self._stores()
         if not gate or stores:
             self._write_progress()
         self._write_stores(stores, gate)
+
+    def _stores(self, spans: list[Span] | None = None) -> list[Store]:
+        found = self._memory.stores(spans)
+        if found:
+            self._tell(found)
+        return found
+
+    def _tell(self, stores: list[Store]) -> None:
+        # The device may want to know who wrote its memory, and cannot look for itself any more.
+        if self._emulated and not isinstance(self._tracker, ComparingTracker):
+            self._emulated.stored_by_cpu((address, len(data)) for address, data in stores)
 
     def _write_stores(self, stores: list[Store], gate: bool) -> None:
         if not gate:
@@ -481,8 +493,8 @@ class Recorder:
                 by_gpu = [*by_gpu, span]
                 continue
             both = [one for one in by_gpu if _overlap(one, span)]
-            late.unknown += copies(self._memory.stores(both))
-            late.cpu += copies(self._memory.stores([span]))
+            late.unknown += copies(self._stores(both))
+            late.cpu += copies(self._stores([span]))
         return by_gpu
 
     # Digests.

@@ -3,7 +3,7 @@
 import ctypes
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -117,6 +117,8 @@ class Toy:
     lock = threading.RLock()
 
     def leave_out(self, address: int) -> None: ...
+
+    def stored_by_cpu(self, stores: Iterable[tuple[int, int]]) -> None: ...
 
     def packets_done(self) -> dict[int, int]:
         return {}

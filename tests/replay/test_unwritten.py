@@ -22,8 +22,10 @@ BUILT = ROOT / "tests" / "kernels" / "built"
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 
-def work(device: Device, written: bool) -> None:
+def work(device: Device, written: bool, read: bool = False) -> None:
     source, out = device.alloc(4096, name="source"), device.alloc(4096)
+    if read:
+        assert source.read(4096) == bytes(4096)
     if written:
         source.write(bytes(4096))  # zeros, as there were
     kernel = device.load(BUILT / device.target / "speed-O3.co")["add"]
@@ -50,7 +52,18 @@ def test_what_nobody_stored_is_not(tmp_path: Path) -> None:
     path = tmp_path / "t.gtrace"
     with gputrace.record(path), gputrace.open("emu:gfx942") as device:
         work(device, written=False)
-    verdict = replayed(path, "gfx942")
+    assert_unwritten(replayed(path, "gfx942"))
+
+
+def test_reads_by_the_cpu_write_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "t.gtrace"
+    with pytest.raises(DeviceFault), gputrace.record(path):  # noqa: SIM117
+        with gputrace.open("emu:gfx942,check=bytes") as device:
+            work(device, written=False, read=True)
+    assert_unwritten(replayed(path, "gfx942"))
+
+
+def assert_unwritten(verdict: Verdict) -> None:
     assert verdict.result is Result.FAULT
     assert "read of 4 bytes that nobody has written" in verdict.text
     assert "buffer 'source'" in verdict.text

@@ -5,8 +5,6 @@ Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_chardev.c, amdgpu_amdkfd_gpuvm.c.
 
 from errno import EBUSY, EINVAL, ENODEV, ENOMEM, EPERM
 
-import numpy as np
-
 from gputrace.devices.emulated.memory import Buffer, pages
 from gputrace.devices.emulated.process import Gpu, Process
 from gputrace.errors import KfdError
@@ -117,7 +115,9 @@ def _back(
     handle = gpu.gpu_id << 32 | gpu.handles
     gpu.handles += 1
     process.next_buffer += 1
-    shadowed = process.touched is not None and kind in (AllocFlag.VRAM, AllocFlag.GTT)
+    shadow = None
+    if process.touched is not None and kind in (AllocFlag.VRAM, AllocFlag.GTT):
+        shadow = process.touched.cover(offset, length)
     return Buffer(
         handle=handle,
         gpu_id=gpu.gpu_id,
@@ -128,7 +128,7 @@ def _back(
         host=place,
         offset=offset,
         number=process.next_buffer,
-        shadow=np.zeros(length, np.uint8) if shadowed else None,
+        shadow=shadow,
     )
 
 

@@ -19,16 +19,14 @@ from gputrace import __version__
 from gputrace.bits import Record
 from gputrace.devices.emulated import awaiting, buffers, hangs, misc, queues, sharing
 from gputrace.devices.emulated.effects import EngineStop
-from gputrace.devices.emulated.forks import copy_pages
 from gputrace.devices.emulated.history import Writer
 from gputrace.devices.emulated.kernels import KernelRun
-from gputrace.devices.emulated.memory import Buffer
 from gputrace.devices.emulated.operations import Settle
 from gputrace.devices.emulated.process import Client, Process
 from gputrace.devices.emulated.queue import HardwareQueue, Work
 from gputrace.devices.emulated.render import render_ioctl
 from gputrace.devices.emulated.scheduler import VERSION, Scheduler, Trouble
-from gputrace.devices.emulated.shadow import KernelChecks
+from gputrace.devices.emulated.shadow import KernelChecks, byte_exact
 from gputrace.devices.emulated.troubles import report
 from gputrace.devices.emulated.writes import GpuWrites
 from gputrace.errors import Divergence, KfdError, UsageError
@@ -41,7 +39,6 @@ from gputrace.formats.ioctl import (
     MmapType,
     WaitEvents,
 )
-from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Machine
 from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
@@ -287,7 +284,7 @@ class EmulatedKfd:
                     raise KfdError("mmap", EINVAL, fields, "no buffer of that size is there")
                 place = offset
             elif fd in process.exported:
-                place = _inside(process.exported[fd], offset, size)
+                place = sharing.place_in(process.exported[fd], offset, size)
             else:
                 raise KfdError("mmap", EBADF, {"fd": fd}, "not a descriptor of this device")
             length = -(-size // PAGE) * PAGE
@@ -428,7 +425,7 @@ class EmulatedKfd:
         """Make this device independent of the one it was forked from; call it first in a child."""
         with self._lock:
             self._pid = os.getpid()
-            copy_pages(self._opened("forked").pool.fd)
+            self._opened("forked").forked()
 
     def written_by_gpu(self) -> list[Span]:
         """Return what the GPUs wrote since the last call, by addresses of the client's mappings.
@@ -440,6 +437,16 @@ class EmulatedKfd:
             if self._writes is None:
                 self._writes = GpuWrites(process.pool)
             return self._writes.written()
+
+    def stored_by_cpu(self, stores: Iterable[tuple[int, int]]) -> None:
+        """Take what the client stored, by addresses of its mappings and sizes.
+
+        Whoever watches these mappings calls it, for the first time before anything is mapped.
+        """
+        with self._lock:
+            touched = self._opened("stored_by_cpu").touched
+            if touched is not None:
+                touched.stored(stores)
 
     def _advance(self, process: Process) -> int:
         taken = self._scheduler.run(process.hardware, SLICE, SLICE_NS)
@@ -527,21 +534,13 @@ class EmulatedKfd:
             except UsageError as problem:
                 raise EngineStop(str(problem), refused=f"kernels of {self._family.name}") from None
         process = self._opened("dispatch")
-        launch, checks = self._named(process, dispatch), None
+        name = process.labels.kernel(dispatch.entry)
+        launch = replace(dispatch, kernel=name) if name else dispatch
+        launch, checks = byte_exact(launch) if self._exact else launch, None
         if process.touched is not None:
             checks = KernelChecks(queue.space, process.touched, launch.scratch_base)
         memory = process.gpus[queue.device].shaders
         return KernelRun(self._machine, launch, memory, self._budget, checks)
-
-    def _named(self, process: Process, launch: KernelLaunch) -> KernelLaunch:
-        # With the kernel's name, and where accesses are checked by the byte as much LDS as it has
-        # asked for.
-        name = process.labels.kernel(launch.entry)
-        launch = replace(launch, kernel=name) if name else launch
-        if not self._exact:
-            return launch
-        asked = launch.lds_bytes if launch.lds_asked is None else launch.lds_asked
-        return replace(launch, lds_bytes=asked, lds_checked=True)
 
     @property
     def settle(self) -> Settle | None:
@@ -588,11 +587,3 @@ class EmulatedKfd:
         else:
             reason = self.hang_report() or "no event can come: every queue has ended"
             raise KfdError("WAIT_EVENTS", EDEADLK, {}, reason)
-
-
-def _inside(buffer: Buffer, offset: int, size: int) -> int:
-    # Where in the memory file a part of a dma-buf lies.
-    if offset % PAGE or offset < 0 or offset + size > buffer.length:
-        fields = {"offset": offset, "size": size}
-        raise KfdError("mmap", EINVAL, fields, f"the dma-buf has {buffer.length:#x} bytes")
-    return buffer.offset + offset

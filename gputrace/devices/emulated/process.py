@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from errno import EFAULT, EINVAL, ENODEV
 
 from gputrace.devices.emulated.events import EventTable
+from gputrace.devices.emulated.forks import copy_pages
 from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.kernels import SpaceMemory
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
@@ -150,6 +151,14 @@ class Process:
             self.render[minor] = os.dup(self.pool.fd)
         return self.render[minor]
 
+    def forked(self) -> None:
+        """Take a copy of the memory for this fork of the process."""
+        if self.touched is not None:
+            self.touched.before_copy()
+        copy_pages(self.pool.fd)
+        if self.touched is not None:
+            self.touched.copied()
+
     def close(self) -> None:
         """Give back memory and descriptors."""
         self.queues.clear()
@@ -173,6 +182,8 @@ class Process:
         """Give back memory that has no handle any more."""
         if buffer.flags & (AllocFlag.VRAM | AllocFlag.GTT):
             self.pool.drop(buffer.offset, buffer.length, buffer.host)
+            if self.touched is not None:
+                self.touched.uncover(buffer.offset)
         if buffer.flags & AllocFlag.USERPTR:
             self.client.detach(self.pool, buffer.host, buffer.length)
         if buffer.flags & AllocFlag.VRAM:

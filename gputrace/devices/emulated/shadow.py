@@ -1,81 +1,177 @@
 """Which bytes of memory somebody has written: what `check=bytes` looks at beside sizes.
 
 What the engines and waves write is known to the byte. What the CPU writes it writes through its own
-mapping, unseen: a page that the CPU has touched there counts as written whole. Memory that the
-client brought itself has no shadow and counts as written.
+mapping, unseen: a page that the CPU has stored into there counts as written whole, one that it has
+only read does not. Memory that the client brought itself has no shadow and counts as written.
 """
 
 import os
 import struct
-from bisect import bisect_right
-from typing import Any
+from bisect import bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gputrace.devices.emulated.memory import Buffer, Pool, Space, Span
-from gputrace.isa.launch import Access
+from gputrace.devices.emulated.memory import Pool, Space, Span
+from gputrace.errors import UsageError
+from gputrace.isa.launch import Access, KernelLaunch
 from gputrace.kfd.host import PAGE
+from gputrace.kfd.pagemap import Pagemap, Region
+from gputrace.kfd.tracking import WriteTracker
 
-_PRESENT, _SWAPPED, _PROTECTED = 1 << 63, 1 << 62, 1 << 57  # Linux pagemap.rst
+_PRESENT, _SWAPPED = 1 << 63, 1 << 62  # Linux pagemap.rst
+
+Shadow = NDArray[np.uint8]
+"""A byte for each byte of a buffer, not 0 where somebody has written."""
+
+
+class _Mapping(NamedTuple):
+    # Bytes of the pool that the client maps: their offset, how many, and that of their buffer.
+    offset: int
+    length: int
+    buffer: int
 
 
 class Touched:
-    """Knows the client's mappings of the pool, and which of their pages it has touched."""
+    """Brings shadows up to date with what the client has stored through its mappings.
+
+    It watches these mappings, unless somebody does who says what came of it: a range of memory has
+    one who watches. Where the kernel has no write protection for that, a page that is there in a
+    mapping counts as written.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._starts: list[int] = []  # offsets in the pool
-        self._mapped: list[tuple[int, int]] = []  # address and length of each
-        self._entries = os.open("/proc/self/pagemap", os.O_RDONLY)
+        self._shadows: dict[int, Shadow] = {}  # by the offset of their buffer in the pool
+        self._buffers: list[int] = []  # these offsets in rising order
+        self._mapped: dict[int, _Mapping] = {}  # by the client's address
+        self._addresses: list[int] = []  # these addresses in rising order
+        self._told = False
+        self._tracker: WriteTracker | None = None
+        self._protects = True
+        self._pagemap = Pagemap()
 
     def close(self) -> None:
         """Forget everything."""
-        os.close(self._entries)
+        if self._tracker is not None:
+            self._tracker.close()
+        self._pagemap.close()
+
+    def cover(self, offset: int, length: int) -> Shadow:
+        """Return the shadow of a new buffer that lies in the pool: nothing of it is written."""
+        made = self._shadows[offset] = np.zeros(length, np.uint8)
+        insort(self._buffers, offset)
+        return made
+
+    def uncover(self, offset: int) -> None:
+        """Forget a buffer."""
+        if self._shadows.pop(offset, None) is not None:
+            self._buffers.remove(offset)
 
     def mapped(self, address: int, offset: int, length: int) -> None:
         """Say that the client maps a part of the pool."""
-        at = bisect_right(self._starts, offset)
-        self._starts.insert(at, offset)
-        self._mapped.insert(at, (address, length))
+        at = bisect_right(self._buffers, offset) - 1
+        buffer = self._buffers[at] if at >= 0 else 0
+        if at < 0 or offset >= buffer + len(self._shadows[buffer]):
+            return  # doorbells and the like
+        self._mapped[address] = _Mapping(offset, length, buffer)
+        insort(self._addresses, address)
+        self._watch(address, length)
 
     def unmapped(self, address: int) -> None:
-        """Say that a mapping of the client is gone."""
-        for at, (start, _) in enumerate(self._mapped):
-            if start == address:
-                del self._starts[at], self._mapped[at]
-                return
+        """Say that a mapping of the client is about to go."""
+        gone = self._mapped.get(address)
+        if gone is None:
+            return
+        self._settle(address, gone, gone.offset, gone.offset + gone.length)
+        if self._tracker is not None:
+            self._tracker.forget(address, gone.length)
+        del self._mapped[address]
+        self._addresses.remove(address)
+
+    def stored(self, stores: Iterable[tuple[int, int]]) -> None:
+        """Take what the client has stored: addresses of its mappings and sizes.
+
+        From the first call on, before anything is mapped, nothing is watched here.
+        """
+        self._told = True
+        for address, size in stores:
+            at = bisect_right(self._addresses, address) - 1
+            start = self._addresses[at] if at >= 0 else 0
+            found = self._mapped.get(start)
+            if found is not None and address < start + found.length:
+                first = address // PAGE * PAGE - start
+                self._mark(found, found.offset + first, found.offset + address - start + size)
 
     def settle(self, span: Span, first: int, size: int) -> None:
-        """Mark those pages around some bytes as written that the CPU has touched."""
+        """Mark those pages around some bytes as written that the CPU has stored into."""
         shadow = span.shadow
         if shadow is None:
             return
-        for at in range(first // PAGE * PAGE, first + size, PAGE):
-            if not shadow[at : at + PAGE].all() and self._touched(span.buffer, at):
-                shadow[at : at + PAGE] = 1
+        low, high = first // PAGE * PAGE, -(-(first + size) // PAGE) * PAGE
+        if shadow[low:high].all():
+            return
+        start = span.buffer.offset
+        for address, one in self._mapped.items():
+            if one.buffer == start:
+                self._settle(address, one, start + low, start + high)
 
-    def _touched(self, buffer: Buffer, at: int) -> bool:
-        place = buffer.offset + at
-        number = bisect_right(self._starts, place) - 1
-        while number >= 0:
-            start, (address, length) = self._starts[number], self._mapped[number]
-            if place < start + length and self._entry(address + place - start, place):
-                return True
-            if start < buffer.offset:
-                break
-            number -= 1
-        return False
+    def before_copy(self) -> None:
+        """Take in all that was stored: the memory is about to be copied for a fork."""
+        for address, one in self._mapped.items():
+            self._settle(address, one, one.offset, one.offset + one.length)
 
-    def _entry(self, address: int, place: int) -> bool:
-        (entry,) = struct.unpack("Q", os.pread(self._entries, 8, address // PAGE * 8))
-        if entry & _SWAPPED and entry & _PROTECTED:
-            # Either swapped out or never there but watched: a hole in the file tells which.
-            return not self._hole(place)
-        return bool(entry & (_PRESENT | _SWAPPED))
+    def copied(self) -> None:
+        """Watch the mappings of this fork from now on, no longer those of its parent."""
+        self._pagemap.close()
+        self._pagemap = Pagemap()
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
+        for address, one in self._mapped.items():
+            self._watch(address, one.length)
 
-    def _hole(self, place: int) -> bool:
-        return os.lseek(self._pool.fd, place, os.SEEK_HOLE) == place
+    def _watch(self, address: int, length: int) -> None:
+        if self._told or not self._protects:
+            return
+        if self._tracker is None:
+            try:
+                self._tracker = WriteTracker()
+            except UsageError:
+                self._protects = False
+                return
+        self._tracker.watch(address, length, written=False)
+
+    # Mark the pages of a mapping that were stored into, between two offsets in the pool.
+    def _settle(self, address: int, one: _Mapping, low: int, high: int) -> None:
+        shift = address - one.offset
+        first, end = max(low, one.offset) + shift, min(high, one.offset + one.length) + shift
+        for start, after in self._written(first, end):
+            self._mark(one, start - shift, after - shift)
+
+    def _mark(self, one: _Mapping, low: int, high: int) -> None:
+        # `low` is where a page begins.
+        self._shadows[one.buffer][low - one.buffer : -(-high // PAGE) * PAGE - one.buffer] = 1
+
+    def _written(self, first: int, end: int) -> Iterable[Region]:
+        if first >= end:
+            return []
+        if self._protects:
+            return self._pagemap.scan(first, end, protect=False)
+        count = (end - first) // PAGE
+        raw = os.pread(self._pagemap.descriptor, 8 * count, first // PAGE * 8)
+        entries = struct.unpack(f"{count}Q", raw)
+        there = (first + n * PAGE for n, one in enumerate(entries) if one & (_PRESENT | _SWAPPED))
+        return [(at, at + PAGE) for at in there]
+
+
+def byte_exact(launch: KernelLaunch) -> KernelLaunch:
+    """Return a launch whose LDS ends where it was asked to, which its waves must not go beyond."""
+    asked = launch.lds_bytes if launch.lds_asked is None else launch.lds_asked
+    return replace(launch, lds_bytes=asked, lds_checked=True)
 
 
 class KernelChecks:

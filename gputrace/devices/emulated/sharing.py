@@ -12,6 +12,7 @@ from gputrace.devices.emulated.memory import Buffer
 from gputrace.devices.emulated.process import Process
 from gputrace.errors import KfdError
 from gputrace.formats.ioctl import AllocFlag, ExportDmabuf, GetDmabufInfo, ImportDmabuf
+from gputrace.kfd.host import PAGE
 
 _SHARED = AllocFlag.VRAM | AllocFlag.GTT
 _MODES = os.O_CLOEXEC | os.O_RDWR
@@ -83,3 +84,11 @@ def dmabuf_info(process: Process, record: GetDmabufInfo) -> GetDmabufInfo:
     return record.replace(
         size=owner.length, gpu_id=owner.gpu_id, flags=flags, metadata_size=0
     )
+
+
+def place_in(buffer: Buffer, offset: int, size: int) -> int:
+    """Return where in the memory file a part of exported memory lies."""
+    if offset % PAGE or offset < 0 or offset + size > buffer.length:
+        fields = {"offset": offset, "size": size}
+        raise KfdError("mmap", EINVAL, fields, f"the dma-buf has {buffer.length:#x} bytes")
+    return buffer.offset + offset

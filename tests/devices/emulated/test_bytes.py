@@ -68,6 +68,14 @@ def test_a_read_of_what_nobody_wrote_is_found(setup):
     assert "buffer 'x' + 0x0" in fault.near
 
 
+def test_a_read_by_the_cpu_writes_nothing(setup):
+    x, y = (setup.device.alloc(4 * 64, name=name) for name in "xy")
+    y.write(np.zeros(64, np.float32))
+    assert x.read(4 * 64) == bytes(4 * 64)
+    fault = setup.fails("saxpy", 1, y, x, np.float32(2), np.int32(64))
+    assert fault.address == x.address
+
+
 def test_what_the_cpu_or_a_kernel_wrote_may_be_read(setup):
     x, y = (setup.device.alloc(4 * 64, name=name) for name in "xy")
     setup.run("fill", 1, x, 0x3F800000)
