@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from gputrace.isa.coverage import GRAPHICS, Entry, coverage  # noqa: E402
+from gputrace.isa.coverage import ABSENT, GRAPHICS, Entry, coverage  # noqa: E402
 from gputrace.isa.decode import TARGETS  # noqa: E402
 
 PATH = ROOT / "tests" / "goldens" / "isa-coverage.md"
@@ -29,20 +29,22 @@ A **witness** is something besides gputrace's two engines that the tests compare
 computation on whole numbers, exact fractions or many digits (`tests/isa`; functions that hardware
 approximates are within one unit in the last place of the exact value), or a compiled kernel whose
 result is known (`tests/kernels`). Both engines are compared bit for bit for every instruction.
+**Absent** is what LLVM decodes for a target whose hardware has not got it.
 
-| target | instructions | graphics | compute | modelled | with a witness |
-|---|---|---|---|---|---|
+| target | instructions | graphics | absent | compute | modelled | with a witness |
+|---|---|---|---|---|---|---|
 """
 
 
 def row(target: str, entries: list[Entry]) -> str:
     """Return the line of a target in the first table."""
-    graphics = sum(entry.reason == GRAPHICS for entry in entries)
+    graphics, absent = (sum(e.reason == why for e in entries) for why in (GRAPHICS, ABSENT))
     modelled = [entry for entry in entries if entry.modelled]
-    compute = len(entries) - graphics
+    compute = sum(entry.compute for entry in entries)
     seen = sum(bool(entry.witness) for entry in modelled)
     share = f"{len(modelled)} ({len(modelled) / compute:.1%})"
-    return f"| {target} | {len(entries)} | {graphics} | {compute} | {share} | {seen} |"
+    counts = f"{len(entries)} | {graphics} | {absent} | {compute}"
+    return f"| {target} | {counts} | {share} | {seen} |"
 
 
 def text() -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gputrace.cli.common import json_option, show
-from gputrace.isa.coverage import GRAPHICS, Entry, coverage
+from gputrace.isa.coverage import Entry, coverage
 from gputrace.isa.decode import TARGETS
 
 
@@ -24,7 +24,7 @@ def command(target: str, missing: bool, as_json: bool) -> None:
 
 def _data(entries: list[Entry], missing: bool) -> dict[str, Any]:
     reasons = Counter(entry.reason for entry in entries if entry.reason)
-    compute = len(entries) - reasons[GRAPHICS]
+    compute = sum(entry.compute for entry in entries)
     modelled = sum(entry.modelled for entry in entries)
     return {
         "instructions": len(entries),

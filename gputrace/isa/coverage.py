@@ -13,13 +13,13 @@ from gputrace.isa.meanings import MEANINGS
 from gputrace.isa.witnesses import KERNEL, PROPERTY
 
 GRAPHICS = "graphics"
+ABSENT = "named barriers, which LLVM decodes for gfx12 and only gfx12.5 has"
+"""LLVM AMDGPUUsage.rst, "Named Barriers"; AMD's RDNA4 manual does not list them either."""
 _REASONS: tuple[tuple[str, str], ...] = (
     (r"image_.*|exp|.*interp.*|lds_direct.*|lds_param.*|v_screen.*|s_setkill", GRAPHICS),
     (r".*bvh.*|ds_(add|sub)_gs_reg.*|ds_ordered_count|.*ordered_ps_done", GRAPHICS),
     (r"global_atomic_ordered_add_b64", GRAPHICS),  # counts waves of geometry shaders
-    (r"ds_gws_.*", "global wave sync, which the emulated kernel driver gives to no queue"),
-    (r"s_barrier_(init|join|leave)|s_wakeup_barrier",
-     "named barriers, which AMD's RDNA4 manual does not have"),
+    (r"s_barrier_(init|join|leave)|s_wakeup_barrier", ABSENT),
 )
 
 
@@ -36,6 +36,11 @@ class Entry:
     def modelled(self) -> bool:
         """Whether waves can execute it."""
         return not self.reason
+
+    @property
+    def compute(self) -> bool:
+        """Whether the target's hardware has it for compute."""
+        return self.reason not in (GRAPHICS, ABSENT)
 
 
 def reason_of(name: str) -> str:

@@ -91,6 +91,9 @@ class _Dry(Context):
     def _message(self, node: Node, value: Array) -> None:
         raise _Changes
 
+    def _sync(self, node: Node, number: Array, value: Array) -> None:
+        raise _Changes
+
 
 class Watch:
     """Tries to prove that a dispatch never ends, again and again while it changes nothing."""

@@ -4,7 +4,7 @@ The groups ahead are cut into parts that follow one another. The first part runs
 the others run beside it as a guess that is taken back when it was wrong. What makes the result
 that of one core:
 
-- Code with atomics on memory or a look at the clock never runs in parts.
+- Code with atomics on memory, global wave sync or a look at the clock never runs in parts.
 - For a few groups every access is noted, which gives for each range of memory the hull of what a
   group reads and writes, and how the hulls move with the group's place. From that follows what each
   part should touch. Parts are made only if no part should touch what another one writes.

@@ -65,6 +65,8 @@ class RegionEmitter(Module):
         for item in block:
             before, cold = len(emitter.lines), len(self.cold)
             try:
+                if item.last.prim == "sync":
+                    raise CannotLift("global wave sync is not compiled")
                 arguments = emitter.instruction(item, done)
             except CannotLift:
                 # The numpy engine takes over in front of this instruction.

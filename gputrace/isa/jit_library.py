@@ -162,7 +162,7 @@ def _written(region: Region) -> set[int]:
 
 def _is_ordered(node: Node) -> bool:
     if node.prim != "atomic":
-        return node.prim == "clock"
+        return node.prim in ("clock", "sync")
     return not (isinstance(node.attribute, tuple) and node.attribute[0] == "lds")
 
 

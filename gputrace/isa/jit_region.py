@@ -16,8 +16,7 @@ MOST_NODES = 8000
 """Nodes of all graphs of a region: what bounds the time to compile it."""
 _MOST_IN_BLOCK = 48
 
-_TRANSFERS = ("jump", "branch", "jump_to", "barrier", "end")
-_RETURNING = ("jump_to", "barrier")
+_RETURNING = ("jump_to", "barrier", "sync")
 
 
 @dataclass(frozen=True, slots=True)

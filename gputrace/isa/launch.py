@@ -179,14 +179,17 @@ class Endless:
     """A proven endless loop: no wave can ever leave the states that it goes through.
 
     It holds while nobody else changes `seen`: the memory that the waves read in one period, as
-    GPU addresses and bytes, without their instructions. So this outcome is not final: once `seen`
-    has changed, `run` goes on from where the waves stand.
+    GPU addresses and bytes, without their instructions; and while no wave of another dispatch lets
+    go one that global wave sync holds. So this outcome is not final: once that has happened, `run`
+    goes on from where the waves stand. Without a period waves wait for others, and `what` says
+    how.
     """
 
     place: Place
     period: int
     registers: RegisterImage = field(repr=False)
     seen: tuple[tuple[int, bytes], ...] = ()
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)

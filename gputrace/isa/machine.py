@@ -51,8 +51,10 @@ from gputrace.isa.semantics import trace_instruction
 from gputrace.isa.state import ADDRESS
 from gputrace.isa.stop import Why
 from gputrace.isa.trace import Mode, NotModelled
+from gputrace.isa.wave_sync import WaveSync
 from gputrace.isa.waves import (
     ENDED,
+    HELD,
     RUNNING,
     SLICE,
     WAITING,
@@ -186,19 +188,27 @@ class Machine:
         return found
 
     def start(
-        self, launch: KernelLaunch, memory: Memory, checks: Checks | None = None
+        self,
+        launch: KernelLaunch,
+        memory: Memory,
+        checks: Checks | None = None,
+        sync: WaveSync | None = None,
     ) -> "Execution":
-        """Begin a dispatch; nothing runs before `Execution.run`. With `checks` numpy runs it."""
+        """Begin a dispatch; nothing runs before `Execution.run`. With `checks` numpy runs it.
+
+        `sync` is the queue's, if it has been given any.
+        """
         if launch.target != self.family.name:
             raise UsageError(f"a launch for {launch.target} on a machine for {self.family.name}")
         if launch.wave_size not in self.family.waves or self.family.name not in TARGETS:
             self.decoder(launch.wave_size)  # which says what is wrong
-        again = self._kept.take(launch, memory) if checks is None else None
-        return again or Execution(self, launch, memory, checks)
+        plain = checks is None and sync is None
+        again = self._kept.take(launch, memory) if plain else None
+        return again or Execution(self, launch, memory, checks, sync)
 
     def keep(self, execution: "Execution") -> None:
         """Take an execution that is done, and of which nobody asks any more."""
-        if not execution.checked:
+        if not execution.checked and execution.sync is None:
             self._kept.put(execution)
 
 
@@ -211,12 +221,17 @@ class Execution:
     """
 
     def __init__(
-        self, machine: Machine, launch: KernelLaunch, memory: Memory, checks: Checks | None = None
+        self,
+        machine: Machine,
+        launch: KernelLaunch,
+        memory: Memory,
+        checks: Checks | None = None,
+        sync: WaveSync | None = None,
     ) -> None:
         self.launch, self.machine = launch, machine
-        self.memory, self.checked = memory, checks is not None
+        self.memory, self.checked, self.sync = memory, checks is not None, sync
         self._view = View(memory)
-        self._context = Context(self._view, launch.wave_size, checks)
+        self._context = Context(self._view, launch.wave_size, checks, sync)
         self._numpy = NumpyEngine(self._context, self._program_at)
         self._initial = Initial(launch, machine.family)
         self._mode = self._initial.mode
@@ -322,10 +337,17 @@ class Execution:
         return self._watch.prove(self._groups)
 
     def _stuck(self, group: Group) -> Endless:
-        # Every group that is left waits at a barrier to which some wave will never come.
-        wave = next(wave for wave in group.waves if wave.status == WAITING)
+        # Every group that is left waits for something that no wave of the dispatch will ever do.
+        held = next(((g, w) for g in self._groups for w in g.waves if w.status == HELD), None)
+        what = "waits at a barrier to which not all waves will ever come"
+        if held is None:
+            wave = next(wave for wave in group.waves if wave.status == WAITING)
+        else:
+            assert self.sync is not None
+            group, wave = held
+            what = self.sync.describe(wave)
         place = Place(group.place, wave.number, wave.address)
-        return Endless(place, 0, _image(wave))
+        return Endless(place, 0, _image(wave), what=what)
 
     # --- order
 
@@ -395,7 +417,7 @@ class Execution:
             wave.status = ENDED
         elif stop is Stop.BARRIER:
             wave.status = WAITING
-        elif self.instructions < turn_end:
+        elif stop is not Stop.SYNC and self.instructions < turn_end:
             return Paused()
         group.turn += 1
         group.turn_end = None
@@ -565,9 +587,14 @@ class Execution:
         return self._initial.waves_of(self.launch.group_size)
 
     def _most_groups(self) -> int:
+        each, most = self._waves_of_one(), _RESIDENT
+        if self.sync is not None:
+            # Groups that wait for one another are launched no more than fit.
+            shape = self.machine.family.shape
+            most = max(1, shape.simds * shape.waves_per_simd // each)
         if not self.launch.scratch_wave_bytes:
-            return _RESIDENT
-        return max(1, min(_RESIDENT, self.launch.scratch_waves // self._waves_of_one()))
+            return most
+        return max(1, min(most, self.launch.scratch_waves // each))
 
     def _start_group(self, place: tuple[int, int, int]) -> Group:
         taken = {group.slot for group in self._groups}

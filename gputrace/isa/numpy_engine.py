@@ -18,6 +18,7 @@ from gputrace.isa.launch import Access, Checks, View
 from gputrace.isa.numpy_atomics import ATOMICS
 from gputrace.isa.numpy_floats import Array
 from gputrace.isa.primitives import PRIMS
+from gputrace.isa.wave_sync import BadSync, Operation, WaveSync
 from gputrace.isa.waves import ENDED, Group, Wave
 
 
@@ -26,6 +27,7 @@ class Stop(Enum):
 
     END = "end"
     BARRIER = "barrier"
+    SYNC = "sync"
     TURN = "turn"
     COMPILED = "compiled"
 
@@ -92,7 +94,7 @@ _EFFECTS = {
         "get_scalar", "put_scalar", "get_vector", "put_vector", "get_vector_at", "put_vector_at",
         "stop_if", "message", "others", "check", "aligned", "within", "load",
         "store", "atomic",
-        "clock", "here", "jump", "branch", "jump_to", "barrier", "end",
+        "clock", "here", "jump", "branch", "jump_to", "barrier", "sync", "end",
     )
 }  # fmt: skip
 """The method of a context that carries out each primitive that has an effect."""
@@ -101,9 +103,16 @@ _EFFECTS = {
 class Context:
     """What the primitives work on: one wave, the LDS of its group, and memory."""
 
-    def __init__(self, view: View, wave_size: int, checks: Checks | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        wave_size: int,
+        checks: Checks | None = None,
+        sync: WaveSync | None = None,
+    ) -> None:
         self.view = view
         self.checks = checks
+        self.sync = sync
         self.wave_size = wave_size
         self.lds: NDArray[np.uint8] = np.zeros(0, np.uint8)
         self.begin()
@@ -113,7 +122,8 @@ class Context:
         self.now = 0
         """Wave-instructions of the dispatch so far: what clocks show."""
         self.changes = 0
-        """Stores and atomics that changed memory, and clocks read: what no state repeats with."""
+        """What no state repeats with: stores and atomics that changed memory, clocks read, uses of
+        global wave sync."""
         self.messages: list[int] = []
         """What waves have told the host's driver, and nobody has taken yet."""
         self.group: Group | None = None
@@ -125,6 +135,7 @@ class Context:
     def enter(self, wave: Wave, lds: NDArray[np.uint8]) -> None:
         """Work on this wave from now on."""
         self.scalars, self.vectors, self.lds = wave.scalars, wave.vectors, lds
+        self.wave = wave
 
     def effect(self, node: Node, *args: Array) -> Any:
         """Carry out one effect."""
@@ -307,6 +318,19 @@ class Context:
     def _barrier(self, node: Node) -> None:
         self._jump(node)
         self.stop = Stop.BARRIER
+
+    def _sync(self, node: Node, number: Array, value: Array) -> None:
+        assert isinstance(node.attribute, tuple)
+        operation, self.next_pc = cast(Operation, node.attribute[0]), int(node.attribute[1])
+        if self.sync is None:
+            raise Halted("refuse", "the queue was given no global wave sync")
+        try:
+            held = self.sync.carry_out(operation, int(number[0]), int(value[0]), self.wave)
+        except BadSync as problem:
+            raise Halted("refuse", str(problem)) from None
+        self.changes += 1
+        if held:
+            self.stop = Stop.SYNC
 
     def _end(self, node: Node) -> None:
         self.stop = Stop.END

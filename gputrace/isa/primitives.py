@@ -565,6 +565,7 @@ PRIMS: dict[str, Prim] = {
     "branch": _effect(fixed(U64), "uniform"),
     "jump_to": _effect(fixed(U64), "uniform"),
     "barrier": _effect(fixed(U64), "uniform"),
+    "sync": _effect(fixed(U64), "uniform"),  # of all work-groups (attribute: what, where next)
     "end": _effect(fixed(U64), "uniform"),
 }
 

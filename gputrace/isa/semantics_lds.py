@@ -1,16 +1,18 @@
 """LDS beyond plain loads and stores: lanes side by side, counters, exchanges of two places.
 
-Witness: AMD's ISA manuals (LDS instructions).
+And what shares their encoding, the global wave sync. Witness: AMD's ISA manuals (LDS and GDS
+instructions); for the numbers of resources, LLVM's AMDGPUISelDAGToDAG.cpp SelectDS_GWS.
 """
 
 from collections.abc import Callable
 
 from gputrace.isa import state
-from gputrace.isa.graph import U32, U64
+from gputrace.isa.graph import U32, U64, Node
 from gputrace.isa.semantics import Registry
 from gputrace.isa.semantics_memory import memory_of, vector_index
 from gputrace.isa.semantics_places import Part
 from gputrace.isa.trace import NotModelled, Trace
+from gputrace.isa.wave_sync import OPERATIONS, RESOURCES
 
 LDS = Registry()
 
@@ -34,12 +36,16 @@ def _store_at_lane(trace: Trace) -> None:
     _lds_at_lane(trace).store([value])
 
 
+def _first_lane(trace: Trace, mask: Node) -> Node:
+    return trace.apply("trailing", mask).zext(U32) & (trace.mode.wave_size - 1)
+
+
 def _count_lanes(operation: str) -> Callable[[Trace], None]:
     # One atomic for the wave, by the number of active lanes; all of them get the old value.
     def meaning(trace: Trace) -> None:
         mask = trace.exec_mask()
         base = (trace.scalar(state.M0) & 0xFFFF) + memory_of(trace).offset
-        first = trace.apply("trailing", mask).zext(U32) & (trace.mode.wave_size - 1)
+        first = _first_lane(trace, mask)
         lanes = trace.active() & trace.apply("lane_id").eq(trace.splat(first))
         count = trace.splat(trace.apply("popcount", mask).zext(U32))
         old = trace.apply(
@@ -80,3 +86,30 @@ for _bits in (32, 64):
         (f"ds_wrxchg2st64_rtn_b{_bits} ds_storexchg_2addr_stride64_rtn_b{_bits}", 64),
     ):
         LDS.add(_names, _exchange_two(_bits, _scale))
+
+
+# --- global wave sync
+
+
+def _sync(operation: str) -> Callable[[Trace], None]:
+    # The resource is named by M0's bits 21:16 and the offset; the first active lane has the count.
+    def meaning(trace: Trace) -> None:
+        instruction, mask = trace.instruction, trace.exec_mask()
+        memory = instruction.memory
+        if memory is None or not memory.gds:
+            raise NotModelled("global wave sync without GDS")
+        number = ((trace.scalar(state.M0) >> 16) + memory.offset) & (RESOURCES - 1)
+        value = trace.const(U32, 0)
+        if instruction.src:
+            # LLVM's SIInstrInfo.cpp hasUnwantedEffectsWhenEXECEmpty: the hardware may lock up.
+            trace.apply("stop_if", mask.eq(0), attribute=("refuse", "a count without a lane"))
+            lanes = trace.splat(trace.raw(instruction.src[0], 0, 1))
+            value = trace.apply("read_lane", lanes, _first_lane(trace, mask))
+        after = instruction.address + instruction.size
+        trace.go("sync", number, value, attribute=(operation, after))
+
+    return meaning
+
+
+for _operation in OPERATIONS:
+    LDS.add(f"ds_gws_{_operation}", _sync(_operation))

@@ -18,6 +18,7 @@ from gputrace.isa.state import ADDRESS, PASSED, SIGNALLED
 RUNNING: Final = 0
 WAITING: Final = 1
 ENDED: Final = 2
+HELD: Final = 3
 
 SLICE: Final = 4096
 """Wave-instructions until the next wave of the group has its turn."""
@@ -69,7 +70,7 @@ class Wave:
 
     @property
     def status(self) -> int:
-        """One of RUNNING, WAITING (at a barrier) and ENDED."""
+        """One of RUNNING, WAITING (at a barrier), HELD (by global wave sync) and ENDED."""
         return int(self._record[2])
 
     @status.setter
@@ -134,7 +135,7 @@ class Group:
 
     @property
     def stuck(self) -> bool:
-        """Whether waves wait at a barrier that can never be complete."""
+        """Whether no wave can go on unless waves of other groups do something."""
         status = self.records[:, 2]
         return not (status == RUNNING).any() and not self.ended
 

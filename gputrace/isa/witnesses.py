@@ -340,15 +340,17 @@ v_xor_b32
 """
 
 _KERNEL = """\
+gfx1030/convert-O0.co: v_fract_f16 v_fract_f32 v_fract_f64
 gfx1030/divide-O0.co: v_div_fixup_f32 v_div_fixup_f64 v_div_fmas_f32 v_div_fmas_f64
 gfx1030/divide-O0.co: v_div_scale_f32 v_div_scale_f64
 gfx1030/lanes-O0.co: v_permlane16_b32 v_permlanex16_b32
 gfx1201/eight-O0.co: v_cvt_pk_bf8_f32 v_cvt_pk_f32_bf8 v_cvt_pk_f32_fp8 v_cvt_pk_fp8_f32
 gfx1201/eight-O0.co: v_cvt_sr_bf8_f32 v_cvt_sr_fp8_f32
 gfx1201/waves-O0.co: v_mbcnt_hi_u32_b32 v_mbcnt_lo_u32_b32 v_permlane16_var_b32 v_permlane64_b32
-gfx1201/waves-O0.co: v_permlanex16_var_b32 v_readfirstlane_b32 v_readlane_b32 v_writelane_b32
-gfx90a/arith-O0.co: v_pk_mov_b32
-gfx90a/convert-O0.co: v_accvgpr_read_b32 v_accvgpr_write_b32 v_fract_f16 v_fract_f32 v_fract_f64
+gfx1201/waves-O0.co: v_permlanex16_var_b32
+gfx90a/grid-O0.co: ds_gws_barrier ds_gws_init ds_gws_sema_br ds_gws_sema_p ds_gws_sema_release_all
+gfx90a/grid-O0.co: ds_gws_sema_v v_accvgpr_read_b32 v_accvgpr_write_b32 v_pk_mov_b32
+gfx90a/grid-O0.co: v_readfirstlane_b32 v_readlane_b32 v_writelane_b32
 """
 
 PROPERTY: Final = frozenset(_PROPERTY.split())

@@ -173,7 +173,7 @@ FORMS = [
 ELSEWHERE = {
     "get_vector_at", "put_vector_at", "stop_if", "message", "others", "aligned",
     "const", "bitcast", "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load",
-    "store", "atomic", "jump", "branch", "jump_to", "barrier", "end", "matrix",
+    "store", "atomic", "jump", "branch", "jump_to", "barrier", "sync", "end", "matrix",
 }  # fmt: skip
 
 

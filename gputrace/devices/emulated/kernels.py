@@ -7,6 +7,7 @@ from gputrace.devices.emulated.queue import Loop
 from gputrace.errors import DecodeError, GputraceError
 from gputrace.isa import launch as isa
 from gputrace.isa.machine import Execution, Machine
+from gputrace.isa.wave_sync import WaveSync
 from gputrace.kfd.port import Registers
 
 LEAST = 1 << 12
@@ -83,12 +84,21 @@ class KernelRun:
         memory: SpaceMemory,
         limit: int,
         checks: isa.Checks | None = None,
+        sync: WaveSync | None = None,
     ) -> None:
         self.launch, self._limit = launch, limit
         self.cost_ns = 0
-        self.loop: Loop | None = None
+        self._loop: Loop | None = None
+        self._sync, self._released = sync, 0
         self._machine = machine
-        self._execution: Execution = machine.start(launch, memory, checks)
+        self._execution: Execution = machine.start(launch, memory, checks, sync)
+
+    @property
+    def loop(self) -> Loop | None:
+        """Set while the waves go through the same states for ever unless memory changes."""
+        if self._sync is not None and self._sync.released != self._released:
+            return None  # another dispatch may have let go a wave of this one
+        return self._loop
 
     def advance(self, alone: bool) -> bool:
         """Run a slice; return whether all work-groups have ended. Raises KernelStop."""
@@ -99,16 +109,16 @@ class KernelRun:
         except DecodeError as problem:
             raise KernelStop(f"illegal instruction: {problem}", self.launch.kernel, None) from None
         self.cost_ns = max(1, self._execution.instructions - before)
-        self.loop = None
+        self._loop, self._released = None, self._sync.released if self._sync else 0
         if isinstance(outcome, isa.Done):
             return True
         if isinstance(outcome, isa.Endless):
-            self.loop = self._endless(outcome)
+            self._loop = self._endless(outcome)
         elif not isinstance(outcome, isa.Paused):
             raise self._stopped(outcome)
         elif self._execution.instructions >= self._limit:
             text = f"has taken {self._execution.instructions} wave-instructions and still runs"
-            self.loop = Loop((), self.launch.kernel, None, text, proven=False)
+            self._loop = Loop((), self.launch.kernel, None, text, proven=False)
         return False
 
     def take_messages(self) -> list[int]:
@@ -121,7 +131,7 @@ class KernelRun:
 
     def _endless(self, outcome: isa.Endless) -> Loop:
         place = outcome.place
-        text = f"{_where(place)} waits at a barrier to which not all waves will ever come"
+        text = f"{_where(place)} {outcome.what}"
         if outcome.period:
             text = (
                 f"loops for ever: {_where(place)} comes back to the same state after"
