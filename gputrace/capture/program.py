@@ -101,9 +101,7 @@ class _Program:
             if self._error is not None:
                 ended = outcome_of(self._error, one.recorder)
             one.close(outcome or ended)
-            if one.missing:
-                print(f"gputrace: nothing was recorded: {one.missing}", file=sys.stderr)
-            elif one.remark:
+            if one.remark:
                 print(f"gputrace: {one.remark}", file=sys.stderr)
 
 

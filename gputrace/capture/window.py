@@ -22,6 +22,8 @@ from gputrace.trace.blocks import Bytes
 from gputrace.trace.chunks import pieces
 from gputrace.trace.writer import TraceWriter
 
+NEVER = ".never"
+"""Ends the name of a file that says why a trace, whose name was kept for it, never began."""
 NAMED = 5
 """Kernels that are named, at most, when the one that was waited for never came."""
 
@@ -203,7 +205,8 @@ class PartWriter:
                 self._current.writer.append(events.Note("trigger", self.remark))
             self._current.writer.close(outcome)
         elif os.path.exists(self._path) and not os.path.getsize(self._path):
-            os.unlink(self._path)  # somebody kept the name for us
+            Path(f"{self._path}{NEVER}").write_text(self.missing)  # somebody kept the name for us
+            os.unlink(self._path)
 
     @property
     def missing(self) -> str:
@@ -291,6 +294,8 @@ class PartWriter:
         if unseen and not problem:
             size, first = sum(size for _, size in unseen), unseen[0][0]
             problem = f"{size} bytes of memory that the CPU cannot see, the first at {first:#x}"
+        if self._live.wave_sync and not problem:
+            problem = "the counters of global wave sync, which only waves can see"
         for event in self._live.setup():
             writer.append(event)
         writer.append(events.Trigger("start", self._part.reason, self._submissions + 1))

@@ -65,6 +65,7 @@ def command(
     from gputrace.capture.window import Part, Settings
     from gputrace.devices.names import FALLBACK
     from gputrace.devices.opening import REAL_NODE
+    from gputrace.interpose.launch import find_program
 
     check_name(output)
     sizes = [0 if one is None else _at_least_one(one) for one in (max_size, last_bytes)]
@@ -73,20 +74,24 @@ def command(
     best = "kfd:0" if REAL_NODE.exists() else FALLBACK
     name = device or os.environ.get("GPUTRACE_DEVICE") or best
     wanted["GPUTRACE_DEVICE"] = name  # else it would take the nodes that are there for others
-    if not as_json:
-        for line in _at_start(durable):
-            click.echo(f"gputrace: {line}", err=True)
-    before = time.monotonic()
+    found, before = _find(program[0]), time.monotonic()
     with _room(output):
         settings = Settings(mode, durable, part)
         with _served(name, output, as_json, settings) as served:
-            status = _run(program, {**os.environ, **wanted}, served)
+            if served is not None:
+                find_program(found)  # which says why it could not be served
+            if not as_json:
+                for line in _at_start(durable):
+                    click.echo(f"gputrace: {line}", err=True)
+            status = _run([found, *program[1:]], {**os.environ, **wanted}, served)
         seconds = time.monotonic() - before
-        if not (traces := _begun(output)):
-            reason = f", or {start} never came" if start else ""
-            found = f"{program[0]} (exit status {status}) opened no device{reason}"
-            raise UsageError(f"{found}: there is no trace")
+        missing = _missing(output, start)
+        if not (traces := _traces(output)):
+            why = next(iter(missing.values()), "opened no device")
+            raise UsageError(f"{program[0]} (exit status {status}): {why}: there is no trace")
     _mark_killed(output, status)
+    for name, why in missing.items():
+        click.echo(f"gputrace: {name}: {why}: there is no such trace", err=True)
     for path in traces:
         data = _data(path, seconds, status)
         if as_json:
@@ -97,12 +102,19 @@ def command(
     return status
 
 
-def _begun(output: str) -> list[Path]:
-    # The traces that there are; a name that was kept for one which never began is given up.
+def _missing(output: str, start: str | None) -> dict[str, str]:
+    # Names that were kept for traces which never began, and why; they are given up.
+    from gputrace.capture.window import NEVER
+
+    why: dict[str, str] = {}
     for one in _traces(output):
         if not one.stat().st_size:
+            why[str(one)] = f"{start} never came" if start else "ended before its trace began"
             one.unlink()
-    return _traces(output)
+    for one in _traces(output, NEVER):
+        why[str(one).removesuffix(NEVER)] = one.read_text()
+        one.unlink()
+    return why
 
 
 def _at_least_one(text: str) -> int:
@@ -112,6 +124,13 @@ def _at_least_one(text: str) -> int:
     if not size:
         raise UsageError(f"size {text!r}: expected at least 1 byte")
     return size
+
+
+def _find(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise UsageError(f"{name}: no such program")
+    return found
 
 
 @contextmanager
@@ -152,6 +171,8 @@ def _served(
 @contextmanager
 def _room(output: str) -> Iterator[None]:
     # Older traces of this name stand aside until there is a new one; without one they come back.
+    from gputrace.capture.window import NEVER
+
     folder = Path(output).parent
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory")
@@ -159,7 +180,8 @@ def _room(output: str) -> Iterator[None]:
     try:
         for old, kept in aside:
             old.rename(kept)
-        Path(f"{output}.next").unlink(missing_ok=True)
+        for left in (Path(f"{output}.next"), *_traces(output, NEVER)):
+            left.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"cannot replace {output}: {error.strerror}") from error
     try:
@@ -173,16 +195,14 @@ def _room(output: str) -> Iterator[None]:
                 kept.rename(old)
 
 
-def _traces(output: str) -> list[Path]:
-    # The first device's trace, then those of further devices and of child processes.
-    path = Path(output)
-    more = sorted(path.parent.glob(f"{_literal(path.stem)}-*-*{path.suffix}"))
-    mine = [one for one in more if all(p.isdecimal() for p in _suffix(one, path).split("-"))]
-    return [one for one in [path, *mine] if one.exists()]
-
-
-def _suffix(one: Path, path: Path) -> str:
-    return one.stem[len(path.stem) + 1 :]
+def _traces(output: str, ending: str = "") -> list[Path]:
+    # The first device's trace, then those of further devices and of child processes. With an
+    # `ending` files of such names that end so.
+    path, first = Path(output), Path(output + ending)
+    more = sorted(path.parent.glob(f"{_literal(path.stem)}-*-*{path.suffix}{ending}"))
+    numbers = slice(len(path.stem) + 1, -len(path.suffix + ending))
+    mine = [one for one in more if all(p.isdecimal() for p in one.name[numbers].split("-"))]
+    return [one for one in [first, *mine] if one.exists()]
 
 
 def _literal(text: str) -> str:
@@ -203,13 +223,9 @@ def _run(program: Sequence[str], given: dict[str, str], served: "Served | None")
     from gputrace.capture.program import NODES
     from gputrace.interpose.attend import attend
 
-    found = shutil.which(program[0])
-    if found is None:
-        raise UsageError(f"{program[0]}: no such program")
-    command = [found, *program[1:]]
     if served is None:
-        return attend(command, given)
-    return served.attend(command, {**given, NODES: "1"})
+        return attend(program, given)
+    return served.attend(program, {**given, NODES: "1"})
 
 
 def _mark_killed(output: str, status: int) -> None:

@@ -169,12 +169,9 @@ class Recording:
     @property
     def remark(self) -> str:
         """What should be said of the trace once it has ended, or nothing."""
-        writer = self._writer
         if self._failures:
             return f"{self._failures[0]}: the trace ends there, the program went on"
-        if not isinstance(writer, PartWriter):
-            return ""
-        return f"nothing, as {writer.missing}" if writer.missing else writer.remark
+        return self._writer.remark if isinstance(self._writer, PartWriter) else ""
 
     def _outcome(self, *, alone: bool) -> Outcome | None:
         faults, stalls = self._kfd.faults(), self._kfd.stalls()

@@ -1,6 +1,5 @@
 """Replay a trace file on a device by name: choose the device and the pacing, play, judge."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -78,7 +77,6 @@ def where(request: Request) -> tuple[str, str]:
 
     Raises UsageError as `device_name` does.
     """
-    os.stat(request.trace)
     with TraceReader(request.trace) as reader:
         return device_name(reader.header, request), recorded_on(reader.header)
 
@@ -180,5 +178,4 @@ def _with_writer(
 
 def replay(request: Request, limits: Limits | None = None) -> Verdict:
     """Replay in a child process: also what would end this one is a verdict."""
-    os.stat(request.trace)
     return run(lambda expired: play(request, expired), limits)
