@@ -35,6 +35,13 @@ def trace_argument(function: Function) -> Function:
     return click.argument("trace", type=click.Path(dir_okay=False))(function)
 
 
+def skip_damage_option(function: Function) -> Function:
+    """Add `--skip-damage`, passed to the command as `skip_damage`."""
+    return click.option(
+        "--skip-damage", is_flag=True, help="Pass over damaged blocks and list them."
+    )(function)
+
+
 def show(as_json: bool, data: dict[str, Any], lines: Iterable[str]) -> None:
     """Print `data` as one JSON object, or `lines`."""
     if as_json:
@@ -93,6 +100,17 @@ def lost_data(lost: Sequence[Lost]) -> list[dict[str, object]]:
     return [
         {"address": one.address, "bytes": one.size, "provenance": one.provenance} for one in lost
     ]
+
+
+def damage_lines(reader: TraceReader) -> Iterator[str]:
+    """Yield what is to be said of the damage that was passed over."""
+    for damage in reader.damage:
+        yield f"damaged: {damage.where}: {damage.reason}"
+
+
+def damage_data(reader: TraceReader) -> list[dict[str, object]]:
+    """Return what `damage_lines` says as JSON has it."""
+    return [damage._asdict() for damage in reader.damage]
 
 
 def missing_end(reader: TraceReader) -> Iterator[str]:

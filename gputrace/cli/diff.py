@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import json_option, missing_end, show
+from gputrace.cli.common import (
+    damage_data,
+    damage_lines,
+    json_option,
+    missing_end,
+    show,
+    skip_damage_option,
+)
 from gputrace.report.difference import Comparison, Hunk, Line, compare
 from gputrace.trace.reader import TraceReader
 
@@ -19,19 +26,30 @@ LIMIT = 200
     "--limit", metavar="N", type=click.IntRange(min=0), default=LIMIT, show_default=True,
     help="Packets shown at most.",
 )  # fmt: skip
+@skip_damage_option
 @json_option
 @click.pass_context
-def command(context: click.Context, first: str, second: str, limit: int, as_json: bool) -> None:
+def command(
+    context: click.Context, first: str, second: str, limit: int, skip_damage: bool, as_json: bool
+) -> None:
     """Compare what two traces submitted, queue by queue.
 
     Exit status 0: nothing differs; 1: something does; 2: one of them cannot be read.
     """
-    with TraceReader(first) as one, TraceReader(second) as two:
-        found = compare(one, two)
-        ends = {path: list(missing_end(side)) for path, side in ((first, one), (second, two))}
-    data = _data(first, second, found) | {"incomplete": [path for path in ends if ends[path]]}
-    ended = [f"{path}: {line}" for path, lines in ends.items() for line in lines]
-    show(as_json, data, [*_lines(first, second, found, limit), *ended])
+    with (
+        TraceReader(first, skip_damage=skip_damage) as one,
+        TraceReader(second, skip_damage=skip_damage) as two,
+    ):
+        found, sides = compare(one, two), ((first, one), (second, two))
+        data = _data(first, second, found)
+        data["incomplete"] = [path for path, side in sides if any(missing_end(side))]
+        data["damage"] = {path: damage_data(side) for path, side in sides if side.damage}
+        said = [
+            f"{path}: {line}"
+            for path, side in sides
+            for line in (*damage_lines(side), *missing_end(side))
+        ]
+    show(as_json, data, [*_lines(first, second, found, limit, whole=not said), *said])
     context.exit(0 if found.same else 1)
 
 
@@ -58,9 +76,12 @@ def _packet(line: Line) -> dict[str, Any]:
     return {"number": line.number, "depth": line.depth, "line": line.text}
 
 
-def _lines(first: str, second: str, found: Comparison, limit: int) -> Iterator[str]:
+def _lines(
+    first: str, second: str, found: Comparison, limit: int, *, whole: bool
+) -> Iterator[str]:
     if found.same:
-        yield f"no difference: {found.packets[0]} packets in each"
+        where = "" if whole else " in what can be read"
+        yield f"no difference{where}: {found.packets[0]} packets in each"
         return
     yield f"--- {first}: {found.packets[0]} packets"
     yield f"+++ {second}: {found.packets[1]} packets"

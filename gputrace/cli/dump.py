@@ -4,7 +4,14 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import json_option, missing_end, shown, trace_argument
+from gputrace.cli.common import (
+    damage_lines,
+    json_option,
+    missing_end,
+    shown,
+    skip_damage_option,
+    trace_argument,
+)
 from gputrace.errors import UsageError
 from gputrace.report.jsonl import JsonView
 from gputrace.report.text import TextView
@@ -34,7 +41,7 @@ class PacketNumber(click.ParamType[tuple[int | None, int]]):
 @click.option("--queue", metavar="Q", type=click.IntRange(min=0), help="Only packets of queue Q.")
 @click.option("--submission", metavar="N", type=click.IntRange(min=0), help="Only submission N.")
 @click.option("--events", is_flag=True, help="Also every event as it is stored.")
-@click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
+@skip_damage_option
 @json_option
 def command(
     trace: str,
@@ -67,9 +74,7 @@ def command(
         if not wanted.everything and not view.packets:
             rest = "" if reader.complete and not reader.damage else " in what can be read of it"
             raise UsageError(f"{reader.file.path} has no such packet{rest}")
-        for damage in reader.damage:
-            click.echo(f"damaged: {damage.where}: {damage.reason}", err=as_json)
-        for line in missing_end(reader):
+        for line in (*damage_lines(reader), *missing_end(reader)):
             click.echo(line, err=as_json)
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import amount, json_option, show, trace_argument
+from gputrace.cli.common import (
+    amount,
+    damage_data,
+    json_option,
+    show,
+    skip_damage_option,
+    trace_argument,
+)
 from gputrace.formats.ioctl import queue_name
 from gputrace.trace.about import device_line, firmware, versions, versions_line
 from gputrace.trace.events import Header, Outcome
@@ -28,7 +35,7 @@ _LOSS = {
     "--packets/--no-packets", default=None,
     help="Count packets by kind, and calls that failed; default: if it is small.",
 )
-@click.option("--skip-damage", is_flag=True, help="Pass over damaged blocks and list them.")
+@skip_damage_option
 @json_option
 def command(trace: str, packets: bool | None, skip_damage: bool, as_json: bool) -> None:
     """Say who wrote TRACE, on what, what it holds and how the run ended."""
@@ -37,7 +44,7 @@ def command(trace: str, packets: bool | None, skip_damage: bool, as_json: bool) 
             packets = reader.file.size <= SMALL_FILE and len(reader) <= FEW_EVENTS
         data = _data(reader)
         data["packets"] = _packets(reader) if packets else None
-        data["damage"] = [damage._asdict() for damage in reader.damage]
+        data["damage"] = damage_data(reader)
         header = reader.header
     show(as_json, data, _lines(data, header))
 

@@ -16,17 +16,21 @@ TRACES = Path(__file__).parents[2] / "traces"
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def damaged(tmp_path: Path) -> Path:
-    path = tmp_path / "damaged.gtrace"
-    data = bytearray((TRACES / "spin_lock-gfx1100.gtrace").read_bytes())
-    file = BlockReader(TRACES / "spin_lock-gfx1100.gtrace")
+def damage(name: str, path: Path) -> None:
+    data = bytearray((TRACES / name).read_bytes())
+    file = BlockReader(TRACES / name)
     for header in Scan(file):
         if header.kind is BlockKind.EVENTS:
             at = header.offset  # the last one in the end
     file.close()
     data[at + 9] ^= 1 << 6
     path.write_bytes(data)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    path = tmp_path / "damaged.gtrace"
+    damage("spin_lock-gfx1100.gtrace", path)
     return path
 
 
@@ -47,6 +51,43 @@ def test_an_error_about_damage_names_the_file_and_what_helps(
         assert line.startswith(f"gputrace: {damaged}: byte ")
         assert ": the checksum of the block's header is wrong" in line
         assert line.endswith(f": `gputrace repair {damaged}` saves the rest\n")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "html", "jsonl", "json"])
+def test_export_writes_all_that_a_damaged_trace_still_holds(
+    suffix: str, damaged: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    damage("overlap-gfx1100.gtrace", damaged)
+    out = tmp_path / f"out.{suffix}"
+    assert run(["export", str(damaged), "-o", str(out)]) == 2
+    line = capsys.readouterr().err
+    assert line.endswith(f": `gputrace repair {damaged}` saves the rest\n")
+    assert [one.name for one in tmp_path.iterdir()] == [damaged.name]
+    assert run(["export", "--skip-damage", str(damaged), "-o", str(out)]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{out}: ")
+    assert second.startswith("damaged: byte ")
+    assert "transform" in out.read_text()
+    assert run(["export", "--skip-damage", "--json", str(damaged), "-o", str(out)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["damage"]) == 1
+
+
+def test_diff_compares_all_that_a_damaged_trace_still_holds(
+    damaged: Path, capsys: Capture
+) -> None:
+    whole = TRACES / "spin_lock-gfx1100.gtrace"
+    pair = [str(whole), str(damaged)]
+    assert run(["diff", "--skip-damage", *pair]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    (counts,) = (line for line in lines if line.endswith("only in the second"))
+    assert counts.endswith("packets only in the first, 0 only in the second")
+    assert lines[lines.index(counts) + 1].startswith(f"{damaged}: damaged: byte ")
+    assert run(["diff", "--skip-damage", "--json", *pair]) == 1
+    assert list(json.loads(capsys.readouterr().out)["damage"]) == [str(damaged)]
+    assert run(["diff", "--skip-damage", str(damaged), str(damaged)]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("no difference in what can be read: ")
+    assert all(line.startswith(f"{damaged}: damaged: ") for line in rest)
 
 
 def test_what_no_repair_can_help_is_not_told_to_be_repaired(
