@@ -69,7 +69,8 @@ def test_export_writes_all_that_a_damaged_trace_still_holds(
     assert second.startswith("damaged: byte ")
     assert "transform" in out.read_text()
     assert run(["export", "--skip-damage", "--json", str(damaged), "-o", str(out)]) == 0
-    assert len(json.loads(capsys.readouterr().out)["damage"]) == 1
+    first, *_ = json.loads(capsys.readouterr().out)["damage"]
+    assert first["where"].startswith("byte ")
 
 
 def test_diff_compares_all_that_a_damaged_trace_still_holds(
