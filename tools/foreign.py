@@ -131,7 +131,7 @@ FOREIGN = (
     *(Foreign("rocminfo", target, "rocminfo", (), "same") for target in ("gfx90a", "gfx1030")),
     *(Foreign(f"hip_{what}", target, "hip.cpp", (what,), "same")
       for target in ("gfx90a", "gfx1030")
-      for what in ("saxpy", "sum", "streams", "copies", "host", "fork", "stack")),
+      for what in ("saxpy", "sum", "streams", "copies", "host", "fork", "stack", "grid")),
     Foreign("hsa_triton", "gfx90a", "hsa.c", ("run",), "same"),
     *(Foreign("tinygrad_ops", target, "tiny.py", ("ops",), "same", variables=_TINYGRAD)
       for target in ("gfx1100", "gfx942", "gfx1201")),
@@ -140,6 +140,7 @@ FOREIGN = (
     Foreign("hip_unset", "gfx90a", "failing.cpp", ("unset",), "hang", 2),
     Foreign("hip_overrun", "gfx90a", "failing.cpp", ("overrun",), "fault", 2, EXACT),
     Foreign("hip_spin", "gfx90a", "failing.cpp", ("spin",), "hang", 2),
+    Foreign("hip_early", "gfx90a", "failing.cpp", ("early",), "hang", 2),
     Foreign("hsa_lost", "gfx90a", "hsa.c", ("lost",), "hang", 2),
 )  # fmt: skip
 STORED = ("hip_streams", "tinygrad_ops", "hip_freed", "hip_unset")

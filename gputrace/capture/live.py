@@ -55,6 +55,13 @@ class Live:
             case events.Ioctl() if not event.errno and event.target == "kfd":
                 self._call(event)
 
+    @property
+    def wave_sync(self) -> bool:
+        """Whether a queue has global wave sync."""
+        made = [event for key, event in self._kept.items() if key[0] == "AllocQueueGws"]
+        calls = (event for event in made if isinstance(event, events.Ioctl))
+        return any(ioctl.AllocQueueGws.from_bytes(call.after).num_gws for call in calls)
+
     def setup(self) -> list[events.Event]:
         """Return what makes everything again."""
         return list(self._kept.values())
@@ -107,9 +114,9 @@ class Live:
             case ioctl.CreateQueue():
                 self._kept["queue", answer.queue_id] = event
             case ioctl.DestroyQueue():
-                for what in ("queue", "queue map", "UpdateQueue", "SetCuMask"):
+                for what in ("queue", "queue map", "UpdateQueue", "SetCuMask", "AllocQueueGws"):
                     self._kept.pop((what, answer.queue_id), None)
-            case ioctl.UpdateQueue() | ioctl.SetCuMask():
+            case ioctl.UpdateQueue() | ioctl.SetCuMask() | ioctl.AllocQueueGws():
                 self._replace((event.record, answer.queue_id), event)
             case ioctl.CreateEvent():
                 self._kept["event", answer.event_id] = event

@@ -80,6 +80,17 @@ class ComputeQueue(Queue):
         self._launches = 0
         super().__init__(device, name, made_with, ring_size, **settings)
 
+    def take_wave_sync(self) -> None:
+        """Let kernels of this queue use global wave sync: their work-groups wait for one another.
+
+        One queue of a process may have it on each GPU. Raises KfdError.
+        """
+        self.device.session.mechanism.wave_sync(self.hardware, wanted=True)
+
+    def drop_wave_sync(self) -> None:
+        """Give back what `take_wave_sync` took. Raises KfdError."""
+        self.device.session.mechanism.wave_sync(self.hardware, wanted=False)
+
     # --- launching --------------------------------------------------------------------------------
 
     def launch(

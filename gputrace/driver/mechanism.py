@@ -17,6 +17,7 @@ from gputrace.formats.ioctl import (
     AcquireVm,
     AllocFlag,
     AllocMemoryOfGpu,
+    AllocQueueGws,
     CreateEvent,
     CreateQueue,
     DestroyEvent,
@@ -217,6 +218,10 @@ class Mechanism:
         except BaseException:
             self.kfd.release(address, size)
             raise
+
+    def wave_sync(self, queue: HardwareQueue, wanted: bool) -> None:
+        """Give a queue the GPU's global wave sync, or take it back."""
+        self.kfd.ioctl(AllocQueueGws(queue_id=queue.queue_id, num_gws=int(wanted)))
 
     def destroy_queue(self, queue: HardwareQueue) -> None:
         """Stop a queue and forget it."""

@@ -76,6 +76,7 @@ GFX90A = Family(
     wgp_mode=False,
     xnack_retry=True,
     gds=True,
+    wave_sync=True,
     clock_hz=25_000_000,
 )
 

@@ -199,6 +199,9 @@ class Family:
     """A PM4 ring reaches all XCCs; False: only the one that the queue names."""
     gds: bool = False
     """Packets may name global data share."""
+    wave_sync: bool = False
+    """Queues that ask for global wave sync are given the hardware's; for the others that is a
+    formality (Linux kfd_process_queue_manager.c pqm_set_gws: GFX 9.4.3 to 9.5.0, and with MES)."""
     lds_bytes: int = 65536
     """LDS of one work-group."""
     lds_granule: int = 512

@@ -87,6 +87,7 @@ GFX1030 = Family(
     wave32_initiator=True,
     wgp_mode=True,
     gds=True,
+    wave_sync=True,
 )
 
 GFX1100 = Family(

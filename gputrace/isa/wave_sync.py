@@ -2,7 +2,8 @@
 
 A resource is a barrier or a semaphore, as the instruction says that uses it. A wave that has to
 wait stays behind its instruction until another wave lets it go on; those that wait longest go
-first. The resources outlive dispatches: one kernel sets them up for the next.
+first. The resources outlive dispatches: one kernel sets them up for the next. What they hold
+before nobody says.
 
 Sources: AMD's ISA manuals (Vega, RDNA2, RDNA3: DS_GWS_*), LLVM IntrinsicsAMDGPU.td
 (int_amdgcn_ds_gws_*) and AMDGPUISelDAGToDAG.cpp SelectDS_GWS, Linux gfx_v9_0.c (64 resources).
@@ -30,7 +31,7 @@ class BadSync(GputraceError):
 
 @dataclass(slots=True)
 class _Resource:
-    counter: int = 0
+    counter: int | None = None  # None: nobody has said yet
     waiting: deque[Wave] = field(default_factory=deque)
     barrier: bool = False  # what the waves that wait are waiting at
 
@@ -49,23 +50,29 @@ class WaveSync:
         `value` is the number of waves but one of a barrier, how often a semaphore is raised, and
         else nothing. Raises BadSync, and has done nothing then.
         """
-        resource = self._resources[number]
-        self._check(operation, number, value)
+        resource, count = self._resources[number], self._count(operation, number)
+        raised = value if operation == "sema_br" else 1
         match operation:
             case "init":
-                resource.counter = value
-            case "barrier" if resource.counter:
-                return self._hold(resource, wave, barrier=True)
+                resource.counter = _fitting(value)
+            case "barrier" if count:
+                _fitting(value)
+                resource.counter = count - 1
+                self._hold(resource, wave, barrier=True)
+                return True
             case "barrier":
                 # The last one; what it brings is the count of the next time.
+                resource.counter = _fitting(value)
                 self._let_go(resource, len(resource.waiting))
-                resource.counter = value
-            case "sema_p" if resource.counter == 0:
-                return self._hold(resource, wave, barrier=False)
+            case "sema_p" if count:
+                resource.counter = count - 1
             case "sema_p":
-                resource.counter -= 1
+                self._hold(resource, wave, barrier=False)
+                return True
             case "sema_v" | "sema_br":
-                self._raise(resource, value if operation == "sema_br" else 1)
+                taken = min(raised, len(resource.waiting))
+                resource.counter = _fitting(count + raised - taken)
+                self._let_go(resource, taken)
             case "sema_release_all":
                 # The count becomes that of the waves that wait, and each of them takes one.
                 resource.counter = 0
@@ -77,38 +84,34 @@ class WaveSync:
         for number, resource in enumerate(self._resources):
             if any(one is wave for one in resource.waiting):
                 if resource.barrier:
-                    return f"waits at global barrier {number} for {resource.counter + 1} waves more"
+                    left = (resource.counter or 0) + 1
+                    more = "1 more wave has" if left == 1 else f"{left} more waves have"
+                    return f"waits at global barrier {number}, to which {more} to come"
                 return f"waits at global semaphore {number}, which nobody raises"
         raise AssertionError("the wave does not wait")
 
-    def _check(self, operation: Operation, number: int, value: int) -> None:
+    def _count(self, operation: Operation, number: int) -> int:
         resource = self._resources[number]
-        total = resource.counter
-        if operation in ("init", "barrier"):
-            total = value
-        elif operation in ("sema_v", "sema_br"):
-            total += value if operation == "sema_br" else 1
-        if total > MOST:
-            raise BadSync(f"a count of {total}, where {MOST} is the most that a resource can hold")
         other = operation == "init" or resource.barrier != (operation == "barrier")
         if resource.waiting and other:
             what = "barrier" if resource.barrier else "semaphore"
             raise BadSync(f"waves wait at resource {number} as a {what}")
+        if resource.counter is None and operation != "init":
+            raise BadSync(f"nobody has initialized resource {number} (ds_gws_init)")
+        return resource.counter or 0
 
-    def _hold(self, resource: _Resource, wave: Wave, barrier: bool) -> bool:
-        if barrier:
-            resource.counter -= 1
+    def _hold(self, resource: _Resource, wave: Wave, barrier: bool) -> None:
         resource.barrier = barrier
         resource.waiting.append(wave)
         wave.status = HELD
-        return True
-
-    def _raise(self, resource: _Resource, count: int) -> None:
-        taken = min(count, len(resource.waiting))
-        resource.counter += count - taken
-        self._let_go(resource, taken)
 
     def _let_go(self, resource: _Resource, count: int) -> None:
         self.released += count
         for _ in range(count):
             resource.waiting.popleft().status = RUNNING
+
+
+def _fitting(count: int) -> int:
+    if count > MOST:
+        raise BadSync(f"a count of {count}, where {MOST} is the most that a resource can hold")
+    return count

@@ -114,7 +114,7 @@ class Needs:
                 ordinal = self._live_queues.pop(after.queue_id, -1)
                 name = ("queue", ordinal)
                 return Event(uses=(name,), destroys=(name,))
-            case ioctl.UpdateQueue():
+            case ioctl.UpdateQueue() | ioctl.SetCuMask() | ioctl.AllocQueueGws():
                 return Event(uses=(("queue", self._live_queues.get(after.queue_id, -1)),))
             case ioctl.CreateEvent():
                 return self._create_event(after)

@@ -257,6 +257,11 @@ class _Script:
         match record:
             case ioctl.CreateQueue():
                 self._queue(number, record)
+            case ioctl.AllocQueueGws():
+                made = [one for one in self.model.queues if one.made.queue_id == record.queue_id]
+                last = max((one for one in made if one.event < number), key=lambda one: one.event)
+                verb = "take" if record.num_gws else "drop"
+                self._add(f"{self.queues[last.ordinal]}.{verb}_wave_sync()")
             case ioctl.AllocMemoryOfGpu() if number not in self.buffers:
                 late = next(one for one in self.model.buffers if one.made == number)
                 if not self._is_owned(late.where):

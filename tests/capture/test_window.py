@@ -187,6 +187,22 @@ def test_memory_that_the_cpu_cannot_see_matters_once_a_gpu_can(path: Path, mappe
     assert replay(path).result is (Result.UNSUPPORTED if mapped else Result.SAME)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+def test_a_part_does_not_know_the_counters_of_wave_sync(path: Path, dropped: bool) -> None:
+    with (
+        gputrace.record(path, part=Part(start="submission:60")),
+        gputrace.open("emu:gfx90a") as device,
+    ):
+        queue = device.compute_queue()
+        queue.take_wave_sync()
+        if dropped:
+            queue.drop_wave_sync()
+        work(device)
+    [found] = [event for event in read(path) if isinstance(event, events.Checkpoint)]
+    assert found.complete is dropped
+    assert ("the counters of global wave sync" in found.text) is not dropped
+
+
 def test_of_what_was_set_before_a_part_only_the_last_is_kept(path: Path) -> None:
     with (
         gputrace.record(path, part=Part(start="submission:60")),

@@ -23,6 +23,7 @@ FAILING = {
     "overrun": (FAULT, ["scale", "read of 4 bytes", "0x0 bytes after the end of", "vram"]),
     "freed": (FAULT, ["scale", "read of 4 bytes", "which was freed"]),
     "spin": (HANG, ["wait_for", "loops for ever", "which is 0x0"]),
+    "early": (HANG, ["meet", "waits at global barrier 0, to which 1 more wave has to come"]),
     "unset": (HANG, ["streamOpsWait", "loops for ever", "value=1", "which is 0x0"]),
 }
 

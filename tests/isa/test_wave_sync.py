@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gputrace.isa.machine import Done, Endless, Machine, Outcome, Paused, Unsupported
-from gputrace.isa.wave_sync import MOST, BadSync, WaveSync
+from gputrace.isa.wave_sync import MOST, OPERATIONS, BadSync, WaveSync
 from gputrace.isa.waves import HELD, RUNNING, Group, Wave
 from tests.isa.corpus import few_builds
 from tests.isa.launching import Arrays, Program, assert_same_outcome
@@ -50,6 +50,10 @@ class Grid:
         assert not self.machines[1].library.failures
         return found[0][0]
 
+    def make_semaphores(self) -> None:
+        for number in (5, 6, 7):
+            assert self.run("prepare", 1, 64, 0, number) == Done()
+
 
 def rounds(values: list[int], groups: int, count: int) -> list[int]:
     """What the kernel of this name leaves, by plain numbers."""
@@ -83,6 +87,7 @@ def test_semaphores_count_what_others_have_done(build: tuple[str, str]) -> None:
     grid, groups = Grid(*build), 6
     made, taken = (np.zeros(groups, np.uint32) for _ in range(2))
     passed = np.zeros(1, np.uint32)
+    grid.make_semaphores()
     assert grid.run("semaphores", groups, grid.lanes, made, taken, passed, groups) == Done()
     squares = [k * k for k in range(groups)]
     assert made.tolist() == squares
@@ -97,7 +102,7 @@ def test_a_group_too_few_waits_for_ever(build: tuple[str, str]) -> None:
     assert grid.run("prepare", 1, 64, groups, 3) == Done()
     outcome = grid.run("rounds", groups, 128, values, groups, 1, 3)
     assert isinstance(outcome, Endless)
-    assert outcome.what == "waits at global barrier 3 for 1 waves more"
+    assert outcome.what == "waits at global barrier 3, to which 1 more wave has to come"
     assert (outcome.place.group, outcome.place.wave, outcome.period) == ((0, 0, 0), 0, 0)
 
 
@@ -111,6 +116,8 @@ def test_no_more_groups_than_fit_wait_side_by_side(target: str) -> None:
     for groups in (12, 13):
         made, taken = (np.zeros(groups, np.uint32) for _ in range(2))
         passed = np.zeros(1, np.uint32)
+        grid.syncs = [WaveSync() for _ in grid.machines]
+        grid.make_semaphores()
         outcome = grid.run("semaphores", groups, grid.lanes, made, taken, passed, groups)
         if groups == 12:
             assert outcome == Done()
@@ -163,13 +170,14 @@ def test_a_barrier_may_have_another_size_each_time() -> None:
     assert not sync.carry_out("barrier", 0, 2, two)  # and now three are wanted
     assert sync.carry_out("barrier", 0, 0, one)
     assert sync.carry_out("barrier", 0, 0, two)
-    assert sync.describe(two) == "waits at global barrier 0 for 1 waves more"
+    assert sync.describe(two) == "waits at global barrier 0, to which 1 more wave has to come"
     assert not sync.carry_out("barrier", 0, 0, three)
     assert not sync.carry_out("barrier", 0, 0, one)  # alone
 
 
 def test_semaphores_let_go_those_that_wait_longest() -> None:
     sync, all_of_them = WaveSync(), waves(5)
+    sync.carry_out("init", 8, 0, all_of_them[0])
     assert all(sync.carry_out("sema_p", 8, 0, wave) for wave in all_of_them)
     assert sync.describe(all_of_them[2]) == "waits at global semaphore 8, which nobody raises"
     other = waves(1)[0]
@@ -214,6 +222,16 @@ def test_what_nobody_describes_is_refused_and_changes_nothing(
 
 def test_counts_beyond_the_counter_are_refused() -> None:
     sync, (one,) = WaveSync(), waves(1)
+    sync.carry_out("init", 2, 0, one)
     sync.carry_out("sema_br", 2, MOST, one)
     with pytest.raises(BadSync, match=f"a count of {MOST + 1}"):
         sync.carry_out("sema_v", 2, 0, one)
+
+
+@pytest.mark.parametrize("operation", [one for one in OPERATIONS if one != "init"])
+def test_what_a_resource_holds_before_it_is_initialized_nobody_says(operation: Any) -> None:
+    sync, (one,) = WaveSync(), waves(1)
+    sync.carry_out("init", 3, 0, one)
+    with pytest.raises(BadSync, match="nobody has initialized resource 4"):
+        sync.carry_out(operation, 4, 1, one)
+    assert one.status == RUNNING

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 import gputrace
 from gputrace.driver import Device, ProvenHang, WaitTimeout
 from gputrace.errors import DeviceFault
 
+KERNELS = Path(__file__).parents[1] / "kernels" / "built"
 Scene = Callable[[Device], None]
 STEPS = 12
 
@@ -172,3 +175,17 @@ def passing(device: Device) -> None:
     for one in (queue, other, copies):
         one.synchronize()
     assert copy.read() == data.read()
+
+
+def too_few(device: Device) -> None:
+    """Work-groups meet again and again; once there are fewer than the barrier was told."""
+    grid = KERNELS / device.family.name / "grid-O3.co"
+    queue, kernels = device.compute_queue("aql"), device.load(grid)
+    values, groups = device.alloc(4096, name="values"), 5
+    queue.take_wave_sync()
+    for step in range(4):
+        queue.launch(kernels["prepare"], 1, 64, [np.uint32(groups - 1), np.uint32(step)])
+        numbers = [np.uint32(number) for number in (groups, 2, step)]
+        meeting = groups - 1 if step == 2 else groups
+        queue.launch(kernels["rounds"], meeting, 64, [values, *numbers])
+    queue.synchronize(1.0)

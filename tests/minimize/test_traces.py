@@ -181,15 +181,28 @@ def test_the_result_is_smaller_and_fails_again(tmp_path: Path, scene: scenes.Sce
     assert [one.split()[:2] for one in causes] == [reduction.target.signature.split()[:2]]
 
 
+def test_a_barrier_of_the_grid_keeps_what_set_it_up(tmp_path: Path) -> None:
+    reduction = reduced(tmp_path / "t.gtrace", scenes.too_few, "emu:gfx1030")
+    assert len(lines(reduction)) == 2
+    told = "\n".join(text(reduction))
+    assert "barrier 2, to which 1 more wave has to come" in told
+    assert "prepare(arg0=4, arg1=2)" in told
+    assert "rounds(arg0=values, arg1=5, arg2=2, arg3=2), 4 groups of 64" in told
+
+
 @pytest.mark.parametrize(
     ("scene", "status"),
-    [(scenes.lost_value, 3), (scenes.freed_source, 4), (scenes.missing_wait, 1)],
-)
+    [
+        (scenes.lost_value, 3), (scenes.freed_source, 4), (scenes.missing_wait, 1),
+        (scenes.too_few, 3),
+    ],
+)  # fmt: skip
 def test_the_script_shows_the_failure_in_a_new_process(
     tmp_path: Path, scene: scenes.Scene, status: int
 ) -> None:
     path = tmp_path / "t.gtrace"
-    reduction = reduced(path, scene)
+    device = "emu:gfx1030" if scene is scenes.too_few else "emu:gfx942"
+    reduction = reduced(path, scene, device)
     write_result(reduction, tmp_path / "m.gtrace", path, 60)
     program = tmp_path / "failure.py"
     program.write_text(script(reduction))

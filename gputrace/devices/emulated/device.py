@@ -85,6 +85,7 @@ _HANDLERS: MappingOf[type[Record], Callable[[Process, Any], Record]] = MappingPr
         ioctl.SetCuMask: queues.set_cu_mask,
         ioctl.DestroyQueue: queues.destroy_queue,
         ioctl.UpdateQueue: queues.update_queue,
+        ioctl.AllocQueueGws: queues.alloc_queue_gws,
     }
 )
 _REFUSALS: MappingOf[type[Record], int] = MappingProxyType(
@@ -540,7 +541,7 @@ class EmulatedKfd:
         if process.touched is not None:
             checks = KernelChecks(queue.space, process.touched, launch.scratch_base)
         memory = process.gpus[queue.device].shaders
-        return KernelRun(self._machine, launch, memory, self._budget, checks)
+        return KernelRun(self._machine, launch, memory, self._budget, checks, queue.wave_sync)
 
     @property
     def settle(self) -> Settle | None:

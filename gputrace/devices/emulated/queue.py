@@ -37,6 +37,7 @@ from gputrace.devices.emulated.history import History
 from gputrace.devices.emulated.memory import AccessFault, Space
 from gputrace.formats.ioctl import QueueType
 from gputrace.isa.launch import Place
+from gputrace.isa.wave_sync import WaveSync
 from gputrace.kfd.port import Registers
 
 PACKET_NS = 100
@@ -164,6 +165,8 @@ class HardwareQueue:
         self.active = True
         self.has_units = True
         """Whether the compute unit mask leaves any; without one waves wait for ever."""
+        self.wave_sync: WaveSync | None = None
+        """What its waves may wait at across work-groups, when it has been given that."""
         self.cost_ns = 0
 
     def stand_at(self, read: int, packets: int) -> None:

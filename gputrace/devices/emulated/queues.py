@@ -4,7 +4,7 @@ Source: Linux drivers/gpu/drm/amd/amdkfd/kfd_chardev.c set_queue_properties_from
 kfd_queue_acquire_buffers, kfd_process_queue_manager.c, kfd_device_queue_manager.c.
 """
 
-from errno import EBUSY, EFAULT, EINVAL, ENOMEM, ENOSPC, ESRCH
+from errno import EBUSY, EFAULT, EINVAL, ENODEV, ENOMEM, ENOSPC, ESRCH
 
 from gputrace.devices.emulated.engines import make_engine
 from gputrace.devices.emulated.memory import Buffer
@@ -15,6 +15,7 @@ from gputrace.formats.ioctl import (
     MAX_QUEUE_PERCENTAGE,
     MAX_QUEUE_PRIORITY,
     MIN_RING_BYTES,
+    AllocQueueGws,
     CreateQueue,
     DestroyQueue,
     MmapOffset,
@@ -23,6 +24,8 @@ from gputrace.formats.ioctl import (
     SetCuMask,
     UpdateQueue,
 )
+from gputrace.isa.wave_sync import BadSync, Operation, WaveSync
+from gputrace.isa.waves import Wave
 from gputrace.kfd.host import PAGE
 
 ENOTSUPP = 524  # <linux/errno.h>; not one of the errno that user space knows
@@ -249,3 +252,37 @@ def set_cu_mask(process: Process, record: SetCuMask) -> SetCuMask:
     units = properties["simd_count"] // properties["simd_per_cu"]
     queue.hardware.has_units = bool(mask & ((1 << units) - 1))
     return record
+
+
+class _Formal(WaveSync):
+    # What a queue has where asking for it is a formality.
+
+    def carry_out(self, operation: Operation, number: int, value: int, wave: Wave) -> bool:
+        raise BadSync("the kernel driver lets no queue of this GPU use global wave sync")
+
+
+def alloc_queue_gws(process: Process, record: AllocQueueGws) -> AllocQueueGws:
+    """Give a queue all of its GPU's global wave sync, or take it back.
+
+    Source: kfd_chardev.c kfd_ioctl_alloc_queue_gws, kfd_process_queue_manager.c pqm_set_gws.
+    """
+    name = "ALLOC_QUEUE_GWS"
+    fields = {"queue_id": record.queue_id, "num_gws": record.num_gws}
+    queue = process.queues.get(record.queue_id)
+    if queue is None:
+        raise KfdError(name, EINVAL, fields, "no such queue")
+    if not queue.gpu.node.properties["num_gws"]:
+        raise KfdError(name, ENODEV, fields, "the GPU has no global wave sync")
+    held = [
+        other for other in process.queues.values()
+        if other.gpu is queue.gpu and other.hardware.wave_sync is not None
+    ]  # fmt: skip
+    if record.num_gws:
+        if held:
+            raise KfdError(name, EBUSY, fields, "one queue of a process has it already")
+        queue.hardware.wave_sync = WaveSync() if process.family.wave_sync else _Formal()
+    elif queue not in held:
+        raise KfdError(name, EINVAL, fields, "the queue has none to give back")
+    else:
+        queue.hardware.wave_sync = None
+    return record.replace(first_gws=0)

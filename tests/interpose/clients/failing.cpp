@@ -1,5 +1,7 @@
 // HIP programs that fail, one way for each argument. One that waits for ever says so before.
 #include <hip/hip_runtime.h>
+// It needs the one above.
+#include <hip/hip_cooperative_groups.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -36,6 +38,14 @@ __global__ void wait_for(volatile int *flag)
 {
     while (!*flag)
         ;
+}
+
+__global__ void meet(int *out)
+{
+    if (blockIdx.x == 3)
+        return;
+    cooperative_groups::this_grid().sync();
+    out[blockIdx.x] = 1;
 }
 
 static int *array(int value)
@@ -85,6 +95,10 @@ int main(int, char **arguments)
         scale<<<N / 256, 256, 0, stream>>>(N, b, a, 3);
         waiting();
         CHECK(hipStreamSynchronize(stream));
+    } else if (!strcmp(what, "early")) {
+        void *given[] = {&b};
+        CHECK(hipLaunchCooperativeKernel((void *)meet, dim3(8), dim3(64), given, 0, 0));
+        waiting();
     } else if (!strcmp(what, "freed")) {
         CHECK(hipFree(a));
         scale<<<N / 256, 256>>>(N, b, a, 3);

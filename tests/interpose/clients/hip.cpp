@@ -1,5 +1,7 @@
 // What HIP programs do, one thing for each argument; prints "ok" when the results are right.
 #include <hip/hip_runtime.h>
+// It needs the one above.
+#include <hip/hip_cooperative_groups.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,6 +74,22 @@ __global__ void say(int number)
 {
     if (threadIdx.x == 3)
         printf("%d from %d\n", number, (int)threadIdx.x);
+}
+
+// Each block needs what all others have left in the round before.
+__global__ void rounds(unsigned *values, unsigned blocks, unsigned count)
+{
+    auto grid = cooperative_groups::this_grid();
+    for (unsigned round = 0; round < count; round++) {
+        unsigned *from = values + round % 2 * blocks, *to = values + (round + 1) % 2 * blocks;
+        unsigned total = 0;
+        for (unsigned k = 0; k < blocks; k++)
+            total = 3 * total + from[k];
+        grid.sync();
+        if (!threadIdx.x)
+            to[blockIdx.x] = total + from[(blockIdx.x + 1) % blocks];
+        grid.sync();
+    }
 }
 
 static void run_saxpy()
@@ -202,6 +220,29 @@ static void run_stack()
     CHECK(hipDeviceSynchronize());
 }
 
+static void run_grid()
+{
+    unsigned blocks = 24, count = 5;
+    std::vector<unsigned> values(2 * blocks), found(2 * blocks);
+    for (unsigned k = 0; k < 2 * blocks; k++)
+        values[k] = 77 * k + 1;
+    unsigned *on_gpu;
+    CHECK(hipMalloc(&on_gpu, 8 * blocks));
+    CHECK(hipMemcpy(on_gpu, values.data(), 8 * blocks, hipMemcpyHostToDevice));
+    void *given[] = {&on_gpu, &blocks, &count};
+    CHECK(hipLaunchCooperativeKernel((void *)rounds, dim3(blocks), dim3(256), given, 0, 0));
+    CHECK(hipMemcpy(found.data(), on_gpu, 8 * blocks, hipMemcpyDeviceToHost));
+    for (unsigned round = 0; round < count; round++) {
+        unsigned *from = &values[round % 2 * blocks], *to = &values[(round + 1) % 2 * blocks];
+        unsigned total = 0;
+        for (unsigned k = 0; k < blocks; k++)
+            total = 3 * total + from[k];
+        for (unsigned k = 0; k < blocks; k++)
+            to[k] = total + from[(k + 1) % blocks];
+    }
+    REQUIRE(found == values);
+}
+
 int main(int, char **arguments)
 {
     const char *what = arguments[1];
@@ -227,6 +268,8 @@ int main(int, char **arguments)
         run_host_memory();
     else if (!strcmp(what, "stack"))
         run_stack();
+    else if (!strcmp(what, "grid"))
+        run_grid();
     else
         return 2;
     puts("ok");
