@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 from gputrace.isa.launch import KernelLaunch, Memory
 
 if TYPE_CHECKING:
-    from gputrace.isa.machine import Execution
+    from gputrace.isa.execution import Execution
 
 _MOST: Final = 64
 _same = attrgetter(*(one for one in KernelLaunch.__slots__ if one not in ("user_data", "kernel")))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gputrace.families import FAMILIES
-from gputrace.isa import jit_cores, machine
+from gputrace.isa import execution, jit_cores
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Done, Fault, Machine, Outcome, Paused
 from tests.isa.launching import Arrays, Program, assert_same_outcome
@@ -26,7 +26,7 @@ def small_parts(
     """Make every dispatch worth it; return how many parts were run each time."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.setattr(jit_cores, "_LEAST", 100)
-    monkeypatch.setattr(machine, "_WIDE", 200)
+    monkeypatch.setattr(execution, "_WIDE", 200)
     ran: list[int] = []
     run = jit_cores.Cores.run
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gputrace.code import CodeObject
-from gputrace.isa import jit_cores, machine
+from gputrace.isa import execution, jit_cores
 from gputrace.isa.launch import KernelLaunch
 from gputrace.isa.machine import Machine, Paused
 from tests.isa.corpus import LEVELS, TARGETS
@@ -64,7 +64,7 @@ def run(campaign: Campaign) -> None:
     """Compare one core with several for each kernel."""
     kernels, ran = _kernels(), [0]
     parts, jit_cores._LEAST = jit_cores._LEAST, SMALL
-    wide, machine._WIDE = machine._WIDE, FEW
+    wide, execution._WIDE = execution._WIDE, FEW
     whole = jit_cores.Cores.run
 
     def counted(self: jit_cores.Cores, *rest: Any) -> jit_cores.Progress:
@@ -78,7 +78,7 @@ def run(campaign: Campaign) -> None:
             for problem in _compare(name, campaign.random(number).randrange(1 << 32)):
                 campaign.fail(f"{' '.join(name)}: {problem}")
     finally:
-        jit_cores._LEAST, machine._WIDE, jit_cores.Cores.run = parts, wide, whole  # type: ignore
+        jit_cores._LEAST, execution._WIDE, jit_cores.Cores.run = parts, wide, whole  # type: ignore
     campaign.facts["runs in parts"] = ran[0]
 
 
