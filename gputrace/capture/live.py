@@ -8,15 +8,43 @@ from gputrace.formats.ioctl import RECORDS, AllocFlag
 from gputrace.trace import events
 
 _SETTINGS = {
-    "AcquireVm", "SetMemoryPolicy", "SetScratchBackingVa", "SetTrapHandler", "RuntimeEnable",
-    "SetXnackMode",
-}  # fmt: skip
+    "SetMemoryPolicy", "SetScratchBackingVa", "SetTrapHandler", "RuntimeEnable", "SetXnackMode",
+}
 """Calls whose effect lasts; of those not named here or below, none does."""
 
 SCRATCH = "scratch of "
 """Begins the names that the driver core gives to scratch memory."""
 
 Key = tuple[str | int, ...]
+
+
+class _OnGpus:
+    """The calls that map a buffer on GPUs and unmap it, without those that later ones undid."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Key, tuple[bool, frozenset[int]]] = {}
+        """Whether each maps, and the GPUs."""
+
+    def add(self, key: Key, maps: bool, gpus: frozenset[int]) -> list[Key]:
+        """Take a call; return the keys of those that are not needed any more."""
+        before = self.calls | {key: (maps, gpus)}
+        mapped_by: dict[int, Key] = {}
+        for each, (maps, gpus) in before.items():
+            for gpu in gpus:
+                if maps:
+                    mapped_by.setdefault(gpu, each)
+                else:
+                    mapped_by.pop(gpu, None)
+        self.calls, mapped = {}, frozenset[int]()
+        for each, (maps, gpus) in before.items():
+            if maps and each in mapped_by.values():
+                mapped |= gpus
+            elif not maps and mapped & gpus:
+                mapped -= gpus
+            else:
+                continue
+            self.calls[each] = maps, gpus
+        return [each for each in before if each not in self.calls]
 
 
 class Live:
@@ -27,6 +55,7 @@ class Live:
 
     def __init__(self) -> None:
         self._kept: dict[Key, events.Event] = {}
+        self._on_gpus: dict[int, _OnGpus] = {}  # by handle; of what was ever mapped there
         self._count = 0
 
     def apply(self, event: events.Event) -> None:
@@ -74,7 +103,6 @@ class Live:
         GPU: nothing has written it.
         """
         ranges, kept, found = sorted(seen), set[int](), list[tuple[int, int]]()
-        on_gpus = {key[1] for key in self._kept if key[0] == "on gpus"}
         for event in self._kept.values():
             if isinstance(event, events.Ioctl) and event.record == "CreateQueue":
                 queue = ioctl.CreateQueue.from_bytes(event.after)
@@ -88,7 +116,7 @@ class Live:
             at = bisect_left(ranges, (made.va_addr + made.size, 0)) - 1
             touched = at >= 0 and made.va_addr < sum(ranges[at])
             own = made.flags & (AllocFlag.VRAM | AllocFlag.GTT)
-            if own and not touched and made.va_addr not in kept and made.handle in on_gpus:
+            if own and not touched and made.va_addr not in kept and made.handle in self._on_gpus:
                 found.append((made.va_addr, made.size))
         return found
 
@@ -107,8 +135,7 @@ class Live:
             case ioctl.AllocMemoryOfGpu():
                 self._kept["alloc", answer.handle] = event
             case ioctl.MapMemoryToGpu() | ioctl.UnmapMemoryFromGpu():
-                self._count += 1  # of several in a row the last ones decide
-                self._kept["on gpus", answer.handle, self._count] = event
+                self._map_on_gpus(answer, event)
             case ioctl.FreeMemoryOfGpu():
                 self._drop_memory(answer.handle)
             case ioctl.CreateQueue():
@@ -125,9 +152,10 @@ class Live:
             case ioctl.DestroyEvent():
                 for what in ("event", "event state"):
                     self._kept.pop((what, answer.event_id), None)
+            case ioctl.AcquireVm():
+                self._kept.setdefault((event.record, answer.gpu_id), event)  # others need it
             case _ if event.record in _SETTINGS:
-                self._count += 1
-                self._kept["setting", self._count] = event
+                self._replace((event.record, getattr(answer, "gpu_id", 0)), event)
 
     def _replace(self, key: Key, event: events.Event) -> None:
         # The last one counts, and comes after what has come since the one before.
@@ -136,5 +164,25 @@ class Live:
 
     def _drop_memory(self, handle: int) -> None:
         self._kept.pop(("alloc", handle), None)
-        for key in [key for key in self._kept if key[:2] == ("on gpus", handle)]:
+        gone = self._on_gpus.pop(handle, None)
+        for key in gone.calls if gone is not None else ():
             del self._kept[key]
+
+    def _map_on_gpus(
+        self, answer: ioctl.MapMemoryToGpu | ioctl.UnmapMemoryFromGpu, event: events.Ioctl
+    ) -> None:
+        self._count += 1
+        key = "on gpus", answer.handle, self._count
+        self._kept[key] = event
+        calls = self._on_gpus.setdefault(answer.handle, _OnGpus())
+        maps = isinstance(answer, ioctl.MapMemoryToGpu)
+        for old in calls.add(key, maps, _gpus(event)):
+            del self._kept[old]
+
+
+def _gpus(event: events.Ioctl) -> frozenset[int]:
+    # The ids of the GPUs that a call maps a buffer on, or unmaps it from.
+    listed = next((p.before for p in event.payloads if p.field == "device_ids_array_ptr"), b"")
+    done = ioctl.MapMemoryToGpu.from_bytes(event.before).n_success  # both have it there
+    places = range(4 * done, len(listed), 4)
+    return frozenset(int.from_bytes(listed[at : at + 4], "little") for at in places)
