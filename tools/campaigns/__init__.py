@@ -17,6 +17,8 @@ from pkgutil import iter_modules
 from random import Random
 from typing import Any
 
+from gputrace.families import FAMILIES
+
 MOST_FAILURES = 20
 """A campaign ends after so many."""
 
@@ -43,6 +45,10 @@ class Campaign:
     def random(self, number: int) -> Random:
         """Return the random numbers of one case."""
         return Random(f"{self.seed} {number}")
+
+    def target(self, number: int) -> str:
+        """Return the family whose turn it is in a case: each has its turn after the others."""
+        return list(FAMILIES)[number % len(FAMILIES)]
 
     def numbers(self) -> Iterator[int]:
         """Yield the numbers of the cases, counting each as done."""

@@ -1,7 +1,8 @@
 """A recorded program killed at random points: no doorbell that was rung is missing in its trace.
 
 The witness is a page of shared memory. A stub around the device, inside of the recorder, counts
-there each doorbell that really rings, with its value; gputrace knows nothing of it.
+there each doorbell that really rings, with its value; gputrace knows nothing of it. Each family has
+its turn.
 """
 
 import mmap
@@ -59,7 +60,7 @@ def run(campaign: Campaign) -> None:
         page = mmap.mmap(-1, 16 * (4 * ROUNDS + 2))
         child = os.fork()
         if not child:
-            _program(path, page, random)
+            _program(path, page, random, campaign.target(number))
         while page[8] == 0:  # the program has a long way to its first doorbell
             time.sleep(0.001)
         time.sleep(random.random() * LONGEST)
@@ -70,15 +71,16 @@ def run(campaign: Campaign) -> None:
         seen += rung
         problem = _problem(path, page, rung)
         if problem:
-            campaign.fail(f"kill {number}, {rung} doorbells: {problem}")
+            where = campaign.target(number)
+            campaign.fail(f"kill {number} on {where}, {rung} doorbells: {problem}")
         path.unlink(missing_ok=True)
     campaign.facts["doorbells rung"] = seen
     campaign.facts["ended before the kill"] = complete
 
 
-def _program(path: Path, page: mmap.mmap, random: Random) -> None:
+def _program(path: Path, page: mmap.mmap, random: Random, target: str) -> None:
     try:
-        device = EmulatedKfd("gfx1100")
+        device = EmulatedKfd(target)
         writer = TraceWriter(path, header_of(device), level=random.choice([0, 1]))
         with open_kfd(Recorder(Witness(device, page), writer)) as opened:
             out = opened.alloc(1 << 16)

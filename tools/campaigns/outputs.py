@@ -1,17 +1,20 @@
 """Every output byte of the overlap workload, flipped in its recording, makes `differs`.
 
-The workload is replayed once and what each digest is compared with is kept; then each byte of each
-output is flipped, one after the other, and the comparison made again. A few are replayed whole.
+On each family the workload is replayed once and what each digest is compared with is kept; then
+each byte of each output is flipped, one after the other, and the comparison made again. A few are
+replayed whole.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import gputrace
 from gputrace.cli.workloads.overlap import BATCHES, WORKLOAD
 from gputrace.devices.opening import make_device
+from gputrace.families import FAMILIES
 from gputrace.replay.comparison import Comparison
 from gputrace.replay.player import Player
 from gputrace.replay.running import Request, play
@@ -22,9 +25,8 @@ from gputrace.trace.writer import TraceWriter
 from tools.campaigns import Campaign
 
 COUNT, SAMPLE = 0, 300  # 0: every byte
-DEVICE = "emu:gfx942"
 BATCH_BYTES = 1024
-WHOLE = 2
+WHOLE = 1
 """Flips that are replayed whole."""
 
 
@@ -37,30 +39,37 @@ class Looked(NamedTuple):
 
 
 def run(campaign: Campaign) -> None:
-    """Flip one byte after the other."""
-    path = campaign.folder / "overlap.gtrace"
-    with gputrace.record(path), gputrace.open(DEVICE) as device:
-        WORKLOAD.run(device, campaign.seed)
-    looked, outputs = replayed(path), output_ranges(path)
-    places = list(output_bytes(looked, outputs))
-    if len(places) != BATCHES * BATCH_BYTES:
-        text = f"{len(places)} bytes of {BATCHES} batches of {BATCH_BYTES} bytes"
-        campaign.fail(f"not all of the output is compared: {text}")
-    random = campaign.random(0)
-    if campaign.count:
-        places = random.sample(places, min(campaign.count, len(places)))
-    campaign.count = len(places)
-    for one, at in places:
-        bit = 1 << random.randrange(8)
-        if not found(one, at, bit):
-            campaign.fail(f"byte {one.event.address + at:#x} of digest {one.number}")
+    """Flip one byte after the other, on one family after the other."""
+    share, campaign.count = campaign.count // len(FAMILIES), 0
+    for number, target in enumerate(FAMILIES):
+        path = campaign.folder / f"overlap-{target}.gtrace"
+        with gputrace.record(path), gputrace.open(f"emu:{target}") as device:
+            WORKLOAD.run(device, campaign.seed)
+        looked, outputs = replayed(path), output_ranges(path)
+        places = list(output_bytes(looked, outputs))
+        if len(places) != BATCHES * BATCH_BYTES:
+            text = f"{len(places)} bytes of {BATCHES} batches of {BATCH_BYTES} bytes"
+            campaign.fail(f"{target}: not all of the output is compared: {text}")
+        _flip(campaign, path, places, share, campaign.random(number))
+
+
+def _flip(
+    campaign: Campaign, path: Path, places: list[tuple[Looked, int]], share: int, random: Random
+) -> None:
+    # So many of the bytes, or all of them; a few are replayed whole.
+    chosen = random.sample(places, min(share, len(places))) if share else places
+    campaign.count += len(chosen)
+    for one, at in chosen:
+        if not found(one, at, 1 << random.randrange(8)):
+            where = f"byte {one.event.address + at:#x} of digest {one.number}"
+            campaign.fail(f"{path.stem}: {where}")
         campaign.step()
     for one, at in random.sample(places, WHOLE):
         changed = flipped(path, one, at)
         verdict = play(Request(str(changed)), lambda: False)
         difference = verdict.difference
         if difference is None or difference.address != one.event.address + at:
-            campaign.fail(f"byte {at} of digest {one.number}, replayed: {verdict.text}")
+            campaign.fail(f"{path.stem}: byte {at} of digest {one.number}: {verdict.text}")
 
 
 def replayed(path: Path) -> list[Looked]:
