@@ -157,6 +157,7 @@ class Execution:
                 self.machine.heat[self._name] = self._heat()
                 return outcome
             self._in_round = False
+            self._groups[self._turn].look()
 
     def instruction(self, pc: int) -> Instruction | None:
         """Return the instruction at an address; None where none can be read or decoded."""
@@ -203,13 +204,10 @@ class Execution:
     # --- order
 
     def _next_group(self) -> bool:
-        groups, self._groups = self._groups, []
-        for group in groups:
-            if not group.ended:
-                self._groups.append(group)
-                continue
-            group.clear(*(self._jit.touched if self._jit else touched(self._written)))
-            self.machine.spare.put(group)
+        if self._groups and self._groups[self._turn].ended:
+            over = self._groups.pop(self._turn)
+            over.clear(*(self._jit.touched if self._jit else touched(self._written)))
+            self.machine.spare.put(over)
         slow = all(group.executed > group.patience or group.stuck for group in self._groups)
         open_ones = self._begun < self._initial.groups
         if slow and open_ones and len(self._groups) < self._most_groups():
@@ -218,9 +216,10 @@ class Execution:
         if not self._groups:
             return False
         count = len(self._groups)
-        turns = [(self._turn + 1 + k) % count for k in range(count)]
-        moving = (turn for turn in turns if count == 1 or not self._groups[turn].stuck)
-        self._turn = next(moving, turns[0])
+        first = self._turn + 1
+        turns = (turn % count for turn in range(first, first + count))
+        moving = (turn for turn in turns if not self._groups[turn].stuck)
+        self._turn = next(moving, first % count)
         self._in_round = True
         return True
 

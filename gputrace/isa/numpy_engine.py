@@ -324,8 +324,10 @@ class Context:
         operation, self.next_pc = cast(Operation, node.attribute[0]), int(node.attribute[1])
         if self.sync is None:
             raise Halted("refuse", "the queue was given no global wave sync")
+        assert self.group is not None
+        asks = self.wave, self.group
         try:
-            held = self.sync.carry_out(operation, int(number[0]), int(value[0]), self.wave)
+            held = self.sync.carry_out(operation, int(number[0]), int(value[0]), asks)
         except BadSync as problem:
             raise Halted("refuse", str(problem)) from None
         self.changes += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from gputrace.errors import GputraceError
-from gputrace.isa.waves import HELD, RUNNING, Wave
+from gputrace.isa.waves import HELD, RUNNING, Group, Wave
 
 RESOURCES: Final = 64
 """Barriers and semaphores of one queue."""
@@ -25,6 +25,10 @@ Operation = Literal["init", "barrier", "sema_p", "sema_v", "sema_br", "sema_rele
 OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 
 
+Asking = tuple[Wave, Group]
+"""A wave that uses a resource, and its work-group."""
+
+
 class BadSync(GputraceError):
     """A use of a resource of which nobody says what it does."""
 
@@ -32,7 +36,7 @@ class BadSync(GputraceError):
 @dataclass(slots=True)
 class _Resource:
     counter: int | None = None  # None: nobody has said yet
-    waiting: deque[Wave] = field(default_factory=deque)
+    waiting: deque[Asking] = field(default_factory=deque)
     barrier: bool = False  # what the waves that wait are waiting at
 
 
@@ -44,7 +48,7 @@ class WaveSync:
         self.released = 0
         """Waves that have waited and run on, so far."""
 
-    def carry_out(self, operation: Operation, number: int, value: int, wave: Wave) -> bool:
+    def carry_out(self, operation: Operation, number: int, value: int, who: Asking) -> bool:
         """Do what a wave asks of a resource; return whether it has to wait, and is HELD now.
 
         `value` is the number of waves but one of a barrier, how often a semaphore is raised, and
@@ -58,7 +62,7 @@ class WaveSync:
             case "barrier" if count:
                 _fitting(value)
                 resource.counter = count - 1
-                self._hold(resource, wave, barrier=True)
+                self._hold(resource, who, barrier=True)
                 return True
             case "barrier":
                 # The last one; what it brings is the count of the next time.
@@ -67,7 +71,7 @@ class WaveSync:
             case "sema_p" if count:
                 resource.counter = count - 1
             case "sema_p":
-                self._hold(resource, wave, barrier=False)
+                self._hold(resource, who, barrier=False)
                 return True
             case "sema_v" | "sema_br":
                 taken = min(raised, len(resource.waiting))
@@ -82,7 +86,7 @@ class WaveSync:
     def describe(self, wave: Wave) -> str:
         """Say what a wave that is HELD waits for."""
         for number, resource in enumerate(self._resources):
-            if any(one is wave for one in resource.waiting):
+            if any(one is wave for one, _ in resource.waiting):
                 if resource.barrier:
                     left = (resource.counter or 0) + 1
                     more = "1 more wave has" if left == 1 else f"{left} more waves have"
@@ -100,15 +104,16 @@ class WaveSync:
             raise BadSync(f"nobody has initialized resource {number} (ds_gws_init)")
         return resource.counter or 0
 
-    def _hold(self, resource: _Resource, wave: Wave, barrier: bool) -> None:
+    def _hold(self, resource: _Resource, who: Asking, barrier: bool) -> None:
         resource.barrier = barrier
-        resource.waiting.append(wave)
-        wave.status = HELD
+        resource.waiting.append(who)
+        who[0].status = HELD
 
     def _let_go(self, resource: _Resource, count: int) -> None:
         self.released += count
         for _ in range(count):
-            resource.waiting.popleft().status = RUNNING
+            wave, group = resource.waiting.popleft()
+            wave.status, group.stuck = RUNNING, False
 
 
 def _fitting(count: int) -> int:

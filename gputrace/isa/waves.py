@@ -111,6 +111,8 @@ class Group:
         """Count of its instructions from which on the end of a round is looked at."""
         self.slot = 0
         """Which part of the scratch memory the group has."""
+        self.stuck = False
+        """Whether, at the end of its round, only waves of other groups could let it go on."""
         self.turn = 0
         """Number of the wave whose turn it is in the round."""
         self.turn_end: int | None = None
@@ -133,11 +135,9 @@ class Group:
         wake = (status == WAITING) & (passed != 0)
         status[wake], passed[wake] = RUNNING, 0
 
-    @property
-    def stuck(self) -> bool:
-        """Whether no wave can go on unless waves of other groups do something."""
-        status = self.records[:, 2]
-        return not (status == RUNNING).any() and not self.ended
+    def look(self) -> None:
+        """See whether the group is stuck."""
+        self.stuck = not (self.records[:, 2] == RUNNING).any() and not self.ended
 
     @property
     def ended(self) -> bool:

@@ -24,8 +24,7 @@ from gputrace.formats.ioctl import (
     SetCuMask,
     UpdateQueue,
 )
-from gputrace.isa.wave_sync import BadSync, Operation, WaveSync
-from gputrace.isa.waves import Wave
+from gputrace.isa.wave_sync import Asking, BadSync, Operation, WaveSync
 from gputrace.kfd.host import PAGE
 
 ENOTSUPP = 524  # <linux/errno.h>; not one of the errno that user space knows
@@ -257,7 +256,7 @@ def set_cu_mask(process: Process, record: SetCuMask) -> SetCuMask:
 class _Formal(WaveSync):
     # What a queue has where asking for it is a formality.
 
-    def carry_out(self, operation: Operation, number: int, value: int, wave: Wave) -> bool:
+    def carry_out(self, operation: Operation, number: int, value: int, who: Asking) -> bool:
         raise BadSync("the kernel driver lets no queue of this GPU use global wave sync")
 
 
