@@ -153,10 +153,6 @@ class Tap:
         """Steps taken."""
         return self._device.step
 
-    def written_by_gpu(self) -> Any:
-        """Return what the GPU wrote since the last call."""
-        return self._device.written_by_gpu()  # type: ignore[attr-defined]
-
     def ioctl(self, record: R, tail: bytearray | None = None) -> R:
         """Answer an ioctl and remember the queues."""
         answer = self._device.ioctl(record, tail)
@@ -171,14 +167,6 @@ class Tap:
         """Let a queue stand in the middle of a run; what it left behind before is not new."""
         self._device.resume_queue(queue_id, read, doorbell, packets)
         self._known[queue_id] = packets
-
-    def take_all_as_written(self) -> None:
-        """Fault no read of what nobody has written."""
-        self._device.take_all_as_written()
-
-    def feed_clock(self, queue: int, values: Iterable[int]) -> None:
-        """Have a queue read these values of the clock next."""
-        self._device.feed_clock(queue, values)
 
     def advance(self, step: int, clock_ns: int) -> None:
         """Take steps one by one."""
@@ -208,6 +196,16 @@ class Tap:
                 ordinal = self._ordinals[queue]
                 self.retired += [(ordinal, number) for number in range(known, done)]
                 self._known[queue] = done
+
+
+def _of_device(name: str) -> property:
+    return property(lambda tap: getattr(tap._device, name))
+
+
+for _name in vars(EmulatedKfd):
+    # Who asks what a device can do looks at its class alone, from Python 3.12 on.
+    if not _name.startswith("_") and _name not in vars(Tap):
+        setattr(Tap, _name, _of_device(_name))
 
 
 class _Watched:
