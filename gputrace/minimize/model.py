@@ -157,6 +157,8 @@ class Model:
     buffers: list["BufferFacts"] = field(default_factory=list)
     submissions: int = 0
     problems: list[str] = field(default_factory=list)
+    part: bool = False
+    """Whether it begins in the middle of a run: steps of its events count from elsewhere."""
 
     def packet(self, item: Item) -> Packet:
         """Return the packet that an item is."""
@@ -232,6 +234,7 @@ class _Builder:
             case events.Checkpoint(complete=False):
                 model.problems.append(f"its checkpoint is not complete: {event.text}")
             case events.Checkpoint():
+                model.part = True
                 # Queues begin anew in a candidate, so of these only the numbers count.
                 for state in event.queues:
                     self._live[state.queue].first = state.packets

@@ -150,7 +150,7 @@ def prepare(reader: TraceReader, settings: Settings) -> tuple[Case, Target, Mode
     ended = str(outcome.get("result", ""))
     if ended == "differs":
         raise UsageError("it is reduced already, to a wrong result: take the trace it was made of")
-    exact = _steps_hold(reader.header, recorded)
+    exact = not whole.part and _steps_hold(reader.header, recorded)
     history = (
         learn(whole, recorded, ended, limits)
         if exact

@@ -37,6 +37,20 @@ def hang(device: Device) -> None:
     pm4.signal().wait()
 
 
+def late(device: Device) -> None:
+    """Make memory and a queue when others have worked for a while; then wait in vain."""
+    old, first = device.alloc(4096), device.compute_queue("pm4")
+    for turn in range(ROUNDS):
+        first.write(old, bytes([turn]) * 8)
+        first.signal().wait()
+    new, second = device.alloc(4096), device.compute_queue("pm4")
+    for turn in range(ROUNDS):
+        second.write(new, bytes([turn]) * 8)
+        second.signal().wait()
+    second.wait(device.timeline("gate").at(1))
+    second.signal().wait()
+
+
 def fault(device: Device) -> None:
     """Launch kernels for a while, then one that reads a buffer which is gone."""
     kernels, queue = load(device, "pipeline"), device.compute_queue("pm4")
@@ -54,6 +68,16 @@ def fault(device: Device) -> None:
 
 def reduced(path: Path) -> Reduction:
     return reduce(TraceReader(path), SEEDS)
+
+
+def test_what_was_made_late_is_made_at_once_in_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "t.gtrace"
+    part = gputrace.Part(last=20)
+    with pytest.raises(ProvenHang), gputrace.record(path, part=part):  # noqa: SIM117
+        with gputrace.open("emu:gfx1100") as device:
+            late(device)
+    (item,) = [one for one in reduced(path).kept if one.kind is Kind.PACKET]
+    assert item.queue == 1
 
 
 @pytest.mark.parametrize("target", sorted(FAMILIES))
