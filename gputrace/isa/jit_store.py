@@ -43,11 +43,19 @@ class Compiled:
 
 @cache
 def sources() -> bytes:
-    """Return a digest of this package's sources: what instructions mean, and how they compile."""
+    """Return a digest of this package's sources: what instructions mean, and how they compile.
+
+    They are told apart as Python tells whether what it compiled of them is current: by place, size
+    and time of change. To read them all would take half of the time of a start.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    for folder, below, names in os.walk(Path(__file__).parent):
+        below.sort()
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = os.path.join(folder, name)
+                about = os.stat(path)
+                digest.update(f"{path} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.digest()
 
 
