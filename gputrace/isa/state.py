@@ -23,7 +23,7 @@ SIGNALLED: Final = 135
 """1: the wave has said that it has come to the barrier of its group."""
 PASSED: Final = 136
 """1: the barrier that the wave has not waited for yet is complete."""
-SCALARS: Final = 256
+SCALARS: Final = 144
 
 ADDRESS: Final = (1 << 48) - 1
 """The bits of a program counter that are an address of the code."""
