@@ -8,9 +8,10 @@ down as a `graph`. Two engines read the graphs:
 - the `jit_*` modules compile them. `jit_region` follows direct jumps from an address; `jit_emit`,
   `jit_block` and `jit_memory` write the region as LLVM IR with a wave as a vector, EXEC as a mask
   and registers in memory; `jit_words` keeps 64-bit lanes as words, `jit_chunks` makes functions of
-  a few lanes of what is long; `jit_access` finds short ways for accesses; `jit_runtime` and
-  `jit_atomics` hold helpers, `jit_driver` the loop over waves and groups, all in IR as well;
-  `jit_library` and `jit_store` keep what was compiled, by its content, in the process and on disk.
+  a few lanes of what is long; `jit_access` finds the words that instructions load and store;
+  `jit_runtime`, `jit_rows` and `jit_atomics` hold helpers, `jit_driver` the loop over waves and
+  groups, all in IR as well; `jit_library` and `jit_store` keep what was compiled, by its content,
+  in the process and on disk.
 
 A kernel may change its MODE: how it differs from the launch's is the upper 16 bits of its program
 counter in the record of a wave (`state.CHANGE_AT`), so a change is a jump, ends the region and

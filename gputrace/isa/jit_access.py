@@ -1,18 +1,20 @@
-"""Short ways through memory instructions, found in their graphs and written in front of the general
-way: lanes side by side in memory, and lanes of LDS that keep within a few words of each other.
+"""What memory instructions do most, found in their graphs: words at one address for each lane.
 
-Every access is still checked: a short way is taken only when one comparison covers all lanes.
+Those of memory are left to functions (`jit_rows`). Those of LDS get short ways in front of the
+general one, for lanes that keep within a few words of each other: every access is still checked,
+and a short way is taken only when one comparison covers all lanes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gputrace.isa.graph import U32, Graph, Node
-from gputrace.isa.jit_words import Words
+from gputrace.isa.jit_exact import is_active
+from gputrace.isa.primitives import PRIMS
 
-_ROW = 16  # lanes whose words are taken from memory at once
-_MOST_WORDS = 4  # of one lane in memory that a short way exists for
+MOST_WORDS = 4
+"""Words of one lane in memory that there are functions for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,12 @@ class Access:
     mask: Node
     nodes: tuple[Node, ...]
     offsets: tuple[int, ...]
+    sources: tuple[Node, ...]
+    """Nodes that its own code begins with."""
     covered: frozenset[int]
     """Indexes of the nodes that need no code of their own."""
+    registers: int | None = None
+    """The first vector register of those that are all that is loaded or stored, in memory."""
 
     @property
     def wide(self) -> bool:
@@ -40,6 +46,57 @@ class Access:
         """Whether the accesses are stores."""
         return self.nodes[0].prim == "store"
 
+    @property
+    def values(self) -> tuple[Node, ...]:
+        """What is stored."""
+        return tuple(node.args[1] for node in self.nodes if node.prim == "store")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A checked address in parts: that of each lane, and what is added to those of all lanes.
+
+    `words` are the vector registers of the lanes' part, None for upper words that are all 0.
+    """
+
+    lanes: Node
+    added: tuple[Node, ...]
+    words: tuple[int, int | None] | None
+
+    @classmethod
+    def of(cls, place: Node) -> "Address":
+        """Take an address apart: accesses differ in what is the same for all lanes more often."""
+        added = []
+        while place.prim == "add":
+            left, right = place.args
+            if right.prim == "splat":
+                place, other = left, right
+            elif left.prim == "splat":
+                place, other = right, left
+            else:
+                break
+            added.append(other.args[0])
+        return cls(place, tuple(added), _words(place))
+
+
+def _words(place: Node) -> tuple[int, int | None] | None:
+    # The registers that an address is in.
+    if place.prim == "zext":
+        low = _register(place.args[0])
+        return None if low is None else (low, None)
+    if place.prim != "or" or place.args[0].prim != "zext" or place.args[1].prim != "shl":
+        return None
+    raised, amount = place.args[1].args
+    if raised.prim != "zext" or amount.prim != "splat" or amount.args[0].attribute != 32:
+        return None
+    low, high = (_register(word.args[0]) for word in (place.args[0], raised))
+    return None if low is None or high is None else (low, high)
+
+
+def _register(node: Node) -> int | None:
+    found = node.attribute if node.prim == "get_vector" else None
+    return found if isinstance(found, int) else None
+
 
 def _split(place: Node) -> tuple[Node, int]:
     # (common address, offset) of a place.
@@ -50,8 +107,11 @@ def _split(place: Node) -> tuple[Node, int]:
     return place, 0
 
 
-def find_accesses(graph: Graph) -> dict[int, Access]:
-    """Return the accesses of an instruction that have a short way, by the node to emit them at."""
+def find_accesses(graph: Graph, wave_size: int) -> dict[int, Access]:
+    """Return the accesses of an instruction that have a way of their own.
+
+    They go by the index of the node to emit them at.
+    """
     groups: dict[tuple[int, int, str], list[tuple[Node, int]]] = {}
     for node in graph.nodes:
         if node.prim not in ("load", "store") or (not node.lanes and node.prim == "load"):
@@ -66,6 +126,30 @@ def find_accesses(graph: Graph) -> dict[int, Access]:
         if access is not None:
             first = access.root if access.root.prim == "check" else access.nodes[0]
             found[first.index] = access
+    for index, access in found.items() if len(found) == 1 else ():
+        if access.root.prim == "check":
+            found[index] = _in_registers(graph, access, wave_size)
+    return found
+
+
+def needed(graph: Graph, accesses: dict[int, Access]) -> set[int]:
+    """Return the indexes of all nodes that need code, with those where accesses are emitted."""
+    covered = frozenset[int]().union(*(access.covered for access in accesses.values()))
+    waiting = [
+        node
+        for node in graph.nodes
+        if PRIMS[node.prim].effect
+        and node.prim not in ("get_scalar", "get_vector")
+        and node.index not in covered
+    ]
+    found = set(accesses)
+    for access in accesses.values():
+        waiting += access.sources
+    while waiting:
+        node = waiting.pop()
+        if node.index not in found and node.index not in covered:
+            found.add(node.index)
+            waiting += node.args
     return found
 
 
@@ -80,10 +164,10 @@ def _memory(
     check = graph.nodes[root]
     nodes = tuple(node for node, _ in members)
     offsets = tuple(offset for _, offset in members)
-    if check.prim != "check" or check.args[1].index != mask or len(nodes) > _MOST_WORDS:
+    if check.prim != "check" or check.args[1].index != mask or len(nodes) > MOST_WORDS:
         return None
-    assert isinstance(check.attribute, tuple)
-    if offsets != tuple(range(0, 4 * len(nodes), 4)) or check.attribute[1] != 4 * len(nodes):
+    wanted = "read" if nodes[0].prim == "load" else "write", 4 * len(nodes)
+    if offsets != tuple(range(0, 4 * len(nodes), 4)) or check.attribute != wanted:
         return None
     if any(_data_type(node) != U32 or node.attribute != "global" for node in nodes):
         return None
@@ -93,8 +177,43 @@ def _memory(
         return None
     if any(node.prim == "store" and node.args[1].index > root for node in nodes):
         return None
-    covered = frozenset(places | {node.index for node in nodes} | {root})
-    return Access(check, check.args[1], nodes, offsets, covered)
+    covered = frozenset(places | {node.index for node in nodes})
+    address = Address.of(check.args[0])
+    sources = [check.args[1], *address.added]
+    if address.words is None:
+        sources.append(address.lanes)
+    values = (node.args[1] for node in nodes if node.prim == "store")
+    return Access(check, check.args[1], nodes, offsets, (*sources, *values), covered)
+
+
+def _in_registers(graph: Graph, access: Access, wave_size: int) -> Access:
+    # An access that is all that an instruction does with vector registers, if it is that.
+    if access.stores:
+        given, taken = access.values, frozenset[int]()
+    else:
+        given = tuple(node for node in graph.nodes if node.prim == "put_vector")
+        taken = frozenset(node.index for node in given)
+        if [node.args[0] for node in given] != list(access.nodes):
+            return access
+        others = [node for node in graph.nodes if node.index not in access.covered | taken]
+        if any(arg in access.nodes for node in others for arg in node.args):
+            return access
+        if any(node.prim == "get_vector" and node.index > access.root.index for node in others):
+            return access
+        if any(node.prim in ("put_scalar", "put_vector_at") for node in others):
+            return access
+        if not all(_same_mask(node.args[1], access.mask, wave_size) for node in given):
+            return access
+    numbers = [node.attribute for node in given if node.prim in ("put_vector", "get_vector")]
+    first = numbers[0] if numbers else None
+    if not isinstance(first, int) or numbers != list(range(first, first + len(access.nodes))):
+        return access
+    sources = tuple(node for node in access.sources if not (access.stores and node in given))
+    return replace(access, registers=first, sources=sources, covered=access.covered | taken)
+
+
+def _same_mask(one: Node, other: Node, wave_size: int) -> bool:
+    return one is other or (is_active(one, wave_size) and is_active(other, wave_size))
 
 
 def _lds(
@@ -112,7 +231,9 @@ def _lds(
     if max(offsets) >= 1 << 20:
         return None
     covered = frozenset(node.index for node in nodes)
-    return Access(graph.nodes[root], graph.nodes[mask], nodes, offsets, covered)
+    values = (node.args[1] for node in nodes if node.prim == "store")
+    sources = graph.nodes[mask], graph.nodes[root], *values
+    return Access(graph.nodes[root], graph.nodes[mask], nodes, offsets, sources, covered)
 
 
 class Lines(Protocol):
@@ -139,7 +260,8 @@ class Lines(Protocol):
         """Return a lane mask as i64."""
 
 
-def _spread(out: Lines, kind: str, value: str, lanes: int) -> str:
+def spread(out: Lines, kind: str, value: str, lanes: int) -> str:
+    """Give each of some lanes the same value."""
     many = f"<{lanes} x {kind}>"
     first = out.inst(f"insertelement {many} poison, {kind} {value}, i64 0")
     return out.inst(
@@ -147,13 +269,14 @@ def _spread(out: Lines, kind: str, value: str, lanes: int) -> str:
     )
 
 
-def _numbers(kind: str, values: Sequence[int]) -> str:
+def numbers(kind: str, values: Sequence[int]) -> str:
+    """Return a vector of constants."""
     return "<" + ", ".join(f"{kind} {value}" for value in values) + ">"
 
 
 def picked(out: Lines, kind: str, value: str, lanes: int, chosen: Sequence[int]) -> str:
     """Return some of the lanes of a vector."""
-    many, index = f"<{lanes} x {kind}>", _numbers("i32", chosen)
+    many, index = f"<{lanes} x {kind}>", numbers("i32", chosen)
     return out.inst(
         f"shufflevector {many} {value}, {many} poison, <{len(chosen)} x i32> {index}"
     )
@@ -163,7 +286,7 @@ def joined(out: Lines, kind: str, parts: Sequence[str], lanes: int) -> str:
     """Put vectors of `lanes` lanes behind each other; their number is a power of two."""
     values = list(parts)
     while len(values) > 1:
-        index = _numbers("i32", range(2 * lanes))
+        index = numbers("i32", range(2 * lanes))
         values = [
             out.inst(
                 f"shufflevector <{lanes} x {kind}> {low}, <{lanes} x {kind}> {high},"
@@ -175,132 +298,12 @@ def joined(out: Lines, kind: str, parts: Sequence[str], lanes: int) -> str:
     return values[0]
 
 
-# --- memory: all lanes side by side
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Lanes side by side: whether they are, and the address of the first on the host."""
-
-    holds: str
-    host: str
-
-
-def row_of(
-    out: Lines,
-    address: str | Words,
-    mask: str,
-    words: int,
-    slots: Sequence[str],
-    whole: bool,
-    added: Sequence[str],
-) -> Row:
-    """Compare addresses with those of a row and its ends with a known range.
-
-    `slots` are first, count and distance of the site; `whole` asks for all lanes to be active;
-    `added` is to be added to each address.
-    """
-    lanes, size = out.wave_size, 4 * words
-    if isinstance(address, str):
-        start, apart, straight = _row_of_wholes(out, address, size)
-    else:
-        start, apart, straight = _row_of_words(out, address, size)
-    active = out.inst(f"and <{lanes} x i1> {apart}, {mask}")
-    raw = out.inst(f"bitcast <{lanes} x i1> {active} to i{lanes}")
-    holds = out.inst(f"and i1 {straight}, {out.inst(f'icmp eq i{lanes} {raw}, 0')}")
-    for value in added:
-        start = out.inst(f"add i64 {start}, {value}")
-    first, count, distance = slots
-    offset = out.fresh(f"sub i64 {start}, {first}")
-    last = out.fresh(f"add i64 {offset}, {size * (lanes - 1)}")
-    for part in (offset, last):
-        inside = out.fresh(f"icmp ult i64 {part}, {count}")
-        holds = out.fresh(f"and i1 {holds}, {inside}")
-    if whole:
-        everybody = out.inst(f"icmp eq i64 {out.bits(mask)}, {(1 << lanes) - 1}")
-        holds = out.fresh(f"and i1 {holds}, {everybody}")
-    return Row(holds, out.fresh(f"add i64 {start}, {distance}"))
-
-
-def _row_of_wholes(out: Lines, address: str, size: int) -> tuple[str, str, str]:
-    # The address of the first lane, which lanes are elsewhere, and whether there can be a row.
-    kind = f"<{out.wave_size} x i64>"
-    start = out.inst(f"extractelement {kind} {address}, i64 0")
-    steps = _numbers("i64", range(0, size * out.wave_size, size))
-    row = out.inst(f"add {kind} {_spread(out, 'i64', start, out.wave_size)}, {steps}")
-    return start, out.inst(f"icmp ne {kind} {address}, {row}"), "true"
-
-
-def _row_of_words(out: Lines, address: Words, size: int) -> tuple[str, str, str]:
-    # The same: rows have one upper word.
-    lanes = out.wave_size
-    kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
-    low, high = (out.inst(f"extractelement {kind} {word}, i64 0") for word in address)
-    steps = _numbers("i32", range(0, size * lanes, size))
-    row = out.inst(f"add {kind} {_spread(out, 'i32', low, lanes)}, {steps}")
-    off = out.inst(f"icmp ne {kind} {address[0]}, {row}")
-    other = out.inst(f"icmp ne {kind} {address[1]}, {_spread(out, 'i32', high, lanes)}")
-    raised = out.inst(f"shl i64 {out.inst(f'zext i32 {high} to i64')}, 32")
-    start = out.inst(f"or i64 {raised}, {out.inst(f'zext i32 {low} to i64')}")
-    most = (1 << 32) - 1 - size * (lanes - 1)
-    straight = out.inst(f"icmp ule i32 {low}, {most}")
-    return start, out.inst(f"or {bit} {off}, {other}"), straight
-
-
-def load_row(out: Lines, host: str, mask: str, words: int) -> list[str]:
-    """Load so many words for each lane of a row."""
-    lanes = out.wave_size
-    at = out.fresh(f"inttoptr i64 {host} to ptr")
-    if words == 1:
-        kind = f"<{lanes} x i32>"
-        name = f"llvm.masked.load.v{lanes}i32.p0"
-        args = [("ptr", at), ("i32", "1"), (f"<{lanes} x i1>", mask), (kind, "zeroinitializer")]
-        return [out.external(kind, name, *args)]
-    places = _places(out, at, words * _ROW, lanes // _ROW)
-    parts = [_load_dealt(out, place, _ROW, words) for place in places]
-    return [joined(out, "i32", found, _ROW) for found in zip(*parts, strict=True)]
-
-
-def store_row(out: Lines, host: str, mask: str, values: Sequence[str], changes: str) -> None:
-    """Store words of each lane of a row; `changes` points at a count of stores that mattered."""
-    lanes, words = out.wave_size, len(values)
-    at = out.fresh(f"inttoptr i64 {host} to ptr")
-    if words == 1:
-        kind, bit = f"<{lanes} x i32>", f"<{lanes} x i1>"
-        tail = [(bit, mask), (kind, "zeroinitializer")]
-        name = f"llvm.masked.load.v{lanes}i32.p0"
-        old = out.external(kind, name, ("ptr", at), ("i32", "1"), *tail)
-        differs = out.fresh(f"icmp ne {kind} {old}, {values[0]}")
-        raw = out.fresh(f"bitcast {bit} {out.fresh(f'and {bit} {differs}, {mask}')} to i{lanes}")
-        _count(out, f"i{lanes}", raw, changes)
-        name = f"llvm.masked.store.v{lanes}i32.p0"
-        out.external("void", name, (kind, values[0]), ("ptr", at), ("i32", "1"), (bit, mask))
-        return
-    kind, changed = f"<{_ROW} x i32>", "zeroinitializer"
-    for number, start in enumerate(_places(out, at, words * _ROW, lanes // _ROW)):
-        chosen = range(number * _ROW, (number + 1) * _ROW)
-        blocks = _dealt_back(out, [picked(out, "i32", v, lanes, chosen) for v in values], _ROW)
-        for place, block in zip(_places(out, start, _ROW, words), blocks, strict=True):
-            old = out.fresh(f"load {kind}, ptr {place}, align 1")
-            changed = out.fresh(f"or {kind} {changed}, {out.fresh(f'xor {kind} {old}, {block}')}")
-            out.line(f"store {kind} {block}, ptr {place}, align 1")
-    some = out.fresh(f"icmp ne {kind} {changed}, zeroinitializer")
-    _count(out, f"i{_ROW}", out.fresh(f"bitcast <{_ROW} x i1> {some} to i{_ROW}"), changes)
-
-
-def _count(out: Lines, kind: str, raw: str, changes: str) -> None:
-    some = out.fresh(f"icmp ne {kind} {raw}, 0")
-    before = out.fresh(f"load i64, ptr {changes}")
-    after = out.fresh(f"add i64 {before}, {out.fresh(f'zext i1 {some} to i64')}")
-    out.line(f"store i64 {after}, ptr {changes}")
-
-
 # --- the words of a few lanes: from one vector of some lanes after another to one for each word
 
 
 def _two(out: Lines, pair: Sequence[str], width: int, index: Sequence[int]) -> str:
     one, other = pair
-    part, picked = f"<{width} x i32>", _numbers("i32", index)
+    part, picked = f"<{width} x i32>", numbers("i32", index)
     return out.inst(f"shufflevector {part} {one}, {part} {other}, {part} {picked}")
 
 
@@ -316,17 +319,16 @@ def _any(out: Lines, sources: Sequence[str], width: int, places: Sequence[int]) 
     return found
 
 
-def _places(out: Lines, at: str, width: int, count: int) -> list[str]:
-    # Where vectors behind each other lie.
+def places_of(out: Lines, at: str, width: int, count: int) -> list[str]:
+    """Return where vectors behind each other lie."""
     return [out.inst(f"getelementptr i8, ptr {at}, i64 {4 * width * n}") for n in range(count)]
 
 
-def _load_dealt(out: Lines, at: str, width: int, words: int) -> list[str]:
-    # Words of lanes side by side: a vector for each word.
+def load_dealt(out: Lines, at: str, width: int, words: int) -> list[str]:
+    """Load words of lanes side by side: a vector for each word."""
     kind, half = f"<{width} x i32>", width // 2
-    blocks = [
-        out.fresh(f"load {kind}, ptr {place}, align 1") for place in _places(out, at, width, words)
-    ]
+    places = places_of(out, at, width, words)
+    blocks = [out.fresh(f"load {kind}, ptr {place}, align 1") for place in places]
     if words != 4:
         return [_any(out, blocks, width, range(k, words * width, words)) for k in range(words)]
     found = []
@@ -339,8 +341,8 @@ def _load_dealt(out: Lines, at: str, width: int, words: int) -> list[str]:
     return found
 
 
-def _dealt_back(out: Lines, values: Sequence[str], width: int) -> list[str]:
-    # The opposite: vectors as they lie in memory.
+def dealt_back(out: Lines, values: Sequence[str], width: int) -> list[str]:
+    """Return vectors as they lie in memory, given one for each word."""
     words, half = len(values), width // 2
     if words != 4:
         order = [lane + width * word for lane in range(width) for word in range(words)]
@@ -383,13 +385,13 @@ def near_lanes(out: Lines, address: str, mask: str, last: int, width: int, step:
         kind, f"llvm.fshr.v{lanes}i32", (kind, distance), (kind, distance), (kind, two)
     )
     if step:
-        wanted = _numbers("i32", [lane % width * step for lane in range(lanes)])
+        wanted = numbers("i32", [lane % width * step for lane in range(lanes)])
         far = out.inst(f"icmp ne {kind} {words}, {wanted}")
     else:
         far = out.inst(f"icmp ugt {kind} {words}, splat (i32 {width - 1})")
     raw = out.inst(f"bitcast {bit} {out.inst(f'and {bit} {far}, {mask}')} to i{lanes}")
     near = out.inst(f"icmp eq i{lanes} {raw}, 0")
-    leads = _numbers("i1", [int(lane % width == 0) for lane in range(lanes)])
+    leads = numbers("i1", [int(lane % width == 0) for lane in range(lanes)])
     counted = out.inst(f"or {bit} {mask}, {leads}")
     kept = out.inst(f"select {bit} {counted}, {kind} {address}, {kind} zeroinitializer")
     top = out.call("i32", f"llvm.vector.reduce.umax.v{lanes}i32", (kind, kept))
@@ -442,7 +444,7 @@ def store_near(out: Lines, near: Near, offset: int, width: int, value: str, mask
 def load_side_by_side(out: Lines, near: Near, offset: int, width: int, words: int) -> list[str]:
     """Load so many words for each lane; those of each vector of lanes are side by side."""
     parts = [
-        _load_dealt(out, _near_place(out, start, offset), width, words) for start in near.starts
+        load_dealt(out, _near_place(out, start, offset), width, words) for start in near.starts
     ]
     return [joined(out, "i32", found, width) for found in zip(*parts, strict=True)]
 
@@ -454,6 +456,6 @@ def store_side_by_side(
     for number, start in enumerate(near.starts):
         chosen = range(number * width, (number + 1) * width)
         parts = [picked(out, "i32", value, out.wave_size, chosen) for value in values]
-        places = _places(out, _near_place(out, start, offset), width, len(values))
-        for place, block in zip(places, _dealt_back(out, parts, width), strict=True):
+        places = places_of(out, _near_place(out, start, offset), width, len(values))
+        for place, block in zip(places, dealt_back(out, parts, width), strict=True):
             out.line(f"store <{width} x i32> {block}, ptr {place}, align 1")

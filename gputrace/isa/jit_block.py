@@ -1,15 +1,17 @@
 """The instructions of one block as LLVM IR: registers in the wave's memory, lanes as vectors.
 
-Registers are written to memory at once, so that the state is whole at each place where a wave may
-stop; what an instruction read or wrote before in the same block is taken from there when it still
-holds. The meaning of each primitive is in `gputrace.isa.primitives`; here are the effects.
+The state is whole at each place where a wave may stop. Between two such places the last vector
+registers that were read or written are at hand as values; those written go to memory in front of
+the next place, so what is soon written again is not stored at all. The meaning of each primitive is
+in `gputrace.isa.primitives`; here are the effects.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gputrace.isa import state
 from gputrace.isa.graph import Node
-from gputrace.isa.jit_access import find_accesses
+from gputrace.isa.jit_access import find_accesses, needed
 from gputrace.isa.jit_chunks import Piece, call, steps
 from gputrace.isa.jit_exact import is_active, wants_all_lanes
 from gputrace.isa.jit_memory import MemoryWriter
@@ -18,7 +20,19 @@ from gputrace.isa.jit_writer import CannotLift, Module
 from gputrace.isa.matrix import Multiplication
 
 _NUMBERED = 256  # vector registers that an index can name
-_WINDOW = 6  # vector registers whose last values are taken from the block itself
+_WINDOW = 6  # vector registers whose last values are at hand
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The value of a vector register, right in the lanes of a mask ("": in all lanes).
+
+    The register in memory does not have it yet when it is `fresh`.
+    """
+
+    value: str
+    mask: str = ""
+    fresh: bool = False
 
 
 class BlockEmitter(MemoryWriter):
@@ -27,7 +41,7 @@ class BlockEmitter(MemoryWriter):
     def __init__(self, region: Module, name: str) -> None:
         super().__init__(region, name)
         self._scalars: dict[int, str] = {}
-        self._vectors: dict[int, tuple[str, str]] = {}
+        self._vectors: dict[int, _Held] = {}
         self._active = "?"  # the name that EXEC as lanes has now
         self._all_lanes: frozenset[int] = frozenset()
         self._effects: dict[str, Callable[..., str]] = {
@@ -57,6 +71,26 @@ class BlockEmitter(MemoryWriter):
             raise CannotLift(f"{node.prim} is not compiled")
         return handler(node, *args)
 
+    def called(self) -> None:
+        """Forget values of lanes: behind a call they are not in the host's registers any more."""
+        super().called()
+        self._vectors.clear()
+
+    def settle(self) -> None:
+        """Write all vector registers to memory: the wave may stop here, or others read them."""
+        for index in list(self._vectors):
+            self._write(index)
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return what takes back all that is emitted from now on."""
+        lines, cold, held = len(self.lines), len(self.region.cold), dict(self._vectors)
+
+        def undo() -> None:
+            del self.lines[lines:], self.region.cold[cold:]
+            self._vectors = held
+
+        return undo
+
     # --- one instruction
 
     def instruction(self, item: Item, number: int) -> list[str]:
@@ -64,8 +98,8 @@ class BlockEmitter(MemoryWriter):
         self.at, self.number = item.at, number
         self._all_lanes = wants_all_lanes(item.graph, self.wave_size)
         names: dict[int, str] = {}
-        accesses = find_accesses(item.graph)
-        covered = frozenset[int]().union(*(access.covered for access in accesses.values()))
+        accesses = find_accesses(item.graph, self.wave_size)
+        wanted = needed(item.graph, accesses) if accesses else set()
         for step in item.graph.nodes[:-1] if accesses else steps(item.graph):
             if isinstance(step, Piece):
                 if not call(self, step, names):
@@ -73,8 +107,8 @@ class BlockEmitter(MemoryWriter):
                         names[node.index] = self._value(node, names)
                 continue
             if step.index in accesses:
-                names.update(self.short(accesses[step.index], names))
-            if step.index not in covered:
+                names.update(self.access(accesses[step.index], names))
+            elif not accesses or step.index in wanted:
                 names[step.index] = self._value(step, names)
         return [names[arg.index] for arg in item.last.args]
 
@@ -94,12 +128,6 @@ class BlockEmitter(MemoryWriter):
             raise CannotLift(f"scalar word {index}")
         return self.inst(f"getelementptr inbounds i32, ptr %words, i64 {index}")
 
-    def _vector_at(self, index: int) -> str:
-        if not 0 <= index < state.VECTORS:
-            raise CannotLift(f"vector register {index}")
-        at = state.SCALARS + index * self.wave_size
-        return self.inst(f"getelementptr inbounds i32, ptr %words, i64 {at}")
-
     def _get_scalar(self, node: Node) -> str:
         assert isinstance(node.attribute, int)
         index = node.attribute
@@ -118,28 +146,54 @@ class BlockEmitter(MemoryWriter):
     def _get_vector(self, node: Node) -> str:
         assert isinstance(node.attribute, int)
         index = node.attribute
-        value, mask = self._vectors.get(index, ("", ""))
-        if value and (mask == "" or (node.index not in self._all_lanes and mask == self._active)):
-            self._remember(index, value, mask)
-            return value
-        kind = f"<{self.wave_size} x i32>"
-        value = self.fresh(f"load {kind}, ptr {self._vector_at(index)}, align 64")
-        self._remember(index, value, "")
+        held = self._vectors.get(index)
+        if held is not None:
+            active = node.index not in self._all_lanes and held.mask == self._active
+            if held.mask == "" or active:
+                self._hold(index, held)
+                return held.value
+            self._write(index)
+        value = self._in_memory(index)
+        self._hold(index, _Held(value))
         return value
+
+    def _in_memory(self, index: int) -> str:
+        return self.fresh(
+            f"load <{self.wave_size} x i32>, ptr {self.register(index)}, align 64"
+        )
 
     def _put_vector(self, node: Node, value: str, mask: str) -> str:
         assert isinstance(node.attribute, int)
-        index, kind = node.attribute, f"<{self.wave_size} x i32>"
-        at, mask_kind = self._vector_at(index), f"<{self.wave_size} x i1>"
-        if mask == "splat (i1 true)":
-            self.line(f"store {kind} {value}, ptr {at}, align 64")
-            self._remember(index, value, "")
-            return ""
-        name = f"llvm.masked.store.v{self.wave_size}i32.p0"
-        self.region.declare("void", name, kind, "ptr", "i32", mask_kind)
-        self.line(f"call void @{name}({kind} {value}, ptr {at}, i32 64, {mask_kind} {mask})")
-        self._remember(index, value, mask)
+        index = node.attribute
+        self.register(index)
+        mask = "" if mask == "splat (i1 true)" else mask
+        if mask and (held := self._vectors.get(index)) and held.mask != mask:
+            self._write(index)
+        self._hold(index, _Held(value, mask, fresh=True))
         return ""
+
+    def _write(self, index: int) -> None:
+        # All lanes are stored: what is stored in part must reach the cache before it is loaded.
+        held = self._vectors[index]
+        if not held.fresh:
+            return
+        kind, value = f"<{self.wave_size} x i32>", held.value
+        if held.mask:
+            value = self.fresh(
+                f"select <{self.wave_size} x i1> {held.mask}, {kind} {value},"
+                f" {kind} {self._in_memory(index)}"
+            )
+        # LLVM would make a store in part of it if it could.
+        self.line(f"store volatile {kind} {value}, ptr {self.register(index)}, align 64")
+        self._vectors[index] = _Held(held.value, held.mask)
+
+    def _hold(self, index: int, held: _Held) -> None:
+        self._vectors.pop(index, None)
+        self._vectors[index] = held
+        if len(self._vectors) > _WINDOW:
+            oldest = next(iter(self._vectors))
+            self._write(oldest)
+            del self._vectors[oldest]
 
     def _matrix(self, node: Node) -> str:
         work = node.attribute
@@ -147,7 +201,8 @@ class BlockEmitter(MemoryWriter):
         constant = work.constant if work.c is None else None
         name = self.region.matrix(work.product, constant)
         first = (work.a, work.b, work.d if work.c is None else work.c, work.d, work.index)
-        places = ", ".join(f"ptr {self._vector_at(index)}" for index in first)
+        places = ", ".join(f"ptr {self.register(index)}" for index in first)
+        self.settle()
         self.line(f"call void @{name}({places})")
         for index in work.written:
             self._vectors.pop(index, None)
@@ -164,10 +219,12 @@ class BlockEmitter(MemoryWriter):
 
     def _get_vector_at(self, node: Node, number: str) -> str:
         at, _ = self._vector_place(number)
+        self.settle()
         return self.fresh(f"load <{self.wave_size} x i32>, ptr {at}, align 64")
 
     def _put_vector_at(self, node: Node, value: str, number: str, mask: str) -> str:
         at, exists = self._vector_place(number)
+        self.settle()
         kind, bit = f"<{self.wave_size} x i32>", f"<{self.wave_size} x i1>"
         there = self.spread(bit, "i1", exists)
         chosen = self.inst(f"and {bit} {mask}, {there}")
@@ -175,12 +232,6 @@ class BlockEmitter(MemoryWriter):
         self.external("void", name, (kind, value), ("ptr", at), ("i32", "64"), (bit, chosen))
         self._vectors.clear()
         return ""
-
-    def _remember(self, index: int, value: str, mask: str) -> None:
-        self._vectors.pop(index, None)
-        self._vectors[index] = value, mask
-        if len(self._vectors) > _WINDOW:
-            self._vectors.pop(next(iter(self._vectors)))
 
     # --- values that the region knows better
 

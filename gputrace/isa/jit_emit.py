@@ -24,7 +24,7 @@ class RegionEmitter(Module):
         body: list[str] = []
         for at, block in sorted(self.region.blocks.items()):
             body += self._block(at, block)
-        whole = [*self._head(), *body, *self.cold, "}", *self.functions, _TAIL, ""]
+        whole = [*self._head(), *body, *self.cold, "}", *self.functions, rt.ATTRIBUTES]
         return "\n".join([*self.declarations, *whole])
 
     def _head(self) -> list[str]:
@@ -63,7 +63,7 @@ class RegionEmitter(Module):
         arguments: list[str] = []
         done = 0
         for item in block:
-            before, cold = len(emitter.lines), len(self.cold)
+            undo = emitter.snapshot()
             try:
                 if item.last.prim == "sync":
                     raise CannotLift("global wave sync is not compiled")
@@ -71,12 +71,14 @@ class RegionEmitter(Module):
             except CannotLift:
                 # The numpy engine takes over in front of this instruction.
                 self.useless = self.useless or (at == 0 and done == 0)
-                del emitter.lines[before:], self.cold[cold:]
+                undo()
+                emitter.settle()
                 emitter.line(f"%here.{name} = add i64 %base, {item.at}")
                 emitter.line(f"%done.{name} = add i64 %count.{name}, {done}")
                 emitter.lines += self.leaving(rt.LEFT, f"%here.{name}", f"%done.{name}")
                 return emitter.lines
             done += 1
+        emitter.settle()
         emitter.line(f"%done.{name} = add i64 %count.{name}, {done}")
         self._end(emitter, block[-1], arguments)
         return emitter.lines
@@ -140,10 +142,3 @@ def _quiet_lines() -> list[str]:
 
 def _label(at: int) -> str:
     return f"b{at}" if at >= 0 else f"bm{-at}"
-
-
-_TAIL = """
-attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
-!0 = !{!"branch_weights", i32 1, i32 2000}
-!1 = !{!"branch_weights", i32 2000, i32 1}
-"""

@@ -74,7 +74,10 @@ SITE_SLOTS: Final = 3  # the range that an access found last: first, starts in i
 
 ATTRIBUTES: Final = """
 attributes #0 = { nounwind "prefer-vector-width"="512" "min-legal-vector-width"="512" }
+!0 = !{!"branch_weights", i32 1, i32 2000}
+!1 = !{!"branch_weights", i32 2000, i32 1}
 """
+"""What all modules end with."""
 
 
 def new_context() -> NDArray[np.uint64]:

@@ -6,18 +6,16 @@ compared with one range; what does not lie in it is looked up by `locate`, which
 
 from collections.abc import Callable
 
-from gputrace.isa import jit_atomics
+from gputrace.isa import jit_atomics, jit_rows, state
 from gputrace.isa import jit_layout as rt
 from gputrace.isa.graph import Node
 from gputrace.isa.jit_access import (
     Access,
+    Address,
     load_near,
-    load_row,
     load_side_by_side,
     near_lanes,
-    row_of,
     store_near,
-    store_row,
     store_side_by_side,
 )
 from gputrace.isa.jit_words import Words, WordWriter
@@ -33,24 +31,96 @@ class MemoryWriter(WordWriter):
         """Place of the current instruction in the region."""
         self.number = 0
         """Instructions of the block before it."""
-        self._shared_site = ""  # of a short way, for the general one beside it
-        self._added: list[str] = []  # what a short way adds to the address of each lane
 
-    def short(self, access: Access, names: dict[int, str]) -> dict[int, str]:
-        """Write a short way with the general one beside it; return the values of the loads."""
-        root, mask = access.root, names[access.mask.index]
-        values = [names[node.args[1].index] for node in access.nodes if node.prim == "store"]
-        place = root.args[0] if root.prim == "check" else root
-        address, self._added = names[place.index], []
-        base = place
-        if root.prim == "check":
-            base, added = _without_uniform(place)
-            self._added = [names[node.index] for node in added]
-        row = self.words(base, names) or names[base.index]
+    def called(self) -> None:
+        """Forget values of lanes: behind a call they are not in the host's registers any more."""
+        self._known = {text: name for text, name in self._known.items() if "<" not in text}
+
+    def register(self, index: int) -> str:
+        """Return where a vector register lies."""
+        if not 0 <= index < state.VECTORS:
+            raise CannotLift(f"vector register {index}")
+        at = state.SCALARS + index * self.wave_size
+        return self.inst(f"getelementptr inbounds i32, ptr %words, i64 {at}")
+
+    def settle(self) -> None:
+        """Write all vector registers to memory: the wave may stop here, or others read them."""
+        raise NotImplementedError
+
+    def access(self, access: Access, names: dict[int, str]) -> dict[int, str]:
+        """Write the loads or stores of one address; return the values of the loads."""
+        if access.root.prim == "check":
+            return self._row(access, names)
+        return self._near(access, names)
+
+    # --- memory
+
+    def _row(self, access: Access, names: dict[int, str]) -> dict[int, str]:
+        # A call of one of the functions of `jit_rows`.
+        address = Address.of(access.root.args[0])
+        low, high, whole = self._address(address, names)
+        added = "0"
+        for node in address.added:
+            added = names[node.index] if added == "0" else self.inst(
+                f"add i64 {added}, {names[node.index]}"
+            )
+        words, data = len(access.nodes), "%four"
+        if access.registers is not None:
+            data = self.register(access.registers)
+            self.register(access.registers + words - 1)
+        else:
+            for number, node in enumerate(access.values):
+                self._keep(f"<{self.wave_size} x i32>", names[node.index], self._data(number))
+        bits = self.bits(names[access.mask.index])
+        self.settle()
+        values = "%context", self._site(), low, high, added, bits, data
+        args = zip(jit_rows.PARAMETERS, values, strict=True)
+        wrong = self.external("i64", jit_rows.name(words, access.stores, whole), *args)
+        good, on = self.fresh(f"icmp eq i64 {wrong}, 0"), self.place("on")
+        self.line(f"br i1 {good}, label %{on}, label %{self._fault()}, !prof !1")
+        self.begin(on)
+        self.called()
+        if access.stores or access.registers is not None:
+            return {}
+        kind = f"<{self.wave_size} x i32>"
+        return {
+            node.index: self.fresh(f"load {kind}, ptr {self._data(number)}, align 64")
+            for number, node in enumerate(access.nodes)
+        }
+
+    def _address(self, address: Address, names: dict[int, str]) -> tuple[str, str, bool]:
+        # Where the words of an address are, or all of it.
+        if address.words is not None:
+            low, high = address.words
+            return self.register(low), "null" if high is None else self.register(high), False
+        lanes, value = self.wave_size, names[address.lanes.index]
+        words = self.words(address.lanes, names)
+        if words is None:
+            self._keep(f"<{lanes} x i64>", value, "%addresses")
+            return "%addresses", "null", True
+        self._keep(f"<{lanes} x i32>", words[0], "%addresses")
+        if words[1] == "zeroinitializer":
+            return "%addresses", "null", False
+        behind = self.inst(f"getelementptr i32, ptr %addresses, i64 {lanes}")
+        self._keep(f"<{lanes} x i32>", words[1], behind)
+        return "%addresses", behind, False
+
+    def _data(self, number: int) -> str:
+        return self.inst(f"getelementptr i32, ptr %four, i64 {number * self.wave_size}")
+
+    def _keep(self, kind: str, value: str, at: str) -> None:
+        self.line(f"store {kind} {value}, ptr {at}, align 64")
+
+    # --- LDS
+
+    def _near(self, access: Access, names: dict[int, str]) -> dict[int, str]:
+        # Short ways with the general one beside them.
+        address, mask = names[access.root.index], names[access.mask.index]
+        values = [names[node.index] for node in access.values]
         end, known = self.place("end"), self._known
         found: list[tuple[str, list[str]]] = []
         for number, way in enumerate(self._ways(access)):
-            holds, short = way(access, row, mask, values)
+            holds, short = way(access, address, mask, values)
             fast, slow = self.place("fast"), self.place("slow")
             self.line(f"br i1 {holds}, label %{fast}, label %{slow}, !prof !1")
             if number == 0:
@@ -61,7 +131,7 @@ class MemoryWriter(WordWriter):
             self.line(f"br label %{end}")
             self._known = before
             self.begin(slow)
-        careful = self._long_way(access, names, self.words(place, names) or address, mask)
+        careful = self._long_way(access, names, address, mask)
         last = self.place("slow.end")
         self.line(f"br label %{last}")
         self.begin(last)
@@ -74,8 +144,6 @@ class MemoryWriter(WordWriter):
         return {node.index: self._either(found, n) for n, node in enumerate(access.nodes)}
 
     def _ways(self, access: Access) -> list[Callable[..., tuple[str, Callable[[], list[str]]]]]:
-        if access.root.prim == "check":
-            return [self._row_way]
         if access.wide:
             return [self._side_way] if access.stores else [self._near_way, self._side_way]
         return [self._near_way]
@@ -83,23 +151,6 @@ class MemoryWriter(WordWriter):
     def _either(self, found: list[tuple[str, list[str]]], number: int) -> str:
         values = ", ".join(f"[{values[number]}, %{label}]" for label, values in found)
         return self.fresh(f"phi <{self.wave_size} x i32> {values}")
-
-    def _row_way(
-        self, access: Access, address: str | Words, mask: str, values: list[str]
-    ) -> tuple[str, Callable[[], list[str]]]:
-        words = len(access.nodes)
-        self._shared_site = self._site()
-        slots = [self._site_slot(self._shared_site, k) for k in range(3)]
-        whole = access.stores and words > 1
-        row = row_of(self, address, mask, words, slots, whole, self._added)
-
-        def short() -> list[str]:
-            if access.stores:
-                store_row(self, row.host, mask, values, "%changes")
-                return []
-            return load_row(self, row.host, mask, words)
-
-        return row.holds, short
 
     def _near_way(
         self, access: Access, address: str, mask: str, values: list[str]
@@ -131,35 +182,20 @@ class MemoryWriter(WordWriter):
         return near.holds, short
 
     def _long_way(
-        self, access: Access, names: dict[int, str], address: str | Words, mask: str
+        self, access: Access, names: dict[int, str], address: str, mask: str
     ) -> list[str]:
-        root, lanes = access.root, self.wave_size
-        if root.prim == "check":
-            start, kind = self._check_all(root, address, mask), "i64"
-        else:
-            start, kind = names[root.index], "i32"
-        if root.prim == "check" and not access.stores and len(access.nodes) == 4:
-            return self._four_words(start, mask)
-        results = []
+        results, kind = [], f"<{self.wave_size} x i32>"
         for node, offset in zip(access.nodes, access.offsets, strict=True):
-            place = start
+            place = address
             if offset:
-                place = self.fresh(f"add <{lanes} x {kind}> {start}, splat ({kind} {offset})")
+                place = self.fresh(f"add {kind} {address}, splat (i32 {offset})")
             if access.stores:
                 self.store(node, place, names[node.args[1].index], mask)
             else:
                 results.append(self.load(node, place, mask))
         return results
 
-    def _four_words(self, start: str, mask: str) -> list[str]:
-        # Words of lanes anywhere in memory: those of one lane come together.
-        lanes, kind = self.wave_size, f"<{self.wave_size} x i32>"
-        args = ("ptr", "%four"), (f"<{lanes} x i64>", start), ("i64", self.bits(mask))
-        self.external("void", "load32x4", *args)
-        places = [
-            self.fresh(f"getelementptr i32, ptr %four, i64 {word * lanes}") for word in range(4)
-        ]
-        return [self.fresh(f"load {kind}, ptr {place}, align 64") for place in places]
+    # --- one node
 
     def check(self, node: Node, address: str, mask: str) -> str:
         """Write a check; return addresses on the host."""
@@ -170,9 +206,9 @@ class MemoryWriter(WordWriter):
 
     def _check_all(self, node: Node, address: str | Words, mask: str) -> str:
         access, size, need = _wanted(node)
-        site = self._shared_site or self._site()
-        self._shared_site = ""
+        site = self._site()
         wide, kind = f"<{self.wave_size} x i64>", f"<{self.wave_size} x i32>"
+        self.settle()
         if isinstance(address, str):
             name, given = "hosts", [(wide, address)]
         else:
@@ -190,6 +226,7 @@ class MemoryWriter(WordWriter):
         self, address: str, mask: str, site: str, size: int, need: int, access: str
     ) -> str:
         # One access for the wave, which takes place only if the mask, one bit, says so.
+        self.settle()
         slots = [self._site_slot(site, k) for k in range(3)]
         offset = self.fresh(f"sub i64 {address}, {slots[0]}")
         inside = self.fresh(f"icmp ult i64 {offset}, {slots[1]}")
@@ -243,6 +280,7 @@ class MemoryWriter(WordWriter):
         # Leave the region if there are such lanes; their addresses are of the LDS.
         bad = self.bits(lanes)
         some = self.fresh(f"icmp ne i64 {bad}, 0")
+        self.settle()
         wrong, on = self.place("refused"), self.place("on")
         self.line(f"br i1 {some}, label %{wrong}, label %{on}, !prof !0")
         self.begin(wrong)
@@ -263,11 +301,13 @@ class MemoryWriter(WordWriter):
         at = self.fresh(f"getelementptr inbounds i64, ptr {site}, i64 {slot}")
         return self.fresh(f"load i64, ptr {at}")
 
-    def _fault(self, access: str, size: int, address: str = "", faulting: str = "1") -> str:
-        # A block of its own that leaves the region at this instruction.
+    def _fault(
+        self, access: str = "", size: int = 0, address: str = "", faulting: str = "1"
+    ) -> str:
+        # A block of its own that leaves the region at this instruction, and what it tells besides.
         label = self.place("fault")
         lines = [f"{label}:"]
-        slots = {rt.FAULT_ACCESS: rt.ACCESSES.index(access) | size << 8}
+        slots = {rt.FAULT_ACCESS: rt.ACCESSES.index(access) | size << 8} if access else {}
         if address:
             at = self.region.name()
             lines.append(f"  {at} = getelementptr i64, ptr %context, i64 {rt.FAULT_LANES}")
@@ -355,18 +395,3 @@ def _wanted(node: Node) -> tuple[str, int, int]:
     access, size = str(node.attribute[0]), int(node.attribute[1])
     aligned = size - 1 if access == "atomic" else 0
     return access, size, (access != "read") | aligned << 1
-
-
-def _without_uniform(place: Node) -> tuple[Node, list[Node]]:
-    # An address without what is added to that of each lane: accesses differ in this more often.
-    added = []
-    while place.prim == "add":
-        left, right = place.args
-        if right.prim == "splat":
-            place, other = left, right
-        elif left.prim == "splat":
-            place, other = right, left
-        else:
-            break
-        added.append(other.args[0])
-    return place, added

@@ -7,7 +7,7 @@ and functions of the C library lane by lane.
 
 from typing import Final
 
-from gputrace.isa import jit_atomics, jit_gather
+from gputrace.isa import jit_atomics, jit_gather, jit_rows
 from gputrace.isa.jit_layout import ATTRIBUTES, numbered
 
 
@@ -21,7 +21,7 @@ def helpers(wave_size: int) -> str:
         values = {"GATHER": gather, "T": f"i{bits}", "BITS": str(bits), "BYTES": str(bits // 8)}
         texts = (_declared(bits), _LOAD, _STORE, _PERMUTE, _LDS_LOAD, _LDS_STORE)
         parts += [_filled(text, values) for text in texts]
-    parts += [jit_gather.four_words(wave_size), _SCATTER]
+    parts += [jit_gather.four_words(wave_size), jit_rows.functions(wave_size), _SCATTER]
     parts += [_MATHEMATICS.replace("@NAME@", name) for name in MATHEMATICS]
     for name in jit_atomics.HELPERS:
         parts += [jit_atomics.helper(name, space) for space in ("global", "lds")]
@@ -37,8 +37,8 @@ def helpers(wave_size: int) -> str:
 
 def names() -> list[str]:
     """Return the names of all helpers that regions may call."""
-    found = ["find", "hosts", "hosts.words", "load32x4", "scatter32"]
-    found += [f"{name}.lanes" for name in MATHEMATICS]
+    found = ["find", "hosts", "hosts.words", "scatter32"]
+    found += [*jit_rows.names(), *(f"{name}.lanes" for name in MATHEMATICS)]
     for bits in (8, 16, 32, 64):
         found += [f"{name}{bits}" for name in ("load", "store", "permute", "lds.load", "lds.store")]
     return [*found, *jit_atomics.HELPERS, *(f"lds.{name}" for name in jit_atomics.HELPERS)]
