@@ -1,6 +1,15 @@
 """Do without write protection: every watched byte is compared, each time."""
 
-from gputrace.kfd.tracking import Span
+from gputrace.errors import UsageError
+from gputrace.kfd.tracking import Span, Tracker, WriteTracker
+
+
+def usual_tracker() -> Tracker:
+    """Return what finds the stores of this process: by write protection, or by comparing."""
+    try:
+        return WriteTracker()
+    except UsageError:
+        return ComparingTracker()
 
 
 class ComparingTracker:

@@ -1,8 +1,9 @@
 """What a recorder asks of an emulated device beside the port."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
+from gputrace.kfd.pagemap import Region
 from gputrace.kfd.tracking import Span
 
 
@@ -29,6 +30,16 @@ class Emulated(Protocol):
 
     def stored_by_cpu(self, stores: Iterable[tuple[int, int]]) -> None:
         """Take what the client stored, by addresses of its mappings and sizes."""
+
+    @property
+    def follows_writes(self) -> bool:
+        """Whether it knows of all its memory if somebody has written it."""
+
+    def unwritten(self) -> list[Region]:
+        """Return the bytes of memory, first and end, that nobody has written."""
+
+    def leave_unwritten(self, ranges: Sequence[Region]) -> None:
+        """Take these bytes as written by nobody, and all others as written."""
 
     def leave_out(self, address: int) -> None:
         """Have `written_by_gpu` say no more about the mapping of the client at an address."""

@@ -11,7 +11,7 @@ from ctypes import addressof, c_ubyte
 from typing import Literal, TypeVar
 
 from gputrace.bits import Record
-from gputrace.capture.comparing import ComparingTracker
+from gputrace.capture.comparing import ComparingTracker, usual_tracker
 from gputrace.capture.digests import Digests
 from gputrace.capture.emulated import Emulated
 from gputrace.capture.late import LATE, LateStores, copies
@@ -20,7 +20,7 @@ from gputrace.capture.naming import Doorbells, names_made, queue_map
 from gputrace.capture.observing import Observations
 from gputrace.capture.pointers import Read, payloads, read_here, read_pointed
 from gputrace.capture.waits import Waits
-from gputrace.capture.window import PartWriter
+from gputrace.capture.window import PartWriter, unwritten_event
 from gputrace.errors import KfdError, UsageError
 from gputrace.formats.ioctl import (
     AllocFlag,
@@ -32,9 +32,10 @@ from gputrace.formats.ioctl import (
     request_of,
 )
 from gputrace.kfd.host import PAGE
+from gputrace.kfd.pagemap import Region
 from gputrace.kfd.port import Fault, Kfd, Labelled, Mapping, Progress, Protection, Stall
 from gputrace.kfd.topology import Topology
-from gputrace.kfd.tracking import Span, Tracker, WriteTracker
+from gputrace.kfd.tracking import Span, Tracker
 from gputrace.trace import events
 from gputrace.trace.writer import TraceWriter
 
@@ -67,7 +68,7 @@ class Recorder:
         self._kfd, self._writer, self._read = kfd, writer, read
         self._part = writer if isinstance(writer, PartWriter) else None
         self._emulated = kfd if isinstance(kfd, Emulated) else None
-        self._tracker = tracker or _tracker()
+        self._tracker = tracker or usual_tracker()
         self.provenance = "cpu" if self._emulated else "unknown"
         """What is written about stores that were found: who made them."""
         if isinstance(self._tracker, ComparingTracker):
@@ -321,6 +322,13 @@ class Recorder:
         finally:
             self._release()
 
+    def leave_unwritten(self, ranges: Sequence[Region]) -> None:
+        """Take these bytes as written by nobody, and all others as written; it is written down."""
+        with self._hook():
+            if self._emulated:
+                self._emulated.leave_unwritten(ranges)
+                self._writer.append(unwritten_event(ranges))
+
     def idle(self, until_ns: int | None = None) -> Progress:
         """Let the device work, after writing down what the CPU stored before."""
         with self._hook(gate=True):
@@ -521,7 +529,10 @@ class Recorder:
         queues = self._observations.states()
         states = tuple(one._replace(packets=done.get(one.queue, 0)) for one in queues)
         problem = "" if self._all_done() else UNDONE
-        writer.checkpoint(self._memory.all(), states, problem)
+        unwritten = None
+        if writer.header.written and self._emulated:
+            unwritten = unwritten_event(self._emulated.unwritten())
+        writer.checkpoint(self._memory.all(), states, problem, unwritten)
 
     def _all_done(self) -> bool:
         queues = self._observations.states()
@@ -577,13 +588,6 @@ class Recorder:
 
 def _overlap(one: Span, other: Span) -> bool:
     return one.address < other.address + other.size and other.address < one.address + one.size
-
-
-def _tracker() -> Tracker:
-    try:
-        return WriteTracker()
-    except UsageError:
-        return ComparingTracker()
 
 
 def _forked(recorder: Callable[[], Recorder | None]) -> None:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from gputrace import __version__
 from gputrace.bits import Record
+from gputrace.capture.emulated import Emulated
 from gputrace.capture.outcomes import of_fault, of_stall
 from gputrace.capture.recorder import Recorder
 from gputrace.capture.telling import costs, losses
@@ -119,7 +120,9 @@ def start(
     """Put a recorder around a device; say so on stderr when provenance cannot be told."""
     header = replace(header_of(kfd), mode=mode)
     if not part.from_start:
-        header = replace(header, scheduler="")  # steps count from the beginning of a run
+        # Steps count from the beginning of a run.
+        knows = isinstance(kfd, Emulated) and kfd.follows_writes
+        header = replace(header, scheduler="", written=knows)
 
     def make(where: str) -> TraceWriter:
         return TraceWriter(where, header, durable=durable, failing=_tell_failure)

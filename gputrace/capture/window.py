@@ -17,6 +17,7 @@ from gputrace.capture.memory import WatchedMemory
 from gputrace.capture.triggers import Trigger
 from gputrace.code.demangle import function_name
 from gputrace.errors import UsageError
+from gputrace.kfd.pagemap import Region
 from gputrace.trace import events
 from gputrace.trace.blocks import Bytes
 from gputrace.trace.chunks import pieces
@@ -24,6 +25,8 @@ from gputrace.trace.writer import TraceWriter
 
 NEVER = ".never"
 """Ends the name of a file that says why a trace, whose name was kept for it, never began."""
+MOST_STRETCHES = 1 << 16
+"""Stretches of unwritten memory that a checkpoint tells; what is in others counts as written."""
 NAMED = 5
 """Kernels that are named, at most, when the one that was waited for never came."""
 
@@ -283,10 +286,11 @@ class PartWriter:
         memory: Iterable[tuple[int, memoryview]],
         queues: tuple[events.QueueState, ...],
         problem: str = "",
+        unwritten: events.Unwritten | None = None,
     ) -> None:
         """Begin a file here: `memory` is all that is watched, and every queue is at its end.
 
-        `problem` says why it is not so.
+        `problem` says why it is not so, `unwritten` what nobody has written, if that is known.
         """
         writer = self._make(self._next if self._current is not None else self._path)
         held = list(memory)
@@ -307,6 +311,8 @@ class PartWriter:
         ]
         writer.append(events.Checkpoint(len(places), queues, not problem, problem))
         writer.stores(places, "cpu")
+        if unwritten is not None:
+            writer.append(unwritten)
         writer.flush()
         made = _File(writer, self._submissions)
         if self._current is None:
@@ -344,6 +350,13 @@ class PartWriter:
         if self._part.last:
             return self._submissions - self._newer.first >= self._part.last
         return self._current.history >= self._part.last_bytes
+
+
+def unwritten_event(ranges: Iterable[Region]) -> events.Unwritten:
+    """Return what says that nobody has written these bytes: the longest, if there are many."""
+    found = [events.Stretch(first, end - first) for first, end in ranges]
+    longest = sorted(found, key=lambda one: one.size, reverse=True)[:MOST_STRETCHES]
+    return events.Unwritten(tuple(sorted(longest)))
 
 
 def part_writer(

@@ -16,7 +16,7 @@ from gputrace.cli.common import (
     trace_argument,
 )
 from gputrace.formats.ioctl import queue_name
-from gputrace.trace.about import device_line, firmware, versions, versions_line
+from gputrace.trace.about import UNWRITTEN, device_line, firmware, versions, versions_line
 from gputrace.trace.events import Header, Outcome
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.summary import Summary
@@ -67,6 +67,7 @@ def _data(reader: TraceReader) -> dict[str, Any]:
         "schedule_seed": header.schedule_seed,
         "scheduler": header.scheduler,
         "records": sorted(header.layouts),
+        "unchecked": _unchecked(header),
         "complete": reader.complete,
         "windowed": summary.windowed,
         "part": [
@@ -112,6 +113,12 @@ def _contents(reader: TraceReader) -> tuple[dict[str, int], dict[str, Any], Summ
     return dict(kinds + reader.skipped), outcome, summary
 
 
+def _unchecked(header: Header) -> str:
+    # What was checked when the trace was recorded, perhaps, and cannot be in a replay.
+    options = str(header.device.get("name", "")).split(",")
+    return "" if header.knows_writes or "check=bytes" not in options else UNWRITTEN
+
+
 # Imported only here: a large trace is told in the time that it takes to start.
 def _packets(reader: TraceReader) -> dict[str, Any]:
     from gputrace.report.counts import count_packets, errno_name
@@ -144,6 +151,8 @@ def _lines(data: dict[str, Any], header: Header) -> Iterator[str]:
     window = ", from a checkpoint on" if data["windowed"] else ""
     yield f"  capture      mode {data['mode']}, {durable}{seed}{window}"
     yield from _part(data)
+    if data["unchecked"]:
+        yield f"  unchecked    {data['unchecked']}"
     yield f"  may be lost  {data['loss_window']}"
     yield from _ending(data)
     yield from _memory(data)

@@ -144,6 +144,8 @@ def _lines(
         yield f"  device    {verdict.device}" + (
             f", {paced[verdict.pacing]}" if verdict.pacing else ""
         )
+    if verdict.unchecked:
+        yield f"  unchecked {verdict.unchecked}"
     if verdict.moved:
         ranges = ", ".join(verdict.moved[:REASONS])
         yield f"  moved     {ranges}: in use here, so the CPU has them elsewhere"

@@ -33,6 +33,11 @@ _SETTINGS = {"HSA_USERPTR_FOR_PAGED_MEM": "0"}
 # ROCr gives small buffers pages of their own, where it else cuts them out of larger ones: so an
 # access beyond a buffer, or after it was freed, is one that the device can see.
 _EXACT = {"HSA_DISABLE_FRAGMENT_ALLOCATOR": "1"}
+UNCHECKED = (
+    "reads of memory that nobody has written, in programs that do not use gputrace: not all that "
+    "they store is seen"
+)
+"""What check=bytes does not look at in programs that are served."""
 _GO = ".go.buildinfo"  # a section that Go's linker makes
 
 
@@ -104,6 +109,7 @@ class Served:
     server: Server
     library: Path
     variables: Mapping[str, str]
+    exact: bool = False
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return an environment with what is needed added."""
@@ -123,6 +129,8 @@ class Served:
         program = find_program(command[0])
         if text := _blind_spot(program):
             self.server.tell(Notice("unseen", os.getpid(), text))
+        if self.exact:
+            self.server.tell(Notice("unchecked", os.getpid(), UNCHECKED))
         whole, environment = [str(program), *command[1:]], self.environment(given)
         return attend(whole, environment, started, self.server.gone)
 
@@ -151,7 +159,7 @@ def serving(
         variables = {"GPUTRACE_SOCKET": str(place), "GPUTRACE_TREE": str(tree)}
         variables |= _EXACT if exact else {}
         with Server(emulated_programs(make, trace, settings), place, tell) as server:
-            yield Served(server, library, variables)
+            yield Served(server, library, variables, exact)
 
 
 @contextmanager

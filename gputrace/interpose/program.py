@@ -20,7 +20,8 @@ from gputrace.interpose.wire import Gone, Message, Node
 class Notice:
     """Something that the user should know.
 
-    `what` is "refused", "fault", "recording" or "unseen" (what of a program nobody serves).
+    `what` is "refused", "fault", "recording", "unseen" (what of a program nobody serves) or
+    "unchecked" (what a device does not check).
     """
 
     what: str

@@ -167,6 +167,8 @@ class Edited:
             match event:
                 case events.Open():
                     yield number, replace(event, step=-1)
+                case events.Unwritten():
+                    yield number, event
                 case events.DoorbellIntent():
                     if number in self._by_doorbell:
                         yield from self._ring(number, event)

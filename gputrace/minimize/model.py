@@ -215,7 +215,9 @@ class _Builder:
     def _apply(self, number: int, event: events.Event) -> None:
         model = self.model
         match event:
-            case events.Open() | events.DoorbellIntent() | events.EventMap():
+            case (
+                events.Open() | events.DoorbellIntent() | events.EventMap() | events.Unwritten()
+            ):
                 model.by_number[number] = event
             case events.Reserve() | events.Release() | events.Map() | events.Unmap():
                 self._add(Kind.RANGE, number, event)

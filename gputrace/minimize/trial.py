@@ -278,7 +278,7 @@ def _play(
     around: Callable[[Kfd], Kfd],
 ) -> tuple[Verdict, list[Root], Snapshots]:
     tap = Tap(make_emulated(way.device))
-    if not case.model.header.scheduler:  # a player that sees but a recorder cannot say so
+    if not case.model.header.knows_writes:  # a player that sees but a recorder cannot say so
         tap.take_all_as_written()
     edited = case.edited(candidate, -1 if serial else way.late)
     player = Player(edited, around(cast(Kfd, tap)), "progress", expired=expired)

@@ -50,6 +50,14 @@ class Told(Protocol):
         """Have a queue read these values of the clock next."""
 
 
+@runtime_checkable
+class Marked(Protocol):
+    """A device that can be told what nobody has written when it begins in the middle of a run."""
+
+    def leave_unwritten(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Take these bytes, first and end, as written by nobody, and all others as written."""
+
+
 class Player:
     """Replays one stream of events on one device, which nobody has opened yet.
 
@@ -179,7 +187,7 @@ class Player:
 
     def _begin(self, header: events.Header) -> None:
         device: Kfd = self._device
-        if not header.scheduler and isinstance(device, Told):
+        if not header.knows_writes and isinstance(device, Told):
             device.take_all_as_written()  # it was seen from outside, or from its middle on
         recorded = header.device.get("gpu_ids", ())
         if isinstance(recorded, list):
@@ -196,7 +204,10 @@ class Player:
             self._reached.rang(state.queue, state.doorbell)
 
     def _map_or_open(self, event: events.Event) -> None:
+        device: Kfd = self._device
         match event:
+            case events.Unwritten() if isinstance(device, Marked):
+                device.leave_unwritten([(at, at + size) for at, size in event.ranges])
             case events.Open(target="kfd"):
                 self._device.open()
                 self._ending.opened = True

@@ -18,6 +18,7 @@ from gputrace.replay.pacing import Pacing
 from gputrace.replay.player import Player
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Result, Verdict
+from gputrace.trace.about import UNWRITTEN
 from gputrace.trace.events import THREADS, Header, Note
 from gputrace.trace.reader import TraceReader
 from gputrace.trace.source import Source
@@ -113,7 +114,13 @@ def play(request: Request, expired: Callable[[], bool]) -> Verdict:
         if verdict.difference is not None and verdict.difference.observed is not None:
             verdict = _with_writer(reader, name, verdict, pacing, expired)
         verdict = explain(reader, verdict)
-        return replace(verdict, device=name)
+        return replace(verdict, device=name, unchecked=unchecked(reader.header, name))
+
+
+def unchecked(header: Header, device: str) -> str:
+    """Return what a replay cannot check of what a device would, or nothing."""
+    name = parse_name(device)
+    return UNWRITTEN if name.exact and not header.knows_writes else ""
 
 
 def lost_events(reader: TraceReader) -> list[str]:

@@ -107,7 +107,7 @@ class Verdict:
     `digest` is a hash of all that was compared, as it was here: equal replays have equal ones.
     `steps` are the device's at the end (0 where it does not count them), `seconds` the time taken.
     `device` and `pacing` say how it was replayed. Recorded addresses of the CPU that were in use
-    here were `moved`.
+    here were `moved`. `unchecked` is what the device was asked to check and could not.
     """
 
     result: Result
@@ -125,6 +125,7 @@ class Verdict:
     device: str = ""
     pacing: str = ""
     moved: tuple[str, ...] = ()
+    unchecked: str = ""
 
     @property
     def outcome(self) -> tuple[object, ...]:

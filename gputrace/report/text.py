@@ -182,6 +182,9 @@ class TextView:
             case ev.Checkpoint():
                 state = "complete" if event.complete else f"not complete: {event.text}"
                 yield f"checkpoint, {state}"
+            case ev.Unwritten():
+                size = sum(one.size for one in event.ranges)
+                yield f"nobody had written {size} bytes of memory, in {len(event.ranges)} places"
             case ev.Trigger():
                 yield f"capture {event.what}: {event.cause}"
             case ev.Note():

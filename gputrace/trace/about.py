@@ -6,6 +6,8 @@ from gputrace.trace.events import Header
 
 VERSIONS = ("driver", "kernel", "kfd")
 """Names under which a header's `device` holds versions; older traces hold none."""
+UNWRITTEN = "reads of memory that nobody has written: not every store before them is known"
+"""What a replay with check=bytes cannot check where `Header.knows_writes` does not hold."""
 _FIRMWARE = {"fw_version": "MEC", "sdma_fw_version": "SDMA"}
 _SHOWN = ("name", "gpus", "gpu_ids", *VERSIONS)
 

@@ -42,6 +42,13 @@ class Observed(NamedTuple):
     value: int
 
 
+class Stretch(NamedTuple):
+    """Bytes of memory: the GPU address of the first one, and how many."""
+
+    address: int
+    size: int
+
+
 class QueueState(NamedTuple):
     """A queue at a checkpoint: id, read and write pointer, last doorbell value, packets done."""
 
@@ -67,7 +74,8 @@ class Header(Event):
     `device` holds facts about device, firmware and kernel driver; `topology` nodes as the kernel
     names them; `layouts` the layout of each record used: name -> [dwords, [[field, first bit,
     width], ...]]; `kinds` the kinds that may occur: number as text -> [name, required]. `mode` is
-    "light" or "full".
+    "light" or "full". `written` says of a trace that may begin in the middle of a run that it tells
+    what nobody had written by then (see `Unwritten`).
     """
 
     KIND: ClassVar[int] = 1
@@ -82,6 +90,12 @@ class Header(Event):
     mode: str = "light"
     durable: bool = False
     kinds: dict[str, Any] = field(default_factory=dict)
+    written: bool = False
+
+    @property
+    def knows_writes(self) -> bool:
+        """Whether it is known of all memory, at any time, if somebody has written it."""
+        return bool(self.scheduler) or self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,10 +459,23 @@ class Lost(Event):
         return f"{self.size} bytes at {self.address:#x}, {by}"
 
 
+@dataclass(frozen=True, slots=True)
+class Unwritten(Event):
+    """Nobody has written these bytes by now, and somebody all others.
+
+    It follows the memories of a checkpoint.
+    """
+
+    KIND: ClassVar[int] = 28
+    REQUIRED: ClassVar[bool] = False
+    ranges: tuple[Stretch, ...]
+    step: int = -1
+
+
 ALL: tuple[type[Event], ...] = (
     Header, Open, Close, Ioctl, Map, Unmap, Reserve, Release, QueueMap, EventMap, Name, Memory,
     DoorbellIntent, DoorbellDone, HostStore, Progress, WaitBegin, WaitEnd, Digest, Checkpoint,
-    Unsupported, Cost, Outcome, Trigger, Note, ClockReads, Lost,
+    Unsupported, Cost, Outcome, Trigger, Note, ClockReads, Lost, Unwritten,
 )  # fmt: skip
 KINDS: dict[int, type[Event]] = {kind.KIND: kind for kind in ALL}
 

@@ -120,6 +120,13 @@ class Toy:
 
     def stored_by_cpu(self, stores: Iterable[tuple[int, int]]) -> None: ...
 
+    follows_writes = False
+
+    def unwritten(self) -> list[tuple[int, int]]:
+        return []
+
+    def leave_unwritten(self, ranges: Iterable[tuple[int, int]]) -> None: ...
+
     def packets_done(self) -> dict[int, int]:
         return {}
 

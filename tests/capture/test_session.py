@@ -98,7 +98,7 @@ def test_user_memory_is_recorded_and_replayed(path: Path) -> None:
 def test_without_write_protection_memory_is_compared(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("gputrace.capture.recorder.WriteTracker", no_tracker)
+    monkeypatch.setattr("gputrace.capture.comparing.WriteTracker", no_tracker)
     with gputrace.record(path), gputrace.open("emu:gfx942") as device:
         out, queue = device.alloc(8192), device.compute_queue()
         for turn in range(4):

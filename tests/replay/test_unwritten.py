@@ -10,12 +10,15 @@ import pytest
 
 import gputrace
 from gputrace.capture.window import Part
+from gputrace.cli.main import run as cli
 from gputrace.devices.emulated import EmulatedKfd
 from gputrace.devices.opening import recorded
 from gputrace.driver import Device, DeviceFault
 from gputrace.interpose.launch import run
 from gputrace.replay.running import Request, play
 from gputrace.replay.verdict import Result, Verdict
+from gputrace.trace.about import UNWRITTEN
+from gputrace.trace.reader import TraceReader
 
 ROOT = Path(__file__).parents[2]
 BUILT = ROOT / "tests" / "kernels" / "built"
@@ -69,6 +72,52 @@ def assert_unwritten(verdict: Verdict) -> None:
     assert "buffer 'source'" in verdict.text
 
 
+def later(device: Device, bad: bool) -> None:
+    """Write half of a buffer by the CPU, and half of another by the GPU, long before they are read.
+
+    The kernel reads either half, or more.
+    """
+    mine, its, out = (device.alloc(8192, name=name) for name in ("mine", "its", "out"))
+    mine.write(bytes(4096))
+    queue = device.compute_queue()
+    copies = device.copy_queue()
+    copies.fill(its, 0, 4096)
+    copies.signal().wait(10)
+    kernel = device.load(BUILT / device.target / "speed-O3.co")["add"]
+    for turn in range(6):
+        queue.launch(kernel, grid=4, block=64, args=[out, mine, its])
+        queue.signal().wait(10)
+        out.write(bytes([turn]) * 8)
+    assert its.read(8192) == bytes(8192)
+    if bad:
+        queue.launch(kernel, grid=5, block=64, args=[out, mine, its])
+        queue.signal().wait(10)
+
+
+@pytest.mark.parametrize("part", [Part(start="submission:5"), Part(last=3), Part(last=100)])
+@pytest.mark.parametrize("target", ["gfx942", "gfx1030"])
+def test_a_part_knows_what_nobody_had_written_if_it_was_recorded_with_the_check(
+    tmp_path: Path, target: str, part: Part
+) -> None:
+    path = tmp_path / "t.gtrace"
+    with gputrace.record(path, part=part), gputrace.open(f"emu:{target},check=bytes") as device:
+        later(device, bad=False)
+    verdict = replayed(path, target)
+    assert (verdict.result, verdict.unchecked) == (Result.SAME, "")
+    with pytest.raises(DeviceFault), gputrace.record(path, part=part):  # noqa: SIM117
+        with gputrace.open(f"emu:{target},check=bytes") as device:
+            later(device, bad=True)
+    verdict = replayed(path, target)
+    assert verdict.result is Result.FAULT
+    with TraceReader(path) as reader:
+        assert reader.trailer is not None
+        assert verdict.text.splitlines()[0] in reader.trailer.outcome["text"]
+    assert "read of 4 bytes that nobody has written" in verdict.text
+    small = tmp_path / "small.gtrace"
+    assert cli(["minimize", str(path), "-o", str(small)]) == 0
+    assert "that nobody has written" in replayed(small, target).text
+
+
 @pytest.mark.parametrize("written", [False, True])
 def test_a_part_of_a_run_does_not_know_what_was_written_before(
     tmp_path: Path, written: bool
@@ -77,7 +126,10 @@ def test_a_part_of_a_run_does_not_know_what_was_written_before(
     part = Part(start="submission:3")
     with gputrace.record(path, part=part), gputrace.open("emu:gfx942") as device:
         work(device, written)
-    assert replayed(path, "gfx942").result is Result.SAME
+    verdict = replayed(path, "gfx942")
+    assert verdict.result is Result.SAME
+    assert verdict.unchecked == UNWRITTEN
+    assert play(Request(str(path)), lambda: False).unchecked == ""
 
 
 def overrun(device: Device) -> None:
@@ -145,9 +197,14 @@ def test_lds_of_another_program_ends_where_it_did_in_the_recording(
 
 @needs_compiler
 def test_what_another_program_wrote_is_not_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     path = tmp_path / "t.gtrace"
     assert foreign(path, "speed-O3.co", "add") == 0
     assert replayed(path, "gfx1100").result is Result.SAME
+    capfd.readouterr()
+    for command in (["info"], ["replay"]):
+        cli([*command, str(path)])
+        said = [line.split() for line in capfd.readouterr().out.splitlines()]
+        assert ["unchecked", *UNWRITTEN.split()] in said

@@ -45,6 +45,7 @@ def every_kind() -> list[ev.Event]:
         ev.Trigger("start", "submission 0"),
         ev.Note("time", "as it was"),
         ev.Lost(0x7F00_0000_5000, 4096, "digest", 101),
+        ev.Unwritten((ev.Stretch(0x7F00_0000_6000, 100), ev.Stretch(0x7F00_0000_7000, 1)), 102),
         ev.ClockReads(0, (1, 2**64 - 1)),
         ev.QueueMap(0, 4711, 0, 0, 0, 0, 0, 0, live=False),
         ev.EventMap(7, 0, 6, live=False),

@@ -44,6 +44,7 @@ from gputrace.kfd import host
 from gputrace.kfd.generate import emulated_topology
 from gputrace.kfd.host import PAGE
 from gputrace.kfd.labels import Label
+from gputrace.kfd.pagemap import Region
 from gputrace.kfd.port import Fault, Labelled, Mapping, Progress, Protection, R, Stall
 from gputrace.kfd.topology import Topology
 from gputrace.kfd.tracking import Span
@@ -129,8 +130,7 @@ class EmulatedKfd:
         self._name = name or f"emu:{target}" + (f"x{count}" if count > 1 else "")
         self._topology = emulated_topology(family, count, vram)
         self.schedule_seed, self.scheduler_version = schedule, VERSION
-        self._scheduler = Scheduler(schedule, self._trouble)
-        self._family = family
+        self._scheduler, self._family = Scheduler(schedule, self._trouble), family
         self._process: Process | None = None
         self._writes: GpuWrites | None = None
         self._machine: Machine | None = None
@@ -202,6 +202,19 @@ class EmulatedKfd:
     def take_all_as_written(self) -> None:
         """Fault no read of what nobody has written: before `open`, by who does not know that."""
         self._shadowed = False
+
+    @property
+    def follows_writes(self) -> bool:
+        """Whether it knows of all its memory if somebody has written it."""
+        return self._shadowed
+
+    def unwritten(self) -> list[Region]:
+        """Return the bytes of memory, first and end, that nobody has written."""
+        return self._opened("unwritten").unwritten()
+
+    def leave_unwritten(self, ranges: Sequence[Region]) -> None:
+        """Take these bytes as written by nobody, and all others as written."""
+        self._opened("leave unwritten").leave_unwritten(ranges)
 
     def close(self) -> None:
         """Give all memory back; a fork has a copy of the device and nothing to give back."""
@@ -511,11 +524,7 @@ class EmulatedKfd:
 
     def hang_report(self) -> str:
         """Say what every stalled queue waits for, one line each; empty when none is."""
-        return "\n".join(
-            f"queue {stall.queue} of device {stall.device}, packet {stall.packet}"
-            f" at {stall.place:#x}: {stall.text}"
-            for stall in self.stalls()
-        )
+        return hangs.told(self.stalls())
 
     def faults(self) -> Sequence[Fault]:
         """Return the faults so far."""

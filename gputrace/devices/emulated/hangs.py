@@ -190,3 +190,12 @@ def _a_way_out(start: _Standing, behind: dict[HardwareQueue, _Standing]) -> bool
                 seen.add(up.queue)
                 ahead.append(behind[up.queue])
     return False
+
+
+def told(stalls: Sequence[Stall]) -> str:
+    """Return a line for each queue that waits; nothing when none does."""
+    return "\n".join(
+        f"queue {one.queue} of device {one.device}, packet {one.packet} at {one.place:#x}: "
+        f"{one.text}"
+        for one in stalls
+    )

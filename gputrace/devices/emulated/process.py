@@ -3,7 +3,7 @@
 import ctypes
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EFAULT, EINVAL, ENODEV
 
@@ -14,13 +14,14 @@ from gputrace.devices.emulated.kernels import SpaceMemory
 from gputrace.devices.emulated.memory import Buffer, Pool, Space
 from gputrace.devices.emulated.queue import HardwareQueue
 from gputrace.devices.emulated.scheduler import Scheduler
-from gputrace.devices.emulated.shadow import Touched
+from gputrace.devices.emulated.shadow import Touched, leave_unwritten, unwritten
 from gputrace.errors import KfdError
 from gputrace.families import Family
 from gputrace.formats.ioctl import EVENT_PAGE_BYTES, PROCESS_DOORBELL_BYTES, AllocFlag
 from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
 from gputrace.kfd.labels import Labels
+from gputrace.kfd.pagemap import Region
 from gputrace.kfd.port import Fault
 from gputrace.kfd.topology import Node, Topology
 
@@ -151,10 +152,22 @@ class Process:
             self.render[minor] = os.dup(self.pool.fd)
         return self.render[minor]
 
+    def unwritten(self) -> list[Region]:
+        """Return the bytes of memory, first and end, that nobody has written."""
+        if self.touched is not None:
+            self.touched.settle_all()
+        return unwritten(self.buffers.values())
+
+    def leave_unwritten(self, ranges: Sequence[Region]) -> None:
+        """Take these bytes as written by nobody, and all others as written."""
+        if self.touched is not None:
+            self.touched.restart()
+            leave_unwritten(self.buffers.values(), ranges)
+
     def forked(self) -> None:
         """Take a copy of the memory for this fork of the process."""
         if self.touched is not None:
-            self.touched.before_copy()
+            self.touched.settle_all()
         copy_pages(self.pool.fd)
         if self.touched is not None:
             self.touched.copied()

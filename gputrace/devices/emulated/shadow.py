@@ -8,14 +8,14 @@ only read does not. Memory that the client brought itself has no shadow and coun
 import os
 import struct
 from bisect import bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gputrace.devices.emulated.memory import Pool, Space, Span
+from gputrace.devices.emulated.memory import Buffer, Pool, Space, Span
 from gputrace.errors import UsageError
 from gputrace.isa.launch import Access, KernelLaunch
 from gputrace.kfd.host import PAGE
@@ -23,6 +23,7 @@ from gputrace.kfd.pagemap import Pagemap, Region
 from gputrace.kfd.tracking import WriteTracker
 
 _PRESENT, _SWAPPED = 1 << 63, 1 << 62  # Linux pagemap.rst
+_STEP = 1 << 20  # bytes that are looked at together
 
 Shadow = NDArray[np.uint8]
 """A byte for each byte of a buffer, not 0 where somebody has written."""
@@ -119,10 +120,15 @@ class Touched:
             if one.buffer == start:
                 self._settle(address, one, start + low, start + high)
 
-    def before_copy(self) -> None:
-        """Take in all that was stored: the memory is about to be copied for a fork."""
+    def settle_all(self) -> None:
+        """Take in all that was stored."""
         for address, one in self._mapped.items():
             self._settle(address, one, one.offset, one.offset + one.length)
+
+    def restart(self) -> None:
+        """Forget what was stored and is not taken in; stores count again from here on."""
+        if self._tracker is not None:
+            self._tracker.written()
 
     def copied(self) -> None:
         """Watch the mappings of this fork from now on, no longer those of its parent."""
@@ -166,6 +172,48 @@ class Touched:
         entries = struct.unpack(f"{count}Q", raw)
         there = (first + n * PAGE for n, one in enumerate(entries) if one & (_PRESENT | _SWAPPED))
         return [(at, at + PAGE) for at in there]
+
+
+def unwritten(buffers: Iterable[Buffer]) -> list[Region]:
+    """Return the bytes that nobody has written, first and end, by the addresses of buffers."""
+    return [
+        (buffer.address + first, buffer.address + end)
+        for buffer in buffers
+        if buffer.shadow is not None
+        for first, end in _zeros(buffer.shadow[: buffer.size])
+    ]
+
+
+def leave_unwritten(buffers: Iterable[Buffer], ranges: Sequence[Region]) -> None:
+    """Mark these bytes of buffers, first and end, as written by nobody, all others as written."""
+    ranges = sorted(ranges)
+    for buffer in buffers:
+        if buffer.shadow is None:
+            continue
+        at, low = 0, bisect_right(ranges, (buffer.address,))
+        for first, end in ranges[low:]:
+            if first >= buffer.address + buffer.size:
+                break
+            start, after = first - buffer.address, min(end - buffer.address, buffer.size)
+            buffer.shadow[at:start] = 1
+            if buffer.shadow[start:after].any():  # what was never touched takes no memory
+                buffer.shadow[start:after] = 0
+            at = max(at, after)
+        buffer.shadow[at:] = 1
+
+
+def _zeros(shadow: Shadow) -> Iterator[Region]:
+    first = -1  # of the stretch that goes on
+    for at in range(0, len(shadow), _STEP):
+        zero = shadow[at : at + _STEP] == 0
+        for edge in (at + np.flatnonzero(np.diff(zero, prepend=first >= 0))).tolist():
+            if first < 0:
+                first = edge
+            else:
+                yield first, edge
+                first = -1
+    if first >= 0:
+        yield first, len(shadow)
 
 
 def byte_exact(launch: KernelLaunch) -> KernelLaunch:

@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gputrace.devices.emulated.forks import copy_pages
 from gputrace.devices.emulated.memory import Buffer, Pool, Space, Span
-from gputrace.devices.emulated.shadow import Touched
+from gputrace.devices.emulated.shadow import Touched, leave_unwritten, unwritten
 from gputrace.formats.ioctl import AllocFlag
 from gputrace.kfd import host
 from gputrace.kfd.host import PAGE
@@ -112,7 +116,7 @@ def test_a_fork_knows_what_was_stored_before_and_sees_what_it_stores(bench: Benc
     store(at, 1)
     child = os.fork()
     if not child:
-        bench.touched.before_copy()
+        bench.touched.settle_all()
         copy_pages(bench.pool.fd)
         bench.touched.copied()
         store(at, 3)
@@ -128,3 +132,23 @@ def test_without_write_protection_pages_that_are_there_count(
     at = bench.map()
     store(at, 1)
     assert 1 in bench.pages()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(min_size=1, max_size=60), st.integers(1, 9))
+def test_what_nobody_has_written_is_told_and_taken_again(written: bytes, step: int) -> None:
+    size = len(written)
+    for each in (0, size):  # of a buffer that nobody looked at, and of one that is written whole
+        shadow = np.array([one & 1 for one in written], np.uint8)
+        buffer = Buffer(1, 1, AllocFlag.VRAM, 1 << 20, size, size, 0, 0, 1, shadow=shadow)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gputrace.devices.emulated.shadow._STEP", step)
+            found = unwritten([buffer])
+        missing = {at for first, end in found for at in range(first, end)}
+        assert missing == {(1 << 20) + at for at, one in enumerate(written) if not one & 1}
+        assert all(a[1] < b[0] for a, b in pairwise(found))
+        other = Buffer(1, 1, AllocFlag.VRAM, 1 << 20, size, size, 0, 0, 1)
+        other.shadow = np.zeros(size, np.uint8)
+        other.shadow[:each] = 1
+        leave_unwritten([other], [(5, 9), *found, (1 << 30, 1 << 31)])
+        assert np.array_equal(other.shadow, shadow)
