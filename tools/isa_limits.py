@@ -22,14 +22,15 @@ from gputrace.isa.decode import decoder  # noqa: E402
 from gputrace.isa.encodings import Format, Generation  # noqa: E402
 from gputrace.isa.limits import fields_of  # noqa: E402
 from gputrace.isa.word import Row  # noqa: E402
-from tools.disassembler import LIBRARY, NEWER, Disassembler  # noqa: E402
-from tools.isa_tables import ENDING, LATER, PROBES  # noqa: E402
+from tools.disassembler import NEWER, Disassembler, library_of  # noqa: E402
+from tools.isa_tables import ENDING, LATER, PROBES, SCALED  # noqa: E402
 
+LONG = 40  # of as many numbers at least is what is written as every second one
 WIDEST = 9  # bits of a field of which every value is tried
 NUMBERS = {"dpp": 250, "dpp8": 233, "sdwa": 249}
 AFTER = {
     "": [0x1234],
-    "dpp": [0xFE015F01, 0xFE001B01, 0xFF00E401],
+    "dpp": [0xFE015F02, 0xFE001B02, 0xFF00E402],
     "dpp8": [0x00FAC601],
     "sdwa": [0x06060601, 0x00060601, 0x06060001, 0x06068601, 0x06060600],
 }
@@ -42,7 +43,8 @@ FLAGS = {
     "MTBUF": ["offen", "idxen", "tfe"],
     "sdwa": ["src0_scalar", "src1_scalar", "has_mask"],
 }
-GFX1250 = (230, 231)  # src_flat_scratch_base, which LLVM 22 prints for earlier targets too
+KINDS = {"VOP3P": ["neg_hi", "neg"], "VOP3PX2": ["cbsz", "blgp"]}
+"""The fields that say of which kind the factors of an f8f6f4 product are, and so how long."""
 SOURCES = ("src0", "src1", "src2")
 LITERAL = 255
 EXTRA_PROBES = {
@@ -53,6 +55,7 @@ EXTRA_PROBES = {
 ALTERNATIVES: dict[str, list[dict[str, int]]] = {
     "VOP3": [{}, {"src2": 6}],
     "VOP3P": [{}, {"op_sel_hi2": 1, "op_sel_hi": 3}],
+    "VOP3PX2": [{"abid": SCALED["abid"]}],
     "SMEM": [{}, {"soffset": 124}, {"soffset": 125}, {"soffset": 127}],
     "FLAT": [{}, {"saddr": 124}, {"saddr": 125}, {"saddr": 127}],
 }
@@ -70,19 +73,26 @@ class Oracle:
 
     def __call__(self, raw: int) -> tuple[str, int]:
         """Return the mnemonic without its ending, and the length; "" and 0 when refused."""
-        size, text = self._run((raw | 0x567800001234 << self._bits).to_bytes(24, "little"))
+        size, text = self._run((raw | 0x567800001234 << self._bits).to_bytes(32, "little"))
         return (ENDING.sub("", text.split(" ")[0]), size) if size else ("", 0)
 
 
 def as_ranges(numbers: list[int]) -> str:
-    """Write numbers as a list of ranges."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][1] == number - 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(f"{a}-{b}" if a != b else str(a) for a, b in parts)
+    """Write numbers as a list of ranges, a long one of every second number with /2 behind."""
+    parts: list[range] = []
+    left = list(numbers)
+    while left:
+        step = 2 if left[:LONG] == list(range(left[0], left[0] + 2 * LONG, 2)) else 1
+        ends = (k for k, number in enumerate(left) if number != left[0] + k * step)
+        count = next(ends, len(left))
+        parts.append(range(left[0], left[0] + count * step, step))
+        del left[:count]
+    return ",".join(_as_range(part) for part in parts)
+
+
+def _as_range(part: range) -> str:
+    first, last = part[0], part[-1]
+    return (f"{first}-{last}" if first != last else str(first)) + ("/2" if part.step == 2 else "")
 
 
 @dataclass(frozen=True)
@@ -122,6 +132,7 @@ class Case:
         mask = (1 << form.width) - 1 << 32 - form.width | (1 << width) - 1 << low
         value = form.prefix << 32 - form.width | (self.opcode & (1 << width) - 1) << low
         others = {"opcode_high": self.opcode >> width, "segment": SEGMENTS.get(self.encoding, 0)}
+        others |= {"second": SCALED["second"]}
         if self.after:
             others["src0"] = NUMBERS[self.after]
         for name, number in others.items():
@@ -135,6 +146,9 @@ class Case:
         fields = fields_of(self.form, self.after)
         names = FLAGS.get(self.after or self.form.name, [])
         found = [(1 << fields[name][0], 1 << fields[name][0]) for name in names if name in fields]
+        if self.row.name.endswith("f8f6f4"):
+            for low, width in (fields[name] for name in KINDS[self.encoding]):
+                found += [(1 << at, 1 << at) for at in range(low, low + width)]
         if self.encoding in ("SCRATCH", "GLOBAL"):
             low, width = fields["saddr"]
             for off in {self.generation.no_base, 0x7F}:
@@ -158,7 +172,7 @@ class Case:
                 covered |= mask
                 found.append((name, low, width))
         found += [("", at, 1) for at in range(self.bits) if not covered >> at & 1]
-        filled = self.form.name in ("VOP3", "VOP3P")
+        filled = self.form.name in ("VOP3", "VOP3P", "MAI")
         return [each for each in found if not (filled and each[0] in set(SOURCES) - self.used)]
 
     def bases(self, key: int) -> Iterator[int]:
@@ -228,8 +242,6 @@ class Asked:
         ):
             if at and self._known[0][1] and name not in case.halves:
                 continue
-            if at and name in SOURCES and raw >> case.form.fields[name][0] & 0x1FF in GFX1250:
-                continue
             got = oracle(raw)
             if mnemonic and got[0] == mnemonic and got[1] in (size, size + 4):
                 return True
@@ -277,7 +289,9 @@ class Prober:
         narrow = any(slot.type.bits == 16 for slot in (*case.row.dst, *case.row.src))
         halves = case.generation.halves and narrow and case.form.name.startswith("VOP")
         later = (case.form.name, str(case.opcode), case.row.name) in self._later
-        libraries = [LIBRARY, NEWER] if halves or later else [LIBRARY]
+        libraries = [library_of(self.target)]
+        if (halves or later) and NEWER not in libraries:
+            libraries.append(NEWER)
         return [self._oracle(library, case.bits) for library in libraries]
 
     def limits(self, case: Case) -> str:

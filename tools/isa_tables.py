@@ -2,10 +2,11 @@
 
     python tools/isa_tables.py gfx942 gfx1100
 
-Opcode numbers, names and register counts are LLVM's (libLLVM 19, C API disassembler): each opcode
-of each encoding is given words in which every field has its own register number, and the printed
-registers are matched back to the fields. LLVM prints no operand types, so they follow from the
-names by the rules below; a type whose length differs from LLVM's register count is an error.
+Opcode numbers, names and register counts are LLVM's (C API disassembler of libLLVM 19, or of 22 for
+what 19 does not know): each opcode of each encoding is given words in which every field has its own
+register number, and the printed registers are matched back to the fields. LLVM prints no operand
+types, so they follow from the names by the rules below; a type whose length differs from LLVM's
+register count is an error.
 """
 
 import itertools
@@ -22,14 +23,16 @@ from gputrace.isa.encodings import (  # noqa: E402
     GFX12,
     GFX90A,
     GFX940,
+    GFX950,
     Format,
     Generation,
 )
-from tools.disassembler import Disassembler  # noqa: E402
+from tools.disassembler import Disassembler, library_of  # noqa: E402
 
 TARGETS: dict[str, tuple[Generation, int]] = {
     "gfx90a": (GFX90A, 64),
     "gfx942": (GFX940, 64),
+    "gfx950": (GFX950, 64),
     "gfx1030": (GFX10, 32),
     "gfx1100": (GFX11, 32),
     "gfx1201": (GFX12, 32),
@@ -46,6 +49,22 @@ EXACT: list[tuple[str, str]] = [
     (r"v_cmpx?_class_(f32|f64)", r"mask \1 b32"),
     (r"v_cmpx?_class_f16", "mask f16 b16"),
     (r"v_cmpx?_.*_([fiu]\d+)", r"mask \1 \1"),
+    (r"v_cvt_scalef32_pk_(?:fp8|bf8|fp4)_f32", "b32 f32 f32 f32"),
+    (r"v_cvt_scalef32_pk_(?:fp8|bf8|fp4)_(b?f16)", r"b32 v2\1 f32"),
+    (r"v_cvt_scalef32_sr_(?:fp8|bf8)_(b?f\d+)", r"b32 \1 u32 f32"),
+    (r"v_cvt_scalef32_sr_pk_fp4_(b?f\d+)", r"b32 v2\1 u32 f32"),
+    (r"v_cvt_scalef32_pk_(b?f\d+)_(?:fp8|bf8|fp4)", r"v2\1 b32 f32"),
+    (r"v_cvt_scalef32_(f\d+)_(?:fp8|bf8)", r"\1 b32 f32"),
+    (r"v_cvt_scalef32_2xpk16_(?:fp6|bf6)_f32", "b192 b512 b512 f32"),
+    (r"v_cvt_scalef32_sr_pk32_(?:fp6|bf6)_f32", "b192 b1024 u32 f32"),
+    (r"v_cvt_scalef32_sr_pk32_(?:fp6|bf6)_b?f16", "b192 b512 u32 f32"),
+    (r"v_cvt_scalef32_pk32_(?:fp6|bf6)_b?f16", "b192 b512 f32"),
+    (r"v_cvt_scalef32_pk32_f32_(?:fp6|bf6)", "b1024 b192 f32"),
+    (r"v_cvt_scalef32_pk32_b?f16_(?:fp6|bf6)", "b512 b192 f32"),
+    (r"v_ashr_pk_[iu]8_i32", "b16 i32 i32 u32"),
+    (r"v_cvt_pk_(b?f16)_f32", r"v2\1 f32 f32"),
+    (r"v_cvt_sr_(b?f16)_f32", r"\1 f32 u32"),
+    (r"v_cvt_f32_bf16", "f32 bf16"),
     (r"v_cvt_pk_u8_f32", "b32 f32 u32 b32"),
     (r"v_cvt_pk_?rtz_f16_f32", "v2f16 f32 f32"),
     (r"v_cvt_pk_?norm_([iu]16)_(f\d+)", r"v2\1 \2 \2"),
@@ -109,7 +128,7 @@ EXACT: list[tuple[str, str]] = [
     (r"s_(getpc|setpc|swappc|rfe|call|cbranch_i_fork|cbranch_join)\w*", "b64 b64"),
     (r"s_(subvector_|cbranch_)\w*", "b32"),
 ]
-MATRIX = re.compile(r"v_(?:s?mfmac?|s?wmmac?)_([fi]\d+|bf16)_\w+")
+MATRIX = re.compile(r"v_(?:s?mfmac?|mfma_scale|s?wmmac?)_([fi]\d+|bf16)_\w+")
 
 
 def types_of(name: str) -> list[str]:
@@ -154,6 +173,9 @@ PROBES: dict[str, dict[str, int]] = {
     "VOP3": {"vdst": 10, "sdst": 70, "src0": 276, "src1": 296, "src2": 316},
     "VOP3P": {"vdst": 10, "src0": 276, "src1": 296, "src2": 316},
     "MAI": {"vdst": 64, "src0": 276, "src1": 296, "src2": 256 + 128},
+    "VOP3PX2": {
+        "vdst": 64, "src0": 276, "src1": 296, "src2": 256 + 128, "scale0": 316, "scale1": 330,
+    },
     "SMEM": {"sdata": 32, "sbase": 4},
     "DS": {"addr": 20, "data0": 40, "data1": 60, "vdst": 10},
     "FLAT": {"addr": 20, "data": 40, "vdst": 10},
@@ -169,11 +191,14 @@ SMALL_IMMEDIATE = {
 }
 
 
+SCALED = {"second": 0b110100111, "abid": 1}
+"""Of a matrix product with scales: what makes both its halves one instruction."""
+
 # word behind the instruction: its mark in the row, the number in src0, what LLVM's text then has,
 # and examples of the word, of which an instruction takes some (f64 only row_newbcast, VOP1 no
 # selection for a second source)
 VARIANTS = [
-    ("+dpp", 250, "row_mask", [0xFE015F01, 0xFE001B01]),
+    ("+dpp", 250, "row_mask", [0xFE015F02, 0xFE001B02]),
     ("+dpp8", 233, "dpp8", [0x00FAC601]),
     ("+sdwa", 249, "sdwa", [0x06060601, 0x00060601, 0x06060001, 0x06068601]),
 ]
@@ -187,7 +212,7 @@ def encode(form: Format, opcode: int, fields: dict[str, int]) -> list[int]:
         raw |= 1 << form.fields["opcode_high"][0]
     for name, value in fields.items():
         raw |= value << form.fields[name][0]
-    return [raw >> shift & 0xFFFFFFFF for shift in (0, 32, 64)][: form.words]
+    return [raw >> 32 * number & 0xFFFFFFFF for number in range(form.words)]
 
 
 def accepted(
@@ -199,7 +224,7 @@ def accepted(
         for chosen in itertools.combinations(probes, count):
             fields = {name: probes[name] for name in chosen} | extra
             size, text = disassemble(run, [*encode(form, opcode, fields), 0x1234, 0x5678, 0])
-            if size:
+            if size >= 4 * form.words:
                 return fields, size, text
     return None
 
@@ -304,6 +329,8 @@ def rows_of(
         ]
     if form.name == "DS":
         variants = [("DS", {}), ("DS", {"gds": 1})] if "gds" in form.fields else [("DS", {})]
+    if form is generation.scaled:
+        variants = [(form.name, SCALED)]
     if form.name == "VOP3P":  # some want the selections that others ignore
         variants = [(form.name, {}), (form.name, {"op_sel_hi2": 1, "op_sel_hi": 3})]
     if form.name == "MUBUF":
@@ -318,14 +345,17 @@ def rows_of(
     for encoding, extra in variants:
         for opcode in range(1 << form.opcode[1] + ("opcode_high" in form.fields)):
             word = encode(form, opcode, {})[0]
-            if generation.format_of(word) is not form or (encoding, opcode) in found:
+            known = form is generation.scaled or generation.format_of(word) is form
+            if not known or (encoding, opcode) in found:
                 continue
             result = accepted(run, form, opcode, extra)
             if result is None or result[2].startswith(("v_illegal", "v_interp_")):
                 continue
             fields, size, text = result
-            found[encoding, opcode] = row(form, fields, size, text, wave)
-            found[encoding, opcode] += variants_of(run, form, opcode, fields)
+            made = row(form, fields, size, text, wave)
+            if not made.endswith("= "):  # of v_nop LLVM 22 shows a DPP word, which does nothing
+                made += variants_of(run, form, opcode, fields)
+            found[encoding, opcode] = made
     return found
 
 
@@ -399,7 +429,7 @@ LATER: dict[str, list[str]] = {
 }
 HEAD = """Instructions of {target}: encoding, opcode, name, operands written = operands read.
 
-Written by tools/isa_tables.py from LLVM 19.1's disassembler (llvm/lib/Target/AMDGPU, *.td). An
+Written by tools/isa_tables.py from LLVM {version}'s disassembler (llvm/lib/Target/AMDGPU, *.td). An
 operand is field:type as `gputrace.isa.instruction` names types; `.s` and `.a` mark a destination
 field that holds a scalar or accumulation register.
 """
@@ -409,9 +439,10 @@ def main(targets: list[str]) -> None:
     """Write the tables of the given targets."""
     for target in targets:
         generation, wave = TARGETS[target]
-        run = Disassembler(target, wave)
+        library = library_of(target)
+        run = Disassembler(target, wave, library)
         lines = []
-        for form in generation.formats:
+        for form in (*generation.formats, *filter(None, [generation.scaled])):
             if form.refused:
                 continue
             dual = form.name == "VOPD"
@@ -421,7 +452,8 @@ def main(targets: list[str]) -> None:
         lines += [row for row in LATER.get(target, []) if row not in lines]
         path = ROOT / "gputrace" / "isa" / "tables" / f"{target}.py"
         body = "\n".join(lines)
-        head = HEAD.format(target=target)
+        version = library.removeprefix("libLLVM.so.")
+        head = HEAD.format(target=target, version=version)
         path.write_text(f'"""{head}"""\n\nROWS = """\\\n{body}\n"""\n')
 
 

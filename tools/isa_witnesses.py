@@ -73,6 +73,7 @@ def kernel_names() -> dict[str, set[str]]:
 def property_names() -> set[str]:
     """Return the instructions that have a second computation in the tests."""
     from tests.isa import (
+        test_cdna4,
         test_flow,
         test_functions,
         test_memory_special,
@@ -81,6 +82,7 @@ def property_names() -> set[str]:
         test_packed,
         test_relative,
         test_scalar_state,
+        test_scaled,
         test_typed_buffers,
     )
     from tests.isa.test_matrix import DOTS, cases
@@ -92,7 +94,8 @@ def property_names() -> set[str]:
     products = {name for prefix in prefixes for _, name in cases(prefix, TARGETS)}
     functions = {name for _, name in test_functions.cases()}
     packed = {"v_pk_fmac_f16", *test_packed.PACKED, *test_packed.MIXED}
-    rest = functions | packed | set(test_scalar_state.STATE) | test_odd_ones.NAMES
+    rest = test_cdna4.NAMES | test_scaled.NAMES
+    rest |= functions | packed | set(test_scalar_state.STATE) | test_odd_ones.NAMES
     return (set(SPEC) | set(DOTS) | products | memory | flow | rest) & set(MEANINGS.meanings)
 
 

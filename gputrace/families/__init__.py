@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from gputrace.errors import UsageError
-from gputrace.families.cdna import GFX90A, GFX942
+from gputrace.families.cdna import GFX90A, GFX942, GFX950
 from gputrace.families.family import (
     Caches,
     Card,
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {found.name: found for found in (GFX90A, GFX942, GFX1030, GFX1100, GFX1201)}
+    {found.name: found for found in (GFX90A, GFX942, GFX950, GFX1030, GFX1100, GFX1201)}
 )
 """The families that gputrace knows, by LLVM name, oldest first."""
 

@@ -1,8 +1,10 @@
-"""CDNA targets: gfx90a (MI200) and gfx942 (MI300).
+"""CDNA targets: gfx90a (MI200), gfx942 (MI300) and gfx950 (MI350).
 
 Sources: Linux amdkfd and amdgpu (identity, shape, SDMA, save area), LLVM AMDGPUUsage.rst and
 AMDGPUBaseInfo.cpp (registers, initial state), libdrm data/amdgpu.ids (products).
 """
+
+from dataclasses import replace
 
 from gputrace.families.family import Caches, Card, Copies, Family, IpVersions, RegisterFile, Shape
 from gputrace.families.queues import SaveArea
@@ -138,3 +140,32 @@ GFX942 = Family(
     gds=True,
     queues_per_process=255,
 )
+
+_LARGE_LDS = 160 << 10
+
+GFX950 = replace(
+    GFX942,
+    name="gfx950",
+    target_version=90500,
+    mach=0x4F,
+    device_ids=(0x75A0, 0x75A3, 0x75B0, 0x75B3),
+    shape=replace(GFX942.shape, cus=32),
+    save_area=replace(_SAVE_AREA, lds_bytes=_LARGE_LDS),
+    card=replace(
+        GFX942.card,
+        product="AMD Instinct MI350X",
+        device_id=0x75A0,
+        vram_bytes=288 << 30,
+        memory_mhz=2000,
+        engine_mhz=2200,
+        captured=False,
+    ),
+    ip_versions=IpVersions(gc=(9, 5, 0), sdma=(4, 4, 5), nbif=(7, 9, 1)),
+    lds_bytes=_LARGE_LDS,
+    lds_granule=1280,
+)
+"""MI350: what differs from MI300.
+
+Sources beside those above: LLVM AMDGPU.td FeatureISAVersion9_5_0 (LDS of 160 KiB), SIDefines.h and
+AMDGPUBaseInfo.cpp getLdsDwGranularity (1280 bytes), amdkfd/kfd_queue.c (LDS in the save area).
+"""

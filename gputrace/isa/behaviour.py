@@ -28,6 +28,10 @@ class Behaviour:
     """Matrix products of narrow floats are summed as fixed-point numbers (MMA-Sim: CDNA3)."""
     small_floats: Literal["", "fnuz"] = "fnuz"
     """Which floats of eight bits there are: OCP's, or those with one zero and one NaN."""
+    byte_sel: bool = False
+    """Conversions of them name their byte by op_sel (gfx12), where gfx940 has SDWA words."""
+    lds_address: int = 0xFFFF
+    """Bits of M0 that are the address of what goes between memory and LDS past the registers."""
     ieee_bit: bool = True
     """MODE has the bits IEEE and DX10_CLAMP; gfx12 is without, and clamps NaN to 0."""
     index_mode: bool = False

@@ -18,7 +18,17 @@ from importlib import import_module
 
 from gputrace.errors import DecodeError, UsageError
 from gputrace.isa.decode_memory import MemoryDecoder
-from gputrace.isa.encodings import GFX10, GFX11, GFX12, GFX90A, GFX940, Fields, Format, Generation
+from gputrace.isa.encodings import (
+    GFX10,
+    GFX11,
+    GFX12,
+    GFX90A,
+    GFX940,
+    GFX950,
+    Fields,
+    Format,
+    Generation,
+)
 from gputrace.isa.instruction import Dpp, Instruction, Operand, OperandKind
 from gputrace.isa.limits import LimitTable
 from gputrace.isa.operands import OperandReader, type_of
@@ -28,6 +38,7 @@ from gputrace.isa.word import Code, Row, Slot, Word, signed
 TARGETS: dict[str, tuple[Generation, int]] = {
     "gfx90a": (GFX90A, 64),
     "gfx942": (GFX940, 64),
+    "gfx950": (GFX950, 64),
     "gfx1030": (GFX10, 32),
     "gfx1100": (GFX11, 32),
     "gfx1201": (GFX12, 32),
@@ -44,7 +55,18 @@ _NUMBER = {"src0": 0, "src1": 1, "src2": 2}
 _ONE_BYTE = re.compile(r"v_cvt_(sr_)?(f32_)?(fp8|bf8)(_f32)?$")
 _SIGNED = re.compile(r"_iu\d|_wmma_|_swmmac_")  # of matrices no field has a float type
 _BRANCHES = ("s_branch", "s_cbranch")
+_PRODUCTS = ("v_mfma_f", "v_mfma_i", "v_smfmac_")
+_SHORTER = {2: 6, 3: 6, 4: 4}
+"""Registers of a factor of an f8f6f4 product by the kind of its elements; the others have 8."""
 _BLANK = Operand(OperandKind.VGPR)  # stands for the source that the DPP word replaces
+
+
+def _opcode(form: Format, raw: int) -> int:
+    low, width = form.opcode
+    opcode = raw >> low & (1 << width) - 1
+    if "opcode_high" in form.fields:
+        opcode |= (raw >> form.fields["opcode_high"][0] & 1) << width
+    return opcode
 
 
 def _slot(text: str, wave: int) -> Slot:
@@ -82,6 +104,7 @@ class Decoder:
             "VOP3": self._vop3,
             "VOP3P": self._packed,
             "MAI": self._matrix,
+            "VOP3PX2": self._scaled,
             "SMEM": memory.scalar,
             "DS": memory.lds,
             "FLAT": memory.flat,
@@ -122,7 +145,19 @@ class Decoder:
             if offset + 4 * form.words > len(code):
                 raise DecodeError(f"code offset {offset:#x}", raw, "the code ends in here")
             raw = int.from_bytes(code[offset : offset + 4 * form.words], "little")
+            form, raw = self._with_scales(form, raw, code, offset)
         return self._dispatch(form, raw, code, offset)
+
+    def _with_scales(self, form: Format, raw: int, code: Code, offset: int) -> tuple[Format, int]:
+        # What loads scales and a product that fits behind it are one instruction, as for LLVM.
+        scaled = self.generation.scaled
+        if scaled is None or raw >> 16 & 0xFFFF != scaled.prefix:
+            return form, raw
+        both = int.from_bytes(code[offset : offset + 4 * scaled.words], "little")
+        place = scaled.name, _opcode(scaled, both)
+        if place not in self._rows or self.limits[place].wrong(both):
+            return form, raw
+        return scaled, both
 
     def _dispatch(self, form: Format, raw: int, code: Code, offset: int) -> Instruction:
         encoding = form.name
@@ -131,15 +166,13 @@ class Decoder:
         if encoding == "FLAT":
             low, width = form.fields["segment"]
             encoding = _SEGMENTS.get(raw >> low & (1 << width) - 1, "")
-        opcode = raw >> form.opcode[0] & (1 << form.opcode[1]) - 1
-        if "opcode_high" in form.fields:
-            opcode |= (raw >> form.fields["opcode_high"][0] & 1) << form.opcode[1]
+        opcode = _opcode(form, raw)
         row = self._rows.get((encoding, opcode))
         if row is None:
             reason = f"{self.target} has no {encoding or form.name} opcode {opcode:#x}"
             raise DecodeError(f"code offset {offset:#x}", raw, reason)
-        if encoding == "VOP3P" and row.name.startswith("v_mfma"):
-            form = self._matrix_form  # the xf32 ones have opcodes outside the others' range
+        if encoding == "VOP3P" and row.name.startswith(_PRODUCTS):
+            form = self._matrix_form  # some have opcodes outside the others' range
         word = Word(form, row, raw, code, offset)
         try:
             self._check(word, encoding, opcode)
@@ -353,6 +386,13 @@ class Decoder:
             instruction = replace(instruction, dst=(changed, *instruction.dst[1:]))
         if _ONE_BYTE.match(row.name):
             instruction = self._with_byte(instruction, halves)
+        if row.name.startswith("v_bitop3"):  # the function stands where others have modifiers
+            table, omod = omod << 6 | sizes << 3 | signs, 0
+            instruction = replace(instruction, spelled=f"bitop3:{table:#x}" if table else "")
+        if row.name.endswith("_swap_b32") and row.name.startswith("v_permlane"):
+            words = [text for bit, text in ((2, "bound_ctrl:1"), (1, "fi:1")) if halves & bit]
+            plain = tuple(replace(operand, op_sel=False) for operand in instruction.src)
+            instruction = replace(instruction, src=plain, spelled=" ".join(words))
         return replace(instruction, clamp=clamp, omod=omod) if clamp or omod else instruction
 
     def _with_byte(self, made: Instruction, sel: int) -> Instruction:
@@ -360,7 +400,7 @@ class Decoder:
         src = tuple(replace(operand, op_sel=False) for operand in made.src)
         dst = tuple(replace(operand, op_sel=False) for operand in made.dst)
         narrows = made.name.startswith("v_cvt_sr")
-        if self.generation.behaviour.small_floats == "fnuz":
+        if not self.generation.behaviour.byte_sel:
             shown = sel if narrows else 0
             words = f"op_sel:[{','.join(str(shown >> k & 1) for k in range(4))}]"
         else:
@@ -395,11 +435,16 @@ class Decoder:
         name = word.row.name
         acc, both = word.get("acc"), word.bit("acc_cd")
         dst = [self._vector(word, slot) for slot in word.row.dst]
+        kinds = (word.get("cbsz"), word.get("blgp")) if name.endswith("_f8f6f4") else ()
         src = []
-        for slot in word.row.src:
-            number = _NUMBER[slot.field]
+        for number, slot in enumerate(word.row.src):
+            if number < len(kinds):
+                dwords = _SHORTER.get(kinds[number], 8)
+                slot = Slot(slot.field, type_of(f"b{32 * dwords}", self.wave), slot.file)
             made = self._vector(word, slot)
-            wanted = bool(acc >> number & 1) if number < 2 else both and "smfmac" not in name
+            wanted = bool(acc >> number & 1)
+            if number > 1:
+                wanted = number == 2 and both and "smfmac" not in name
             if name.startswith("v_accvgpr"):
                 wanted = name == "v_accvgpr_read_b32"  # whatever the acc bits say
             if wanted and made.kind is OperandKind.VGPR:
@@ -412,6 +457,15 @@ class Decoder:
             return made_all
         cbsz, abid, blgp = word.get("cbsz"), word.get("abid"), word.get("blgp")
         return replace(made_all, cbsz=cbsz, abid=abid, blgp=blgp)
+
+    def _scaled(self, word: Word, encoding: str) -> Instruction:
+        made = self._matrix(word, encoding)
+        sel, sel_hi = word.get("sel"), word.get("sel_hi")
+        scales = (
+            replace(scale, op_sel=bool(sel >> k & 1), op_sel_hi=bool(sel_hi >> k & 1))
+            for k, scale in enumerate(made.src[3:])
+        )
+        return replace(made, src=(*made.src[:3], *scales), abid=0)  # it says that there are scales
 
     def _dual(self, form: Format, raw: int, code: Code, offset: int) -> Instruction:
         halves, size, extra = [], 8, None

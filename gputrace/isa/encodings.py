@@ -61,6 +61,8 @@ class Generation:
 
     behaviour: Behaviour
     spelling: Spelling
+    scaled: Format | None = None
+    """Of matrix products with scales: two instructions of VOP3P that are one to the decoder."""
 
     def format_of(self, word: int) -> Format | None:
         """Find the encoding of an instruction's first word, the longest prefix first."""
@@ -69,6 +71,8 @@ class Generation:
 
     def format_named(self, name: str) -> Format:
         """Return the encoding of a name; GLOBAL and SCRATCH are FLAT's."""
+        if self.scaled is not None and name == self.scaled.name:
+            return self.scaled
         wanted = "FLAT" if name in ("GLOBAL", "SCRATCH") else name
         return next(form for form in self.formats if form.name == wanted)
 
@@ -107,6 +111,13 @@ _MAI = {
     "src2": (50, 9),
     "acc": (59, 2),
     "blgp": (61, 3),
+}
+_SCALED = {name: (64 + low, width) for name, (low, width) in _MAI.items()} | {
+    "sel": (11, 2),
+    "scale0": (32, 9),
+    "scale1": (41, 9),
+    "sel_hi": (59, 2),
+    "second": (87, 9),
 }
 _COMMON = (
     Format("SOP2", 0b10, 2, 1, (23, 7), {"ssrc0": (0, 8), "ssrc1": (8, 8), "sdst": (16, 7)}),
@@ -240,6 +251,12 @@ GFX940 = Generation(
     spelling=spelled.GFX940,
 )
 
+GFX950 = replace(
+    GFX940,
+    behaviour=replace(GFX940.behaviour, small_floats="", lds_address=0x3FFFF),
+    scaled=Format("VOP3PX2", 0b1101001110101100, 16, 4, (80, 7), _SCALED),
+)
+
 GFX11 = Generation(
     formats=(
         *_COMMON,
@@ -371,7 +388,7 @@ GFX12 = replace(
     flat_offset=(24, True),
     resource_step=1,
     behaviour=Behaviour(
-        True, 30, "gfx11", small_floats="", ieee_bit=False, scc_in_private=True
+        True, 30, "gfx11", small_floats="", byte_sel=True, ieee_bit=False, scc_in_private=True
     ),
     spelling=spelled.GFX12,
 )

@@ -200,7 +200,8 @@ class BlockEmitter(MemoryWriter):
         assert isinstance(work, Multiplication)
         constant = work.constant if work.c is None else None
         name = self.region.matrix(work.product, constant)
-        first = (work.a, work.b, work.d if work.c is None else work.c, work.d, work.index)
+        c = work.d if work.c is None else work.c
+        first = (work.a, work.b, c, work.d, work.index, work.scales)
         places = ", ".join(f"ptr {self.register(index)}" for index in first)
         self.settle()
         self.line(f"call void @{name}({places})")

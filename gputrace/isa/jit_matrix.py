@@ -5,11 +5,11 @@ Then each row of D is summed as a vector of its columns: a factor of A is one nu
 side by side, since the columns of B and D are neighbouring lanes.
 """
 
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gputrace.isa.matrix import BITS, LEAST_EXPONENT, SMALL, Product
+from gputrace.isa.jit_elements import Elements, as_float
+from gputrace.isa.matrix import BITS, LEAST_EXPONENT, RUN, Product
 
 _LLVM = {"f32": "float", "f64": "double", "i32": "i32", "i64": "i64"}
 _WIDTH = {"float": 32, "double": 64, "i32": 32, "i64": 64}
@@ -18,7 +18,7 @@ COLUMNS = 16
 
 
 def function(name: str, product: Product, constant: int | None) -> tuple[str, dict[str, str]]:
-    """Return the function `name(a, b, c, d, index)` of pointers to registers, with its tables.
+    """Return the function `name(a, b, c, d, index, scales)` of pointers to registers, with tables.
 
     With a constant C its pointer is not used. The second result has the declarations of what it
     calls, by name.
@@ -27,40 +27,21 @@ def function(name: str, product: Product, constant: int | None) -> tuple[str, di
     return writer.text(), writer.declared
 
 
-class _Writer:
+class _Writer(Elements):
     def __init__(self, name: str, product: Product, constant: int | None) -> None:
+        super().__init__(product.wave)
         self.name, self.product, self.constant = name, product, constant
-        self.lines: list[str] = []
         self.head: list[str] = []
-        self.declared: dict[str, str] = {}
-        self.count = 0
         self.block = "entry"
         """The label of the block that is written."""
-        self.wave = product.wave
         self.fused = product.order in ("fused", "halves")
         self.sum = "i64" if product.clamp else _LLVM[product.accumulator]
-        wide = self.fused and {"bf16", "xf32"} & {product.a, product.b}
+        wide = product.scale_lanes or (self.fused and {"bf16", "xf32"} & {product.a, product.b})
         self.factor = "double" if wide else self.sum
         """The type that factors are unpacked to."""
         self.columns = min(product.columns, COLUMNS)
 
     # --- writing
-
-    def put(self, text: str) -> str:
-        """Append an instruction with a value."""
-        self.count += 1
-        self.lines.append(f"  %m{self.count} = {text}")
-        return f"%m{self.count}"
-
-    def do(self, text: str) -> None:
-        """Append an instruction without a value."""
-        self.lines.append(f"  {text}")
-
-    def call(self, result: str, name: str, *args: tuple[str, str]) -> str:
-        """Call an intrinsic."""
-        kinds = ", ".join(kind for kind, _ in args)
-        self.declared[name] = f"declare {result} @{name}({kinds})"
-        return self.put(f"call {result} @{name}({', '.join(f'{k} {v}' for k, v in args)})")
 
     def table(self, name: str, values: list[int]) -> str:
         """Make a constant array."""
@@ -74,17 +55,6 @@ class _Writer:
         at = self.put(f"getelementptr i32, ptr {table}, i64 {index}")
         value = self.put(f"load i32, ptr {at}")
         return self.put(f"zext i32 {value} to i64")
-
-    def many(self, kind: str, lanes: int | None = None) -> str:
-        """Return the type of a vector, of the wave's lanes unless told."""
-        return f"<{self.wave if lanes is None else lanes} x {kind}>"
-
-    def splat(self, kind: str, value: str, lanes: int) -> str:
-        """Give all columns one value."""
-        many = self.many(kind, lanes)
-        first = self.put(f"insertelement {many} poison, {kind} {value}, i64 0")
-        return self.put(f"shufflevector {many} {first}, {many} poison, <{lanes} x i32> "
-                        "zeroinitializer")  # fmt: skip
 
     @contextmanager
     def loop(self, label: str, count: int) -> Iterator[str]:
@@ -103,11 +73,6 @@ class _Writer:
         self.block = f"{label}.end"
         self.lines.append(f"{self.block}:")
 
-    def place(self, kind: str, array: str, element: str) -> str:
-        """Return where the lanes' values of an element are."""
-        first = self.put(f"mul i64 {element}, {self.wave}")
-        return self.put(f"getelementptr {kind}, ptr {array}, i64 {first}")
-
     # --- the function
 
     def text(self) -> str:
@@ -123,7 +88,8 @@ class _Writer:
         self._rows()
         self._write()
         self.do("ret void")
-        head = f"define internal void @{self.name}(ptr %a, ptr %b, ptr %c, ptr %d, ptr %index)"
+        pointers = ", ".join(f"ptr %{one}" for one in ("a", "b", "c", "d", "index", "scales"))
+        head = f"define internal void @{self.name}({pointers})"
         body = [f"{head} noinline #0 {{", "entry:", *self.lines, "}"]
         return "\n".join([*self.head, *body])
 
@@ -136,91 +102,15 @@ class _Writer:
 
     # --- unpacking
 
-    def _raw(self, pointer: str, element: str, bits: int) -> str:
-        # The element of each lane as i32 (or i64); bits above its own are whatever lies there.
-        words = self.many("i32")
-        if bits == 64:
-            first = self.put(f"mul i64 {element}, 2")
-            parts = [self._word(pointer, at) for at in (first, self.put(f"add i64 {first}, 1"))]
-            low, high = (self.put(f"zext {words} {one} to {self.many('i64')}") for one in parts)
-            above = self.put(f"shl {self.many('i64')} {high}, splat (i64 32)")
-            return self.put(f"or {self.many('i64')} {low}, {above}")
-        if bits == 32:
-            return self._word(pointer, element)
-        word = self._word(pointer, self.put(f"udiv i64 {element}, {32 // bits}"))
-        inside = self.put(f"urem i64 {element}, {32 // bits}")
-        shift = self.put(f"trunc i64 {self.put(f'mul i64 {inside}, {bits}')} to i32")
-        return self.put(f"lshr {words} {word}, {self.splat('i32', shift, self.wave)}")
-
-    def _word(self, pointer: str, register: str) -> str:
-        at = self.place("i32", pointer, register)
-        return self.put(f"load {self.many('i32')}, ptr {at}, align 64")
-
-    def _value(self, kind: str, raw: str) -> tuple[str, str]:
-        # (type, value) of elements, given their raw bits
-        words, floats = self.many("i32"), self.many("float")
-        match kind:
-            case "f64":
-                return "double", self.put(f"bitcast {self.many('i64')} {raw} to "
-                                          f"{self.many('double')}")  # fmt: skip
-            case "f32":
-                return "float", self.put(f"bitcast {words} {raw} to {floats}")
-            case "i32":
-                return "i32", raw
-            case "xf32":
-                cut = self.put(f"and {words} {raw}, splat (i32 -8192)")
-                return "float", self.put(f"bitcast {words} {cut} to {floats}")
-            case "f16":
-                half = self.put(f"trunc {words} {raw} to {self.many('i16')}")
-                half = self.put(f"bitcast {self.many('i16')} {half} to {self.many('half')}")
-                return "float", self.put(f"fpext {self.many('half')} {half} to {floats}")
-            case "bf16":
-                high = self.put(f"shl {words} {raw}, splat (i32 16)")
-                return "float", self.put(f"bitcast {words} {high} to {floats}")
-        if kind in SMALL:
-            return "float", self._small(kind, raw)
-        shift, op = 32 - BITS[kind], "lshr" if kind[0] == "u" else "ashr"
-        top = self.put(f"shl {words} {raw}, splat (i32 {shift})")
-        return "i32", self.put(f"{op} {words} {top}, splat (i32 {shift})")
-
-    def _small(self, kind: str, raw: str) -> str:
-        # The bits moved to where an f32 has them are right but for the bias, denormals included.
-        shape, words, floats = SMALL[kind], self.many("i32"), self.many("float")
-        bits = self.put(f"and {words} {raw}, splat (i32 255)")
-        size = self.put(f"and {words} {bits}, splat (i32 127)")
-        moved = self.put(f"shl {words} {size}, splat (i32 {23 - shape.fraction_bits})")
-        value = self.put(f"bitcast {words} {moved} to {floats}")
-        scale = _float(2.0 ** (127 - shape.bias))
-        value = self.put(f"fmul {floats} {value}, splat (float {scale})")
-        result = self.put(f"bitcast {floats} {value} to {words}")
-        top = ((1 << shape.exponent_bits) - 1) << shape.fraction_bits
-        if shape.unsigned_zero:
-            nan = self.put(f"icmp eq {words} {bits}, splat (i32 128)")
-        elif shape.finite:
-            nan = self.put(f"icmp eq {words} {size}, splat (i32 127)")
-        else:
-            nan = self.put(f"icmp ugt {words} {size}, splat (i32 {top})")
-            infinite = self.put(f"icmp eq {words} {size}, splat (i32 {top})")
-            result = self._pick(infinite, words, "splat (i32 2139095040)", result)
-        result = self._pick(nan, words, "splat (i32 2143289344)", result)
-        sign = self.put(f"and {words} {bits}, splat (i32 128)")
-        sign = self.put(f"shl {words} {sign}, splat (i32 24)")
-        result = self.put(f"or {words} {result}, {sign}")
-        return self.put(f"bitcast {words} {result} to {floats}")
-
-    def _pick(self, condition: str, kind: str, yes: str, no: str) -> str:
-        lanes = kind[1:].split(" ")[0]
-        return self.put(f"select <{lanes} x i1> {condition}, {kind} {yes}, {kind} {no}")
-
     def _no_denormals(self, kind: str, value: str, least: float, lanes: int, signed: bool) -> str:
         many = self.many("float", lanes)
         size = self.call(many, f"llvm.fabs.v{lanes}f32", (many, value))
-        tiny = self.put(f"fcmp olt {many} {size}, splat (float {_float(least)})")
+        tiny = self.put(f"fcmp olt {many} {size}, splat (float {as_float(least)})")
         zero = "zeroinitializer"
         if signed:
             other = (many, value)
             zero = self.call(many, f"llvm.copysign.v{lanes}f32", (many, zero), other)
-        return self._pick(tiny, many, zero, value)
+        return self.pick(tiny, many, zero, value)
 
     def _factor(self, side: str) -> None:
         product = self.product
@@ -237,26 +127,42 @@ class _Writer:
     def _element(self, side: str, element: str, *, negative: bool) -> None:
         product = self.product
         kind = product.a if side == "a" else product.b
-        type_, value = self._value(kind, self._raw(f"%{side}", element, BITS[kind]))
+        type_, value = self.value_of(kind, self.raw(f"%{side}", element, BITS[kind]))
         if side == "b" and product.b_lanes:
-            value = self._moved(type_, value)
+            value = self.shuffled(type_, value, product.b_lanes)
         if product.flush or product.order == "pairs":
             least, signed = 2.0 ** LEAST_EXPONENT.get(kind, -126), product.order != "pairs"
             value = self._no_denormals(type_, value, least, self.wave, signed)
         if negative:
             value = self.put(f"fneg {self.many(type_)} {value}")
         value = self._widened(type_, value)
-        self._store(f"{side}u", element, self.factor, value)
+        power = ""
         if self.fused:
             power = self._power(self.factor, value, LEAST_EXPONENT[kind], self.wave)
+        if product.scale_lanes:
+            many, scale = self.many(self.factor), self._scale_of(side, element)
+            value, power = (self.put(f"fmul {many} {one}, {scale}") for one in (value, power))
+        self._store(f"{side}u", element, self.factor, value)
+        if self.fused:
             self._store(f"{side}e", element, self.factor, power)
 
-    def _moved(self, type_: str, value: str) -> str:
-        many = self.many(type_)
-        lanes = ", ".join(f"i32 {lane}" for lane in self.product.b_lanes)
-        return self.put(
-            f"shufflevector {many} {value}, {many} poison, <{self.wave} x i32> <{lanes}>"
+    def _scale_of(self, side: str, element: str) -> str:
+        # The power of two (or NaN) that an element of each lane is multiplied with.
+        number, words, wide = "ab".index(side), self.many("i32"), self.many("i64")
+        word = self.word(("%index", "%scales")[number], "0")
+        byte = self.put(f"lshr {words} {word}, splat (i32 {8 * self.product.scale_bytes[number]})")
+        byte = self.put(f"and {words} {byte}, splat (i32 255)")
+        first, second = (
+            self.shuffled("i32", byte, lanes) for lanes in self.product.scale_lanes[number]
         )
+        condition = self.put(f"icmp ult i64 {element}, {RUN}")
+        byte = self.put(f"select i1 {condition}, {words} {first}, {words} {second}")
+        nan = self.put(f"icmp eq {words} {byte}, splat (i32 255)")
+        raw = self.put(f"zext {words} {byte} to {wide}")
+        raw = self.put(f"add {wide} {raw}, splat (i64 {1023 - 127})")
+        raw = self.put(f"shl {wide} {raw}, splat (i64 52)")
+        raw = self.pick(nan, wide, f"splat (i64 {0x7FF8 << 48})", raw)
+        return self.put(f"bitcast {wide} {raw} to {self.many('double')}")
 
     def _widened(self, type_: str, value: str) -> str:
         if type_ == self.factor:
@@ -272,11 +178,11 @@ class _Writer:
         raw = self.put(f"bitcast {many} {value} to {words}")
         raw = self.put(f"and {words} {raw}, splat ({word} {mask})")
         power = self.put(f"bitcast {words} {raw} to {many}")
-        limit = f"splat ({kind} {_float(2.0**least)})"
+        limit = f"splat ({kind} {as_float(2.0**least)})"
         small = self.put(f"fcmp olt {many} {power}, {limit}")
-        power = self._pick(small, many, limit, power)
+        power = self.pick(small, many, limit, power)
         zero = self.put(f"fcmp oeq {many} {value}, zeroinitializer")
-        return self._pick(zero, many, "zeroinitializer", power)
+        return self.pick(zero, many, "zeroinitializer", power)
 
     def _addend(self) -> None:
         product, bits = self.product, BITS[self.product.result]
@@ -285,8 +191,8 @@ class _Writer:
                 word = "i64" if bits == 64 else "i32"
                 raw = f"splat ({word} {self.constant & (1 << bits) - 1})"
             else:
-                raw = self._raw("%c", element, bits)
-            type_, value = self._value(product.result, raw)
+                raw = self.raw("%c", element, bits)
+            type_, value = self.value_of(product.result, raw)
             many = self.many(type_)
             if product.absolute_c:
                 value = self.call(many, f"llvm.fabs.v{self.wave}f32", (many, value))
@@ -421,10 +327,10 @@ class _Writer:
         columns = self.columns
         many = self.many("double", columns)
         size = self.call(many, f"llvm.fabs.v{columns}f64", (many, term))
-        over = self.put(f"fcmp oge {many} {size}, splat (double {_float(2.0**128)})")
+        over = self.put(f"fcmp oge {many} {size}, splat (double {as_float(2.0**128)})")
         infinity = (many, "splat (double 0x7FF0000000000000)")
         huge = self.call(many, f"llvm.copysign.v{columns}f64", infinity, (many, term))
-        return self._pick(over, many, huge, term)
+        return self.pick(over, many, huge, term)
 
     def _plain(self, total: str, terms: list[str]) -> str:
         # What the sum would be if it were not cut: looked at for what is not finite.
@@ -444,7 +350,7 @@ class _Writer:
         for size in sizes[1:]:
             largest = self._larger(many, largest, size)
         safe = self._nonzero(many, largest)
-        unit = self.put(f"fdiv {many} splat ({kind} {_float(2.0**24)}), {safe}")
+        unit = self.put(f"fdiv {many} splat ({kind} {as_float(2.0**24)}), {safe}")
         whole = "zeroinitializer"
         for term in terms:
             scaled = self.put(f"fmul {many} {term}, {unit}")
@@ -462,17 +368,17 @@ class _Writer:
         size = self._power("double", c, -126, columns)
         most = self._nonzero(wide, self._larger(wide, largest, size))
         share = self.put(f"fdiv {wide} {largest}, {most}")
-        products = self.put(f"fmul {wide} {whole}, splat (double {_float(128.0)})")
+        products = self.put(f"fmul {wide} {whole}, splat (double {as_float(128.0)})")
         products = self._floor(wide, self.put(f"fmul {wide} {products}, {share}"))
-        unit = self.put(f"fdiv {wide} splat (double {_float(2.0**24)}), {most}")
+        unit = self.put(f"fdiv {wide} splat (double {as_float(2.0**24)}), {most}")
         addend = self._floor(wide, self.put(f"fmul {wide} {c}, {unit}"))
-        addend = self.put(f"fmul {wide} {addend}, splat (double {_float(128.0)})")
+        addend = self.put(f"fmul {wide} {addend}, splat (double {as_float(128.0)})")
         if self.product.order == "halves":
-            edge = self.put(f"fmul {wide} {most}, splat (double {_float(2.0**-25)})")
+            edge = self.put(f"fmul {wide} {most}, splat (double {as_float(2.0**-25)})")
             lost = self.put(f"fcmp olt {wide} {size}, {edge}")
-            addend = self._pick(lost, wide, "zeroinitializer", addend)
+            addend = self.pick(lost, wide, "zeroinitializer", addend)
         exact = self.put(f"fadd {wide} {products}, {addend}")
-        scale = self.put(f"fmul {wide} {most}, splat (double {_float(2.0**-31)})")
+        scale = self.put(f"fmul {wide} {most}, splat (double {as_float(2.0**-31)})")
         exact = self.put(f"fmul {wide} {exact}, {scale}")
         exact = self.put(f"fptrunc {wide} {exact} to {narrow}")
         many = self.many(self.factor, columns)
@@ -480,16 +386,16 @@ class _Writer:
         special = self.put(f"fcmp uno {many} {rest}, {rest}")
         if self.factor == "double":
             plain = self.put(f"fptrunc {wide} {plain} to {narrow}")
-        return self._pick(special, narrow, plain, exact)
+        return self.pick(special, narrow, plain, exact)
 
     def _larger(self, many: str, one: str, other: str) -> str:
         more = self.put(f"fcmp ogt {many} {one}, {other}")
-        return self._pick(more, many, one, other)
+        return self.pick(more, many, one, other)
 
     def _nonzero(self, many: str, value: str) -> str:
         none = self.put(f"fcmp oeq {many} {value}, zeroinitializer")
         one = "splat (float 1.0)" if "float" in many else "splat (double 1.0)"
-        return self._pick(none, many, one, value)
+        return self.pick(none, many, one, value)
 
     def _floor(self, many: str, value: str) -> str:
         return self.call(many, f"llvm.floor.v{self.columns}f64", (many, value))
@@ -525,7 +431,7 @@ class _Writer:
         part = self._result(first if half == 1 else second)
         if half == 2:
             part = self.put(f"shl {words} {part}, splat (i32 16)")
-        old = self._word("%d", register)
+        old = self.word("%d", register)
         kept = self.put(f"and {words} {old}, splat (i32 {-65536 if half == 1 else 65535})")
         return self.put(f"or {words} {kept}, {part}")
 
@@ -560,7 +466,7 @@ class _Writer:
         many = self.many(word)
         size = self.put(f"and {many} {raw}, splat ({word} {(1 << int(word[1:]) - 1) - 1})")
         nan = self.put(f"icmp ugt {many} {size}, splat ({word} {infinity})")
-        return self._pick(nan, many, f"splat ({word} {quiet})", number or raw)
+        return self.pick(nan, many, f"splat ({word} {quiet})", number or raw)
 
     def _held(self, value: str) -> str:
         wide = self.many("i64")
@@ -568,8 +474,3 @@ class _Writer:
             other = (wide, f"splat (i64 {limit})")
             value = self.call(wide, f"llvm.{name}.v{self.wave}i64", (wide, value), other)
         return self.put(f"trunc {wide} {value} to {self.many('i32')}")
-
-
-def _float(value: float) -> str:
-    # LLVM takes the bits of a double for floats of any size.
-    return f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"

@@ -5,12 +5,12 @@ takes. One is a list of groups of instructions that have the same limits:
 
     rows VOP1 4-9 VOP1+dpp 4
     when 100:100 2000:2000
-    0,2 1ff00:0 src0=0-105,256-511
+    0,2 1ff00:0 src0=0-105,256-510/2
 
 `rows` names encodings (with the kind of word behind them) and opcodes. `when` has mask and value of
 each flag that changes what other fields mean; flag k is bit k of the numbers before the limits. A
-limit is a mask, the value that the masked bits must have, and the values of some fields; a number
-that no line has stands for flags that do not go together.
+limit is a mask, the value that the masked bits must have, and the values of some fields (/2: every
+second one); a number that no line has stands for flags that do not go together.
 """
 
 from collections.abc import Iterator, Mapping
@@ -93,16 +93,24 @@ def fields_of(form: Format, after: str) -> dict[str, tuple[int, int]]:
     return fields
 
 
-def _spans(text: str) -> Iterator[tuple[int, int]]:
-    # First and last number of each part of a list such as "0-3,9".
+def _spans(text: str) -> Iterator[range]:
+    # The parts of a list such as "0-3,9,12-20/2".
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        yield int(first), int(last or first)
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        yield range(int(first), int(last or first) + 1, int(step or 1))
 
 
 def _numbers(text: str) -> Iterator[int]:
-    for first, last in _spans(text):
-        yield from range(first, last + 1)
+    for span in _spans(text):
+        yield from span
+
+
+def _bits(span: range) -> int:
+    # The set of a part's numbers as bits.
+    if span.step == 1:
+        return (1 << span.stop) - (1 << span.start)
+    return sum(1 << number for number in span)
 
 
 def _limit(words: list[str], fields: Fields) -> Limit:
@@ -111,7 +119,7 @@ def _limit(words: list[str], fields: Fields) -> Limit:
     for word in words[1:]:
         name, _, text = word.partition("=")
         low, width = fields[name]
-        allowed = sum((1 << last + 1) - (1 << first) for first, last in _spans(text))
+        allowed = sum(_bits(span) for span in _spans(text))
         sets.append((low, (1 << width) - 1, allowed))
     return Limit(int(mask, 16), int(value, 16), tuple(sets))
 

@@ -11,36 +11,47 @@ from typing import Final
 
 BITS: Final = {
     "f64": 64, "f32": 32, "xf32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4,
-    "fp8": 8, "bf8": 8, "fp8fnuz": 8, "bf8fnuz": 8, "i32": 32,
+    "fp8": 8, "bf8": 8, "fp8fnuz": 8, "bf8fnuz": 8, "fp6": 6, "bf6": 6, "fp4": 4, "i32": 32,
 }  # fmt: skip
 """Formats of elements and their bits; xf32 is an f32 of which the low 13 bits do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """A float of eight bits: `finite` has no infinities, `unsigned_zero` has NaN for -0."""
+    """A float of few bits: `finite` has no infinities, `unsigned_zero` has NaN for -0."""
 
     exponent_bits: int
     bias: int
     finite: bool
-    unsigned_zero: bool
+    unsigned_zero: bool = False
+    bits: int = 8
+    numbers: bool = False
+    """Every pattern is a number."""
 
     @property
     def fraction_bits(self) -> int:
         """Return the bits of the fraction."""
-        return 7 - self.exponent_bits
+        return self.bits - 1 - self.exponent_bits
 
 
 SMALL: Final = {
     "fp8fnuz": Small(4, 8, True, True),
     "bf8fnuz": Small(5, 16, True, True),
-    "fp8": Small(4, 7, True, False),
-    "bf8": Small(5, 15, False, False),
+    "fp8": Small(4, 7, True),
+    "bf8": Small(5, 15, False),
+    "fp6": Small(2, 1, True, bits=6, numbers=True),
+    "bf6": Small(3, 3, True, bits=6, numbers=True),
+    "fp4": Small(2, 1, True, bits=4, numbers=True),
 }
-"""The floats of eight bits of gfx940 (fnuz) and of gfx12 (OCP E4M3 and E5M2)."""
+"""The floats of eight bits of gfx940 (fnuz) and of gfx12 and gfx950 (OCP's E4M3 and E5M2), and the
+smaller ones of gfx950 (OCP's E2M3, E3M2 and E2M1)."""
+
+RUN: Final = 16
+"""Elements of a factor that are neighbours in the sum where a lane has more of eight bits."""
 
 LEAST_EXPONENT: Final = {
-    "f16": -14, "bf16": -126, "xf32": -126, "fp8fnuz": -7, "bf8fnuz": -15,
+    "f16": -14, "bf16": -126, "xf32": -126, "fp8fnuz": -7, "bf8fnuz": -15, "fp8": -6, "bf8": -14,
+    "fp6": 0, "bf6": -2, "fp4": 0,
 }  # fmt: skip
 """The exponent of the smallest normal number, where fused sums look at it."""
 
@@ -91,6 +102,10 @@ class Product:
     """Hold integers within 32 bits."""
     flush: bool = False
     """Take denormals of A and B for zeros."""
+    scale_lanes: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    """Of A and of B, for each run of 16 elements: the lane that has each lane's scale (E8M0)."""
+    scale_bytes: tuple[int, int] = (0, 0)
+    """Which byte of its register A's scale is, and B's."""
     half: int = 0
     """Results of 16 bits: 2 in each register (0), or the low (1) or the high half alone (2)."""
 
@@ -124,7 +139,9 @@ class Multiplication:
     d: int
     constant: int = 0
     index: int = 0
-    """The register that says which rows of B count in a sparse product."""
+    """The register that says which rows of B count in a sparse product, or has the scales of A."""
+    scales: int = 0
+    """The register that has the scales of B."""
 
     @property
     def written(self) -> range:

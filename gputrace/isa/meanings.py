@@ -19,6 +19,7 @@ from gputrace.isa.semantics_registers import REGISTERS
 from gputrace.isa.semantics_relative import RELATIVE
 from gputrace.isa.semantics_scalar import SCALAR
 from gputrace.isa.semantics_scalar_float import SCALAR_FLOAT
+from gputrace.isa.semantics_scaled import SCALED
 from gputrace.isa.semantics_smem import SMEM
 from gputrace.isa.semantics_special import SPECIAL
 from gputrace.isa.semantics_staged import STAGED
@@ -28,7 +29,8 @@ from gputrace.isa.semantics_vector import VECTOR
 MEANINGS = Registry()
 _PARTS = (
     SCALAR, SCALAR_FLOAT, VECTOR, FLOAT, DIVIDE, COMPARE, PACKED, MATRIX, LANES, MEMORY, BUFFER,
-    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, FLOW, STAGED, TYPED, DOT, NARROW, SPECIAL,
+    CONVERT, RELATIVE, REGISTERS, LDS, SMEM, ATOMICS, FLOW, STAGED, TYPED, DOT, NARROW, SCALED,
+    SPECIAL,
 )  # fmt: skip
 for _part in _PARTS:
     for _name, _meaning in _part.meanings.items():

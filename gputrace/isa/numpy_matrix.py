@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from gputrace.isa.matrix import BITS, LEAST_EXPONENT, SMALL, Multiplication, Product, Small
+from gputrace.isa.matrix import BITS, LEAST_EXPONENT, RUN, SMALL, Multiplication, Product, Small
 from gputrace.isa.numpy_floats import Array, fused_multiply_add, quieted
 
+_ONE = np.ones(1)
 _LIMIT = 2.0**128  # products from here on are infinite to a fused sum
 
 
@@ -24,7 +25,12 @@ def multiply(work: Multiplication, vectors: Array) -> None:
     right = _rows_of_b(product, b, vectors[work.index])
     rows = np.array([element for element, _ in product.d_rows])[:, None]
     lanes = np.array([lane for _, lane in product.d_rows])[:, None] + np.arange(product.columns)
-    d[rows, lanes] = _ORDERS[product.order](product, left, right, d[rows, lanes])
+    if product.scale_lanes:
+        a_scale = _rows_of_a(product, _scale(product, 0, vectors[work.index]))
+        b_scale = _rows_of_b(product, _scale(product, 1, vectors[work.scales]), vectors[0])
+        d[rows, lanes] = _fused(product, left, right, d[rows, lanes], a_scale, b_scale)
+    else:
+        d[rows, lanes] = _ORDERS[product.order](product, left, right, d[rows, lanes])
     _write(work, vectors, d)
 
 
@@ -36,25 +42,30 @@ def _raw(words: Array, bits: int, count: int) -> Array:
     if bits == 64:
         pairs = words[: 2 * count].astype(np.uint64)
         return np.asarray(pairs[0::2] | pairs[1::2] << np.uint64(32))
-    number = np.arange(count)
-    chosen = words[number * bits // 32] >> (number * bits % 32).astype(np.uint32)[:, None]
+    at = np.arange(count) * bits
+    chosen = words[at // 32] >> (at % 32).astype(np.uint32)[:, None]
+    if 32 % bits:  # some end in the next word
+        last, lacking = (at + bits - 1) // 32, (-at % 32).astype(np.uint32)[:, None]
+        chosen = np.where((last > at // 32)[:, None], chosen | words[last] << lacking, chosen)
     return np.asarray(chosen & np.uint32((1 << bits) - 1))
 
 
 @cache
 def _bytes(kind: str) -> Array:
-    # The value of each of the 256 patterns.
+    # The value of each pattern.
     shape = SMALL[kind]
-    return np.array([_byte(shape, number) for number in range(256)], np.float32)
+    return np.array([_byte(shape, number) for number in range(1 << shape.bits)], np.float32)
 
 
 def _byte(shape: Small, number: int) -> float:
     exponent = number >> shape.fraction_bits & (1 << shape.exponent_bits) - 1
     fraction = number & (1 << shape.fraction_bits) - 1
-    sign = -1.0 if number & 0x80 else 1.0
-    if shape.unsigned_zero and number == 0x80:
+    top = 1 << shape.bits - 1
+    sign = -1.0 if number & top else 1.0
+    if shape.unsigned_zero and number == top:
         return float("nan")
-    if shape.finite and not shape.unsigned_zero and number & 0x7F == 0x7F:
+    special = shape.finite and not shape.unsigned_zero and not shape.numbers
+    if special and number & top - 1 == top - 1:
         return float("nan")
     if not shape.finite and exponent == (1 << shape.exponent_bits) - 1:
         return float("nan") if fraction else sign * float("inf")
@@ -98,6 +109,14 @@ def _factor(product: Product, side: str, words: Array) -> Array:
         odd = np.arange(len(values)) % 2 == 1
         values = np.where(np.where(odd, signs[1], signs[0])[:, None], -values, values)
     return values
+
+
+def _scale(product: Product, side: int, word: Array) -> Array:
+    # What each element of A (0) or B (1) is multiplied with: a power of two, or NaN.
+    raw = word >> np.uint32(8 * product.scale_bytes[side]) & np.uint32(0xFF)
+    powers = np.where(raw == 0xFF, np.nan, np.ldexp(1.0, raw.astype(np.int32) - 127))
+    runs = [powers[list(lanes)] for lanes in product.scale_lanes[side]]
+    return np.repeat(np.array(runs), RUN, axis=0)
 
 
 def _addend(work: Multiplication, vectors: Array) -> Array:
@@ -210,9 +229,11 @@ def _exponents(kind: str, values: Array) -> Array:
     return np.where(sane == 0, 0.0, np.ldexp(1.0, power))
 
 
-def _fused(product: Product, a: Array, b: Array, c: Array) -> Array:
-    size_a, size_b = _exponents(product.a, a), _exponents(product.b, b)
-    total = c
+def _fused(
+    product: Product, a: Array, b: Array, c: Array, a_scale: Array = _ONE, b_scale: Array = _ONE
+) -> Array:
+    size_a, size_b = _exponents(product.a, a) * a_scale, _exponents(product.b, b) * b_scale
+    a, b, total = a * a_scale, b * b_scale, c
     for first in range(0, a.shape[1], product.group):
         here = slice(first, first + product.group)
         terms = a[:, here, None].astype(np.float64) * b[:, here].astype(np.float64)

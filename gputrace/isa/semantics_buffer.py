@@ -194,7 +194,7 @@ def _load(access: Access) -> Callable[[Trace], None]:
         memory = memory_of(trace)
         part = buffer_part(trace, memory, "read", access.size)
         if memory.lds:
-            put_in_lds(trace, memory, load_part(part, access)[0])
+            put_in_lds(trace, memory, load_part(part, access))
             return
         put_loaded(trace, [part], access)
         if memory.tfe:  # the dword behind tells which pages were missing: none were

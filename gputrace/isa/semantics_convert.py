@@ -6,7 +6,9 @@ Witness: AMD's ISA manuals (MI300, RDNA3, RDNA4), and independent computations i
 from collections.abc import Callable
 
 from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
+from gputrace.isa.numpy_floats import LIMITED
 from gputrace.isa.semantics import Registry
+from gputrace.isa.semantics_dot import round_to_bfloat
 from gputrace.isa.semantics_float import HIGHEST, LOWEST
 from gputrace.isa.semantics_lanes import permuted_rows
 from gputrace.isa.semantics_packed import half_of, join
@@ -86,6 +88,31 @@ _pure(
 )
 
 
+for _letter, _low, _high in (("i", -128, 127), ("u", 0, 255)):
+    _pure(
+        f"v_ashr_pk_{_letter}8_i32",
+        lambda a, b, n, low=_low, high=_high: (
+            (_held(a.ashr(n), low, high, U16) & 0xFF)
+            | (_held(b.ashr(n), low, high, U16) << 8)
+        ),
+    )
+
+
+@CONVERT.meaning("v_cvt_pk_f16_f32")
+def _two_halves(trace: Trace) -> None:
+    # To the nearest, whatever MODE says.
+    limit, halves = LIMITED if trace.mode.half_limit else None, []
+    for operand in trace.instruction.src:
+        value = trace.read(operand)
+        with trace.to_nearest():
+            made = trace.apply("fcvt", value, type=F16, attribute=limit)
+        halves.append(trace.flush(made))
+    trace.write(trace.instruction.dst[0], join(*halves))
+
+
+_pure("v_cvt_pk_bf16_f32", lambda a, b: join(round_to_bfloat(a), round_to_bfloat(b)))
+
+
 @CONVERT.meaning("v_sat_pk_u8_i16")
 def _saturate_bytes(trace: Trace) -> None:
     source = trace.instruction.src[0]
@@ -112,7 +139,7 @@ _pure("s_bitreplicate_b64_b32", _replicate)
 # --- packed halves that are left
 
 
-def _packed(names: str, function: Callable[[Node, Node], Node]) -> None:
+def _packed(names: str, function: Callable[..., Node]) -> None:
     def meaning(trace: Trace) -> None:
         parts = [
             trace.result(function(*(half_of(trace, o, high) for o in trace.instruction.src)))
@@ -125,6 +152,8 @@ def _packed(names: str, function: Callable[[Node, Node], Node]) -> None:
 
 _packed("v_pk_minimum_f16", LOWEST)
 _packed("v_pk_maximum_f16", HIGHEST)
+_packed("v_pk_minimum3_f16", lambda a, b, c: LOWEST(LOWEST(a, b), c))
+_packed("v_pk_maximum3_f16", lambda a, b, c: HIGHEST(HIGHEST(a, b), c))
 
 
 @CONVERT.meaning("v_pk_fmac_f16")

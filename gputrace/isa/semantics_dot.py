@@ -9,7 +9,7 @@ Sources: AMD's ISA manuals (MI300, RDNA2, RDNA3, RDNA4: V_DOT*).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gputrace.isa.graph import F16, F32, F64, U8, U16, U32, U64, Node, Type, where
+from gputrace.isa.graph import F16, F32, F64, U16, U32, U64, Node, Type, where
 from gputrace.isa.instruction import Operand
 from gputrace.isa.matrix import SMALL, Small
 from gputrace.isa.semantics import Registry
@@ -33,10 +33,12 @@ def from_bfloat(raw: Node) -> Node:
 
 
 def _small_float(shape: Small) -> Widen:
-    # How a float of eight bits becomes an f32.
+    # How a float of few bits becomes an f32.
+    sign = 1 << shape.bits - 1
+
     def widen(raw: Node) -> Node:
         trace = raw.trace
-        bits = raw.zext(U8).zext(U32)
+        bits = raw.zext(U32) & (2 * sign - 1)
         exponent = (bits >> shape.fraction_bits) & ((1 << shape.exponent_bits) - 1)
         fraction = bits & ((1 << shape.fraction_bits) - 1)
         normal = exponent.ne(0)
@@ -44,7 +46,9 @@ def _small_float(shape: Small) -> Widen:
         power = where(normal, exponent, 1) - (shape.bias + shape.fraction_bits)
         size = trace.apply("from_unsigned", whole, type=F32)
         value = trace.apply("ldexp", size, power, type=F32)
-        value = (value.bits_as(U32) | ((bits & 0x80) << 24)).bits_as(F32)
+        value = (value.bits_as(U32) | ((bits & sign) << (32 - shape.bits))).bits_as(F32)
+        if shape.numbers:
+            return value
         if shape.unsigned_zero:
             return where(bits.eq(0x80), float("nan"), value)
         if shape.finite:
@@ -57,7 +61,7 @@ def _small_float(shape: Small) -> Widen:
 
 
 SMALL_FLOATS = {name: _small_float(shape) for name, shape in SMALL.items()}
-"""How the floats of eight bits become f32."""
+"""How the floats of eight bits and less become f32."""
 
 
 def round_to_bfloat(value: Node) -> Node:

@@ -13,6 +13,7 @@ from gputrace.isa.trace import NotModelled, Trace
 
 LANES = Registry()
 
+
 @LANES.meaning("v_readlane_b32")
 def _readlane(trace: Trace) -> None:
     value, lane = trace.instruction.src
@@ -99,6 +100,34 @@ def _permute_halves(trace: Trace) -> None:
     source = trace.splat(trace.raw(trace.instruction.src[0], 0, 1))
     moved = trace.apply("permute", source, lane ^ (trace.mode.wave_size & 64) >> 1)
     trace.write(trace.instruction.dst[0], moved)
+
+
+def _exchanged(step: int) -> Callable[[Trace], None]:
+    # The lanes with this bit in their numbers have the first register's part, those without it the
+    # second's: they change places. An inactive lane gives nothing (with bound_ctrl zero), unless
+    # with fi it does as others.
+    def meaning(trace: Trace) -> None:
+        instruction = trace.instruction
+        flags = instruction.words[0] >> 11 & 3 if instruction.encoding == "VOP3" else 0
+        first, second = instruction.dst[0].index, instruction.src[0].index
+        lane = trace.apply("lane_id")
+        other, upper = lane ^ step, (lane & step).ne(0)
+        given = trace.splat(trace.const(I1, 1))
+        if not flags & 1:
+            given = trace.apply("permute", trace.active().zext(U32), other).ne(0)
+        values = trace.vector(first), trace.vector(second)
+        for index, mine, theirs, moves in (
+            (first, values[0], values[1], upper), (second, values[1], values[0], ~upper),
+        ):  # fmt: skip
+            moved = trace.apply("permute", theirs, other)
+            missing = trace.const(U32, 0) if flags & 2 else mine
+            trace.put_vector(index, where(moves, where(given, moved, missing), mine))
+
+    return meaning
+
+
+LANES.add("v_permlane16_swap_b32", _exchanged(16))
+LANES.add("v_permlane32_swap_b32", _exchanged(32))
 
 
 # --- through the LDS crossbar: inactive lanes give zero

@@ -4,18 +4,24 @@ All lanes take part, whatever EXEC says. With M rows of A and N columns of B (eq
 that are multiplied side by side, and E elements of A in each lane:
 
 - MFMA: lane l has row l % M of A and column l % M of B; with g = l // M, its block is g % blocks
-  and its elements are those with k = (g // blocks) * E + e. D has its column in lane l % M; the
-  rows that a lane has lie in groups of four registers (f64: a row in every group of lanes).
+  and its elements are those with k = (g // blocks) * E + e; of more than 16 elements of eight bits
+  each 16 are neighbours, and lie between those of the other groups. D has its column in lane l % M;
+  the rows that a lane has lie in groups of four registers (f64: a row in every group of lanes).
+- Scaled MFMA: of each 32 neighbouring k of a row or column one lane has the scale, that whose g is
+  the number of the 32. The kinds of f8f6f4 are named by CBSZ (A) and BLGP (B).
 - WMMA of gfx11: lane l has the whole row l % 16, repeated in the other rows of lanes; D has row
   (rows of lanes) * r + l // 16 in register r. Of gfx12: `_STEPS` says which bit of k is the lane's.
 - Sparse: of each four k two are stored; two bits for each stored element say which of the four.
 
 How an element of D is summed: f32 and f64 by one fused multiply-add a step; CDNA2 adds products of
 halves in pairs and flushes denormals; CDNA3 adds products of narrow floats as fixed-point numbers
-(MMA-Sim, arXiv 2511.10909, found so on MI250X and MI300X). For sparse products of CDNA3 the same is
-assumed; the order of RDNA is not public: one fused multiply-add a step in f32, rounded once.
+(MMA-Sim, arXiv 2511.10909, found so on MI250X and MI300X). For sparse products of CDNA3 and for all
+of CDNA4 the same is assumed; the order of RDNA is not public: one fused multiply-add a step in f32,
+rounded once.
 
-Sources: AMD's matrix instruction calculator (layouts), ISA manuals MI200, MI300, RDNA3, RDNA4.
+Sources: AMD's matrix instruction calculator (layouts), ISA manuals MI200, MI300, CDNA4, RDNA3 and
+RDNA4; LLVM, SIDefines.h MFMAScaleFormats; of f8f6f4 the layout of ROCm's rocjitsu, mma/layout.h
+input_loc.
 """
 
 import re
@@ -25,7 +31,7 @@ from functools import cache
 
 from gputrace.isa import state
 from gputrace.isa.instruction import Instruction, Operand, OperandKind
-from gputrace.isa.matrix import BITS, SMALL, Multiplication, Product
+from gputrace.isa.matrix import BITS, RUN, SMALL, Multiplication, Product
 from gputrace.isa.semantics import Registry
 from gputrace.isa.trace import NotModelled, Trace
 
@@ -41,7 +47,13 @@ def vector_index(operand: Operand) -> int:
     return operand.index
 
 
-def _carry_out(trace: Trace, product: Product, c: Operand, index: Operand | None = None) -> None:
+def _carry_out(
+    trace: Trace,
+    product: Product,
+    c: Operand,
+    index: Operand | None = None,
+    scales: Operand | None = None,
+) -> None:
     a, b = trace.instruction.src[:2]
     constant = c.value if c.is_constant else 0
     trace.multiply(
@@ -53,20 +65,21 @@ def _carry_out(trace: Trace, product: Product, c: Operand, index: Operand | None
             vector_index(trace.instruction.dst[0]),
             constant,
             0 if index is None else vector_index(index),
+            0 if scales is None else vector_index(scales),
         )
     )
 
 
 # --- MFMA
 
-_MFMA = re.compile(r"v_mfma_(f32|f64|i32)_(\d+)x\d+x(\d+)_?(?:\d+b_)?([a-z]+\d+)(?:_(?:1k|(..8)))?")
+_MFMA = re.compile(
+    r"v_mfma_(?:scale_)?(f32|f64|i32)_(\d+)x\d+x(\d+)_?(?:\d+b_)?"
+    r"(f8f6f4|[a-z]+\d+)(?:_(?:1k|(..8)))?"
+)
 _SMFMAC = re.compile(r"v_smfmac_(f32|i32)_(\d+)x\d+x(\d+)_([a-z]+\d+)(?:_(..8))?")
 
 
-def _kinds(first: str, second: str | None) -> tuple[str, str]:
-    # The eight-bit floats of CDNA3.
-    pair = first, second or first
-    return (f"{pair[0]}fnuz", f"{pair[1]}fnuz") if pair[0] in SMALL else pair
+_F8F6F4 = ("fp8", "bf8", "fp6", "bf6", "fp4")
 
 
 def _row(size: int, blocks: int, wide: bool, i: int, block: int) -> tuple[int, int]:
@@ -79,27 +92,33 @@ def _row(size: int, blocks: int, wide: bool, i: int, block: int) -> tuple[int, i
     return size * size // 64 * block + 4 * (i // (4 * groups)) + i % 4, size * (i // 4 % groups)
 
 
-def _steps(size: int, blocks: int, depth: int) -> tuple[tuple[int, int], ...]:
+def _steps(size: int, blocks: int, depth: int, kind: str) -> tuple[tuple[int, int], ...]:
     each = size * depth * blocks // 64
-    return tuple((k % each, size * blocks * (k // each)) for k in range(depth))
+    if each <= RUN or BITS[kind] != 8:
+        return tuple((k % each, size * blocks * (k // each)) for k in range(depth))
+    groups = depth // each
+    return tuple(
+        (k // (RUN * groups) * RUN + k % RUN, size * blocks * (k // RUN % groups))
+        for k in range(depth)
+    )
 
 
 @cache
-def _cdna(name: str, blocks: int, fused: bool) -> Product:
+def _cdna(name: str, blocks: int, fused: bool, kinds: tuple[str, str]) -> Product:
     # `fused`: the target sums narrow floats as CDNA3 does.
     found, sparse = _MFMA.fullmatch(name), False
     if found is None:
         found, sparse = _SMFMAC.fullmatch(name), True
     assert found is not None, name
     result, size, depth = found[1], int(found[2]), int(found[3])
-    a, b = _kinds(found[4], found[5])
+    a, b = kinds
     order, group = _order(a, name, fused)
     rows = [(block, i) for block in range(blocks) for i in range(size)]
     kept = depth // 2 if sparse else depth
     return Product(
         64, a, b, result, order, min(group, kept),
-        a_steps=_steps(size, blocks, kept),
-        b_steps=_steps(size, blocks, depth),
+        a_steps=_steps(size, blocks, kept, a),
+        b_steps=_steps(size, blocks, depth, b),
         a_rows=tuple(size * block + i for block, i in rows),
         b_rows=tuple(size * block for block, _ in rows),
         d_rows=tuple(_row(size, blocks, result == "f64", i, block) for block, i in rows),
@@ -135,6 +154,8 @@ def _modified(product: Product, made: Instruction, blocks: int) -> Product:
         bits = 2 * product.elements("a")
         shift = 0 if made.cbsz & 3 else made.abid * bits % 32
         return replace(product, index_shift=shift)
+    if made.name.endswith("_f8f6f4"):
+        return _scaled(product, made) if made.encoding == "VOP3PX2" else product
     if product.a == "f64":
         a, b, c = (bool(made.blgp >> k & 1) for k in range(3))
         return replace(product, negate=(a, a, b, b), negate_c=c)
@@ -152,19 +173,46 @@ def _modified(product: Product, made: Instruction, blocks: int) -> Product:
     return product
 
 
+def _scaled(product: Product, made: Instruction) -> Product:
+    # For each run of elements of each lane, the lane of the 32 neighbours that they are part of.
+    size, lanes = product.columns, []
+    for steps in (product.a_steps, product.b_steps):
+        block_of = {(element // RUN, lane): k // 32 for k, (element, lane) in enumerate(steps)}
+        lanes.append(tuple(
+            tuple(size * block_of[run, lane // size * size] + lane % size for lane in range(64))
+            for run in range(2)
+        ))  # fmt: skip
+    first, second = (scale.op_sel + 2 * scale.op_sel_hi for scale in made.src[3:])
+    return replace(product, scale_lanes=tuple(lanes), scale_bytes=(first, second))
+
+
+def _kinds(name: str, made: Instruction, small: str) -> tuple[str, str]:
+    # The formats of A and B; `small` is the ending of the target's eight-bit floats.
+    found = _MFMA.fullmatch(name) or _SMFMAC.fullmatch(name)
+    assert found is not None, name
+    if found[4] == "f8f6f4":
+        for field, number in (("cbsz", made.cbsz), ("blgp", made.blgp)):
+            if number >= len(_F8F6F4):
+                raise NotModelled(f"{field} {number}, which names no format")
+        return _F8F6F4[made.cbsz], _F8F6F4[made.blgp]
+    pair = found[4], found[5] or found[4]
+    return (pair[0] + small, pair[1] + small) if pair[0] in SMALL else pair
+
+
 def _mfma(name: str, size: int) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        made = trace.instruction
+        made, behaviour = trace.instruction, trace.mode.behaviour
         sparse = "smfmac" in name
         results = made.dst[0].count * 32 // (64 if "_f64_" in name else 32)
         blocks = results * 64 // (size * size)
-        product = _modified(_cdna(name, blocks, trace.mode.behaviour.fused_sums), made, blocks)
+        kinds = _kinds(name, made, behaviour.small_floats)
+        product = _modified(_cdna(name, blocks, behaviour.fused_sums, kinds), made, blocks)
         if product.a == "f32":
             product = replace(product, flush=not trace.mode.float_mode >> 4 & 1)
         if sparse:
             _carry_out(trace, product, made.dst[0], made.src[2])
         else:
-            _carry_out(trace, product, made.src[2])
+            _carry_out(trace, product, *made.src[2:])
 
     return meaning
 
@@ -186,15 +234,26 @@ v_mfma_f32_32x32x8_bf16 v_mfma_f32_16x16x16_bf16 v_mfma_f64_16x16x4_f64 v_mfma_f
 v_mfma_f32_16x16x8_xf32 v_mfma_f32_32x32x4_xf32
 v_smfmac_f32_16x16x32_f16 v_smfmac_f32_32x32x16_f16 v_smfmac_f32_16x16x32_bf16
 v_smfmac_f32_32x32x16_bf16 v_smfmac_i32_16x16x64_i8 v_smfmac_i32_32x32x32_i8
+v_mfma_f32_16x16x32_f16 v_mfma_f32_32x32x16_f16 v_mfma_f32_16x16x32_bf16 v_mfma_f32_32x32x16_bf16
+v_mfma_i32_16x16x64_i8 v_mfma_i32_32x32x32_i8 v_mfma_f32_16x16x128_f8f6f4
+v_mfma_f32_32x32x64_f8f6f4 v_mfma_scale_f32_16x16x128_f8f6f4 v_mfma_scale_f32_32x32x64_f8f6f4
+v_smfmac_f32_16x16x64_f16 v_smfmac_f32_32x32x32_f16 v_smfmac_f32_16x16x64_bf16
+v_smfmac_f32_32x32x32_bf16 v_smfmac_i32_16x16x128_i8 v_smfmac_i32_32x32x64_i8
 """
 _SHAPES_OF_BYTES = ("mfma_f32_16x16x32", "mfma_f32_32x32x16", "smfmac_f32_16x16x64",
-                    "smfmac_f32_32x32x32")  # fmt: skip
+                    "smfmac_f32_32x32x32", "smfmac_f32_16x16x128",
+                    "smfmac_f32_32x32x64")  # fmt: skip
 _PAIRS = tuple((a, b) for a in ("fp8", "bf8") for b in ("fp8", "bf8"))
 _NAMES = _MFMA_NAMES.split() + [f"v_{s}_{a}_{b}" for s in _SHAPES_OF_BYTES for a, b in _PAIRS]
 for _name in _NAMES:
     _found = re.search(r"_(\d+)x\d+x", _name)
     assert _found is not None
     MATRIX.add(_name, _mfma(_name, int(_found[1])))
+
+
+@MATRIX.meaning("v_mfma_ld_scale_b32")
+def _load_scale(trace: Trace) -> None:
+    raise NotModelled("scales without a product behind that could have them")
 
 
 # --- WMMA

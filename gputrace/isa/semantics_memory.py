@@ -229,7 +229,7 @@ def _load(access: Access) -> Callable[[Trace], None]:
         if trace.instruction.dst:
             put_loaded(trace, parts, access)
         else:  # a bit of the instruction says that it loads into LDS (before gfx940)
-            put_in_lds(trace, memory, load_part(parts[0], access)[0])
+            put_in_lds(trace, memory, load_part(parts[0], access))
 
     return meaning
 
@@ -269,16 +269,17 @@ for _name, _access in STORES.items():
 # --- from memory to LDS and back, past the registers
 
 
-def staging_place(trace: Trace, memory: Memory) -> Node:
-    """Return where in LDS a lane's dword lies that goes to or from memory directly."""
-    base = (trace.scalar(state.M0) & 0xFFFF) + memory.offset
-    return trace.splat(base) + (trace.apply("lane_id") << 2)
+def staging_place(trace: Trace, memory: Memory, words: int = 1) -> Node:
+    """Return where in LDS a lane's dwords lie that go to or from memory directly."""
+    base = (trace.scalar(state.M0) & trace.mode.behaviour.lds_address) + memory.offset
+    return trace.splat(base) + trace.apply("lane_id") * (4 * words)
 
 
-def put_in_lds(trace: Trace, memory: Memory, value: Node) -> None:
-    """Write a dword of each active lane to its place."""
-    place = staging_place(trace, memory)
-    trace.apply("store", place, value, trace.active(), attribute="lds")
+def put_in_lds(trace: Trace, memory: Memory, values: list[Node]) -> None:
+    """Write the dwords of each active lane to its place."""
+    place = staging_place(trace, memory, len(values))
+    for k, value in enumerate(values):
+        trace.apply("store", place + 4 * k, value, trace.active(), attribute="lds")
 
 
 # --- two places of LDS at once

@@ -35,7 +35,7 @@ def _from_byte(kind: str) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
         value = trace.read(trace.instruction.src[0])
         # The manual: the bits that select the byte are reversed; gfx940 has them in SDWA only.
-        sel = 0 if trace.mode.behaviour.small_floats else _selected(trace)
+        sel = _selected(trace) if trace.mode.behaviour.byte_sel else 0
         byte = value >> (16 * (sel & 1) + 8 * (sel >> 1 & 1))
         trace.write(trace.instruction.dst[0], SMALL_FLOATS[_name(trace, kind)](byte))
 
@@ -44,7 +44,7 @@ def _from_byte(kind: str) -> Callable[[Trace], None]:
 
 def _from_two_bytes(kind: str) -> Callable[[Trace], None]:
     def meaning(trace: Trace) -> None:
-        sel = 0 if trace.mode.behaviour.small_floats else _selected(trace)
+        sel = _selected(trace) if trace.mode.behaviour.byte_sel else 0
         value = trace.read(trace.instruction.src[0]) >> (16 * (sel & 1))
         widen = SMALL_FLOATS[_name(trace, kind)]
         trace.write(trace.instruction.dst[0], join(widen(value), widen(value >> 8)))

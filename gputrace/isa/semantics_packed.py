@@ -36,6 +36,19 @@ def join(low: Node, high: Node) -> Node:
     return low | (high << kind.bits)
 
 
+def side_by_side(parts: list[Node], bits: int) -> list[Node]:
+    """Put parts of so many bits behind one another, into dwords."""
+    words: list[Node] = []
+    for number, part in enumerate(parts):
+        at, inside = divmod(number * bits, 32)
+        if at == len(words):
+            words.append(part.trace.const(U32, 0))
+        words[at] = words[at] | (part << inside if inside else part)
+        if inside + bits > 32:
+            words.append(part >> 32 - inside)
+    return words
+
+
 def _packed(names: str, function: Callable[..., Node]) -> None:
     def meaning(trace: Trace) -> None:
         parts = [

@@ -1,11 +1,14 @@
 """Loads that go elsewhere than their lane's registers: into LDS, to blocks, transposed, by lane.
 
-A load into LDS writes one dword for each active lane: at M0's low half plus the offset of the
-instruction (which counts for memory as well) plus four bytes for each lane. A transposing load of
-gfx12 turns blocks of eight lanes with eight elements each; EXEC only says whether it takes place.
+A load into LDS writes one dword (on gfx950 also three or four) for each active lane: at the address
+in M0 plus the offset of the instruction (which counts for memory as well), lane behind lane. A
+transposing load of gfx12 turns blocks of eight lanes with eight elements each; EXEC only says
+whether it takes place. One of gfx950 reads for each 16 lanes a block of 16 columns from LDS, rows
+one behind the other, as many as a lane has elements; each lane gets a column.
 
 Sources: AMD's ISA manuals (Vega, MI300, RDNA3: "LDS" forms of MUBUF and FLAT; RDNA4: block loads),
-LLVM's IntrinsicsAMDGPU.td (load.lds), Triton's pull request 7616 (transposing loads).
+LLVM's IntrinsicsAMDGPU.td (load.lds), Triton's pull request 7616 (transposing loads), Modular's
+ds_read_tr16_b64_row and HipKittens (load_col_from_st_half: which lane reads what of a block).
 """
 
 from collections.abc import Callable
@@ -26,6 +29,7 @@ from gputrace.isa.semantics_memory import (
     staging_place,
     vector_index,
 )
+from gputrace.isa.semantics_packed import side_by_side
 from gputrace.isa.semantics_places import Part
 from gputrace.isa.trace import NotModelled, Trace
 
@@ -39,7 +43,7 @@ def _load_lds(access: Access) -> Callable[[Trace], None]:
             part = buffer_part(trace, memory, "read", access.size)
         else:
             [part] = parts_of(trace, memory, "read", access.size)
-        put_in_lds(trace, memory, load_part(part, access)[0])
+        put_in_lds(trace, memory, load_part(part, access))
 
     return meaning
 
@@ -48,6 +52,7 @@ for _name, _access in (
     ("dword", LOADS["dword"]), ("ubyte", LOADS["ubyte"]), ("sbyte", LOADS["sbyte"]),
     ("ushort", LOADS["ushort"]), ("sshort", LOADS["sshort"]), ("b32", LOADS["b32"]),
     ("u8", LOADS["u8"]), ("i8", LOADS["i8"]), ("u16", LOADS["u16"]), ("i16", LOADS["i16"]),
+    ("dwordx3", LOADS["dwordx3"]), ("dwordx4", LOADS["dwordx4"]),
 ):  # fmt: skip
     _names = (f"{_stem}_load_lds_{_name}" for _stem in ("global", "scratch", "buffer"))
     STAGED.add(" ".join(_names), _load_lds(_access))
@@ -163,3 +168,48 @@ def _transposing(name: str, bits: int) -> Callable[[Trace], None]:
 
 STAGED.add("global_load_tr_b128", _transposing("b128", 16))
 STAGED.add("global_load_tr_b64", _transposing("b64", 8))
+
+
+# --- transposing loads from LDS (gfx950)
+
+_COLUMNS = 16  # of a block, and the lanes that read it
+
+
+def _turned_column(words: list[Node], first: Node, row: int, count: int, bits: int) -> Node:
+    # What a lane gets of one row: the element of its column, from the lane that has read it.
+    trace = first.trace
+    lane = trace.apply("lane_id")
+    column, group = lane & (_COLUMNS - 1), _COLUMNS // count
+    source = first + ((column >> (count.bit_length() - 1)) + row * group)
+    moved = [trace.apply("permute", word, source) for word in words]
+    at = (column & (count - 1)) * bits
+    low, last = at >> 5, (at + (bits - 1)) >> 5
+    pair = [trace.const(U32, 0)] * 2
+    for k, word in enumerate(moved):
+        pair = [
+            where(place.eq(k), word, value)
+            for place, value in zip((low, last), pair, strict=True)
+        ]
+    wide = pair[0].zext(U64) | (pair[1].zext(U64) << 32)
+    return (wide >> (at & 31).zext(U64)).zext(U32) & ((1 << bits) - 1)
+
+
+def _turning(bits: int, words: int) -> Callable[[Trace], None]:
+    access, count = Access(U32, words), 32 * words // bits
+
+    def meaning(trace: Trace) -> None:
+        [part] = parts_of(trace, memory_of(trace), "read", access.size)
+        loaded = load_part(part, access)
+        first = trace.apply("lane_id") & (0xFFFFFFFF ^ (_COLUMNS - 1))
+        elements = [_turned_column(loaded, first, row, count, bits) for row in range(count)]
+        index = vector_index(trace.instruction.dst[0])
+        for k, word in enumerate(side_by_side(elements, bits)):
+            trace.put_vector(index + k, word)
+
+    return meaning
+
+
+STAGED.add("ds_read_b64_tr_b16", _turning(16, 2))
+STAGED.add("ds_read_b64_tr_b8", _turning(8, 2))
+STAGED.add("ds_read_b64_tr_b4", _turning(4, 2))
+STAGED.add("ds_read_b96_tr_b6", _turning(6, 3))

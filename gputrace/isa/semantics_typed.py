@@ -311,7 +311,7 @@ def _load(count: int, halves: str) -> Callable[[Trace], None]:
             ]
             values = _selected(trace, memory, layout, word, got, bool(halves))[:count]
         if memory.lds or "_lds_" in trace.instruction.name:
-            put_in_lds(trace, memory, values[0])
+            put_in_lds(trace, memory, [values[0]])
             return
         _put(trace, values, halves)
         if memory.tfe:

@@ -346,3 +346,28 @@ def _swap(trace: Trace) -> None:
     a, b = trace.read(left), trace.read(right)
     trace.write(left, b)
     trace.write(right, a)
+
+
+@VECTOR.meaning("v_bitop3_b32 v_bitop3_b16")
+def _any_bits(trace: Trace) -> None:
+    # What the result is for each value of the three bits stands where other instructions have
+    # output multiplier, magnitudes and signs.
+    low, high = trace.instruction.words
+    table = (high >> 27 & 3) << 6 | (low >> 8 & 7) << 3 | high >> 29
+    sources = [trace.read(operand) for operand in trace.instruction.src]
+    result = trace.const(sources[0].type, 0)
+    for row in range(8):
+        if table >> row & 1:
+            a, b, c = (
+                value if row >> (2 - k) & 1 else ~value for k, value in enumerate(sources)
+            )
+            result = result | (a & b & c)
+    trace.write(trace.instruction.dst[0], result)
+
+
+def next_random(a: Node) -> Node:
+    """Return the random number after a number (v_prng_b32)."""
+    return (a << 1) ^ where((a >> 31).ne(0), a.trace.const(U32, 0xC5), 0)
+
+
+_pure("v_prng_b32", next_random)

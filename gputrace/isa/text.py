@@ -109,6 +109,15 @@ def _flags(name: str, flags: tuple[bool, ...], default: bool) -> list[str]:
     return [f"{name}:[{','.join(str(int(flag)) for flag in flags)}]"]
 
 
+def _scales(instruction: Instruction) -> list[str]:
+    # LLVM shows a selection for C, which has no scale.
+    scales = instruction.src[3:]
+    return [
+        *_flags("op_sel", (*(scale.op_sel for scale in scales), False), False),
+        *_flags("op_sel_hi", (*(scale.op_sel_hi for scale in scales), False), True),
+    ]
+
+
 def _is_mixed(instruction: Instruction) -> bool:
     return "_mix" in instruction.name
 
@@ -212,6 +221,8 @@ def _modifiers(instruction: Instruction) -> list[str]:
     parts = []
     if instruction.encoding == "VOP3P":
         parts += _packed(instruction)
+    elif instruction.encoding == "VOP3PX2":
+        parts += _scales(instruction)
     elif instruction.variant != "sdwa":
         chosen = [*instruction.src, *instruction.dst[:1]]
         if instruction.encoding == "VOP3":

@@ -12,7 +12,7 @@ from gputrace.code import CodeObject
 from gputrace.errors import DecodeError, UsageError
 
 DATA = Path(__file__).parent / "data"
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 OBJECTS = (*TARGETS, "gfx942-v4", "gfx11-generic-v6")
 
 

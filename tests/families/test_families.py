@@ -10,6 +10,7 @@ from gputrace.families.queues import QueueSizes
 PUBLISHED = {
     "gfx90a": (4096, 36864, 67170304),
     "gfx942": (1520, 12288, 23203840),
+    "gfx950": (1280, 12288, 22687744),
     "gfx1030": (2560, 28672, 27881472),
     "gfx1100": (3072, 40960, 46047232),
     "gfx1201": (2048, 28672, 30699520),
@@ -106,6 +107,7 @@ CAPTURED = {
         "ctl_stack_size": 28672,
         "fw_version": 3010,
     },
+    "gfx950": {"simd_count": 1024, "lds_size_in_kb": 160, "device_id": 30112, "num_xcc": 8},
     "gfx1030": {"simd_count": 160, "device_id": 29615},
     "gfx90a": {"simd_count": 440, "array_count": 8, "device_id": 29708},
 }
@@ -118,7 +120,10 @@ def test_emulated_nodes_look_like_captured_ones(name: str) -> None:
 
 
 # EF_AMDGPU_MACH of llvm/BinaryFormat/ELF.h.
-MACH = {"gfx90a": 0x3F, "gfx942": 0x4C, "gfx1030": 0x36, "gfx1100": 0x41, "gfx1201": 0x4E}
+MACH = {
+    "gfx90a": 0x3F, "gfx942": 0x4C, "gfx950": 0x4F, "gfx1030": 0x36, "gfx1100": 0x41,
+    "gfx1201": 0x4E,
+}  # fmt: skip
 
 
 def test_machine_numbers_are_llvms() -> None:

@@ -95,7 +95,7 @@ CASES = {
 
 def _directives(target: str, name: str, value: int) -> dict[str, int]:
     given = {"next_free_vgpr": 32, "next_free_sgpr": 16}
-    if target in ("gfx90a", "gfx942"):
+    if target in ("gfx90a", "gfx942", "gfx950"):
         given["accum_offset"] = 8
     if name == "shared_vgpr_count":
         given["wavefront_size32"] = 0  # shared VGPRs exist for waves of 64 only

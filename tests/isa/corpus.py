@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gputrace.isa.machine import Done, Outcome
 from tests.isa.launching import Arrays, Program, run
 
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 LEVELS = ("O0", "O1", "O3")
 COUNT = 128
 ENGINE = os.environ.get("GPUTRACE_TEST_ENGINE", "")
@@ -21,7 +21,7 @@ COMPILED = (("gfx942", "O3"), ("gfx1100", "O1"))
 Column = NDArray[Any]
 
 # All levels on two targets; on the others those whose code differs most from theirs.
-OTHERS = {"gfx90a": ("O0",), "gfx1030": ("O0",), "gfx1201": ("O0", "O3")}
+OTHERS = {"gfx90a": ("O0",), "gfx950": ("O3",), "gfx1030": ("O0",), "gfx1201": ("O0", "O3")}
 WANTED = os.environ.get("GPUTRACE_TEST_BUILDS", "")
 """Builds instead of those, such as "gfx90a-O3 gfx942-O1", or "all"."""
 ALL_BUILDS = [(target, level) for target in TARGETS for level in LEVELS]

@@ -26,7 +26,9 @@ OUT = 160  # the registers that keep what instructions did
 MOST = 90  # instructions of a program
 MOST_NODES = 6000  # of a program, so that one region takes it
 KEPT_EXEC = 90  # scalar registers with EXEC as it is before each instruction
-MATRIX_PLACES = {"vdst": 0, "src0": 64, "src1": 80, "src2": 96}
+MATRIX_PLACES = {
+    "vdst": 0, "src0": 64, "src1": 80, "src2": 96, "scale0": 120, "scale1": 121,
+}  # fmt: skip
 SCALAR_SOURCES = {
     "v_readlane_b32": (("src1", 36),),
     "v_writelane_b32": (("src0", 37), ("src1", 36)),

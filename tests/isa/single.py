@@ -20,8 +20,12 @@ from tests.isa.launching import Arrays
 
 # Where the fields of an instruction put their registers: far enough apart for four dwords.
 SCALARS = {"sdst": 16, "ssrc0": 24, "ssrc1": 32}
-VECTORS = {"vdst": 4, "src0": 16, "src1": 32, "vsrc1": 32, "src2": 48}
-ENCODINGS = ("VOP3", "VOP3P", "MAI", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC", "SOPK")
+VECTORS = {
+    "vdst": 4, "src0": 16, "src1": 32, "vsrc1": 32, "src2": 48, "scale0": 60, "scale1": 61,
+}  # fmt: skip
+ENCODINGS = (
+    "VOP3", "VOP3P", "VOP3PX2", "MAI", "VOP1", "VOP2", "VOPC", "SOP1", "SOP2", "SOPC", "SOPK",
+)  # fmt: skip
 
 
 def _number(field: str, mask: bool, vectors: dict[str, int]) -> int:
@@ -29,7 +33,7 @@ def _number(field: str, mask: bool, vectors: dict[str, int]) -> int:
         return SCALARS[field]
     if mask:
         return 40  # a pair of scalar registers
-    return vectors[field] + (256 if field in ("src0", "src1", "src2") else 0)
+    return vectors[field] + (0 if field in ("vdst", "vsrc1") else 256)
 
 
 def find(machine: Decoder, name: str, wanted: str = "") -> tuple[str, int] | None:
@@ -72,7 +76,7 @@ def assemble(
     place = find(machine, name, encoding)
     if place is None:
         return None
-    form = next(f for f in machine.generation.formats if f.name == place[0])
+    form = machine.generation.format_named(place[0])
     row = machine._rows[place]
     raw = form.prefix << (32 - form.width) | place[1] << form.opcode[0]
     for slot in (*row.dst, *row.src):

@@ -18,7 +18,8 @@ CODE = 0x10_0000
 _FORMATS = {"GLOBAL": "FLAT", "SCRATCH": "FLAT"}
 _SEGMENTS = {"FLAT": 0, "SCRATCH": 1, "GLOBAL": 2}
 _SHORT_FIRST = ("SOP1", "SOP2", "SOPC", "SOPK", "SOPP", "SMEM", "DS", "FLAT", "GLOBAL", "SCRATCH",
-                "MUBUF", "MTBUF", "VOP1", "VOP2", "VOPC", "VOP3", "VOP3P")  # fmt: skip
+                "MUBUF", "MTBUF", "VOP1", "VOP2", "VOPC", "VOP3", "VOP3P", "VOP3PX2",
+                "MAI")  # fmt: skip
 
 
 def encode(target: str, name: str, wave: int | None = None, **fields: int) -> list[int]:
@@ -29,7 +30,7 @@ def encode(target: str, name: str, wave: int | None = None, **fields: int) -> li
     assert found, f"{target} has no {name}"
     encoding, opcode = min(found, key=lambda place: _SHORT_FIRST.index(place[0]))
     wanted = _FORMATS.get(encoding, encoding)
-    form = next(f for f in machine.generation.formats if f.name == wanted)
+    form = machine.generation.format_named(wanted)
     literal = fields.pop("literal", None)
     if encoding in _SEGMENTS:
         fields["segment"] = _SEGMENTS[encoding]

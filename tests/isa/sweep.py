@@ -17,14 +17,15 @@ BASE, SIZE, LDS = 0x7000_0000_0000, 1 << 15, 4096
 GLOBAL, PLAIN, OWN, FLAT, DATA, TO, KEPT, BLOCK = 16, 18, 19, 20, 32, 4, 60, 100
 ENCODINGS = ("DS", "FLAT", "GLOBAL", "SCRATCH", "MUBUF", "MTBUF", "SMEM")
 CLOCKS = ("s_memtime", "s_memrealtime")
-COLOURS = {"gfx90a": 10, "gfx942": 10, "gfx1030": 56, "gfx1100": 42, "gfx1201": 42}
+COLOURS = {"gfx90a": 10, "gfx942": 10, "gfx950": 10, "gfx1030": 56, "gfx1100": 42, "gfx1201": 42}
 """The number of four normal bytes in each generation's formats."""
 
 
 def names_of(target: str) -> list[str]:
-    """Return the memory instructions of a target that are modelled."""
+    """Return the memory instructions of a target that are modelled and need nobody else."""
     found = {name for encoding, name in decoder(target).names() if encoding in ENCODINGS}
-    return sorted(name for name in found & set(MEANINGS.meanings) if name not in CLOCKS)
+    names = sorted(name for name in found & set(MEANINGS.meanings) if name not in CLOCKS)
+    return [name for name in names if not name.startswith("ds_gws_")]
 
 
 def _fields(target: str, name: str, encoding: str, chance: random.Random) -> dict[str, int]:
@@ -35,7 +36,7 @@ def _fields(target: str, name: str, encoding: str, chance: random.Random) -> dic
               "soffset": 124 if newer else 128, "format": COLOURS[target]}  # fmt: skip
     fields["addr"] = {"GLOBAL": GLOBAL, "SCRATCH": OWN, "FLAT": FLAT}.get(encoding, PLAIN)
     if encoding == "SCRATCH":
-        fields |= {"lds": 1} if target == "gfx942" else {"vaddr_on": 1}
+        fields |= {"lds": 1} if target in ("gfx942", "gfx950") else {"vaddr_on": 1}
     if encoding == "SMEM":
         fields |= {"sbase": 4, "sdata": 32, "offset": 8 * chance.randrange(20), "immediate": 1}
         fields["soffset"] = {"gfx1030": 125}.get(target, 124) if target[3] != "9" else 0
@@ -90,7 +91,7 @@ def compare(target: str, names: list[str], seed: int) -> Ended:
     flat = np.where(numbers.random(lanes) < 0.4, (1 << 48) + places, address)
     vectors[FLAT], vectors[FLAT + 1] = flat & 0xFFFFFFFF, flat >> 32
     mask = int(numbers.integers(1, 1 << 62)) if seed % 3 else (1 << 64) - 1
-    old = target in ("gfx90a", "gfx942")
+    old = target in ("gfx90a", "gfx942", "gfx950")
     number = COLOURS[target]
     last = (number & 15) << 15 | number >> 4 << 12 if old else number << 12 | 3 << 28
 

@@ -11,12 +11,14 @@ from tests.isa.single import Bench
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> list[Engines]:
-    # One target of each wave size, and one encoding: the campaign has all.
+    # One target of each wave size, what another adds, and one encoding: the campaign has all.
     folder = tmp_path_factory.mktemp("jit")
     folder.chmod(0o700)
     made = programs("gfx942", Bench("gfx942").mode, folder, every=False)
     known = frozenset(label for program in made for label in program.labels)
-    return made + programs("gfx1201", Bench("gfx1201").mode, folder, every=False, but=known)
+    for target in ("gfx950", "gfx1201"):
+        made += programs(target, Bench(target).mode, folder, every=False, but=known)
+    return made
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)

@@ -39,7 +39,7 @@ s_prefetch_data_pc_rel s_buffer_prefetch_data
 """
 HINTS = tuple(_HINTS.split())
 """Waits, hints and caches: what changes no register and no memory that a wave can see."""
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 each_target = pytest.mark.parametrize("target", TARGETS)
 VCC, M0_FIELD, EXEC = 106, {"gfx1100": 125, "gfx1201": 125}, 126
 MODE = 1
@@ -170,7 +170,7 @@ def test_registers_that_are_not_modelled_are_refused_by_name(target: str) -> Non
 # --- forks, halves, calls
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 @pytest.mark.parametrize("chosen", [0x00000000000000FF, 0xFFFFFFFFFFFFFF00, 0, (1 << 64) - 1])
 def test_fork_and_join_run_both_sides(target: str, chosen: int) -> None:
     # Lanes that pass add 1 to v1, the others 2; where they meet all add 4.
@@ -197,7 +197,7 @@ def test_fork_and_join_run_both_sides(target: str, chosen: int) -> None:
     assert ended.scalars(EXEC, 2) == [alive & 0xFFFFFFFF, alive >> 32]
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 @pytest.mark.parametrize("everyone", [True, False])
 def test_forks_to_an_address_do_not_divide_waves_that_agree(target: str, everyone: bool) -> None:
     head = encode(target, "s_cbranch_g_fork", ssrc0=36, ssrc1=38)
@@ -251,7 +251,7 @@ def test_calls_return_behind_themselves(target: str) -> None:
 def test_calls_and_returns_by_registers(target: str) -> None:
     # s[30:31] = place of the function; it comes back to the address that the call left.
     names = ["s_setpc_b64", "s_rfe_b64"]
-    if target in ("gfx90a", "gfx942"):
+    if target in ("gfx90a", "gfx942", "gfx950"):
         names.append("s_rfe_restore_b64")
     for name in names:
         back = encode(target, name, ssrc0=34)
@@ -289,7 +289,7 @@ def test_branches_look_at_what_they_name(target: str, condition: str, holds: boo
     def setup(group: Group) -> None:
         scalars = group.waves[0].scalars
         scalars[state.SCC], scalars[VCC : VCC + 2] = values[0], [0, values[1]]
-        if target not in ("gfx90a", "gfx942"):
+        if target not in ("gfx90a", "gfx942", "gfx950"):
             scalars[VCC : VCC + 2] = [values[1], 5]  # the upper half does not count
         scalars[EXEC : EXEC + 2] = [values[2], 0]
 
@@ -309,7 +309,7 @@ def test_branches_of_a_debugger_are_never_taken(target: str) -> None:
 # --- GPR index mode and VSKIP
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 @pytest.mark.parametrize("relative", range(16))
 def test_gpr_index_mode_moves_the_operands_that_it_names(target: str, relative: int) -> None:
     index = 5
@@ -336,7 +336,7 @@ def test_gpr_index_mode_moves_the_operands_that_it_names(target: str, relative: 
     assert ended.vector(45 if to == 40 else 40)[0] == (45_000 if to == 40 else 40_000)
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 def test_index_and_mode_can_be_changed_while_the_mode_is_on(target: str) -> None:
     code = [
         *encode(target, "s_set_gpr_idx_on", ssrc0=10, ssrc1=0),
@@ -356,7 +356,7 @@ def test_index_and_mode_can_be_changed_while_the_mode_is_on(target: str) -> None
     assert ended.scalars(state.M0) == [8 << 12 | 200]
 
 
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 def test_vskip_skips_vector_instructions_until_it_is_off(target: str) -> None:
     add = encode(target, "v_add_u32", vdst=1, src0=constant(1), vsrc1=1)
     code = [
@@ -410,7 +410,7 @@ def test_interrupts_reach_the_driver_with_m0(target: str) -> None:
 
 @each_target
 def test_messages_of_graphics_are_refused(target: str) -> None:
-    number = 2 if target in ("gfx90a", "gfx942", "gfx1030") else 9
+    number = 2 if target in ("gfx90a", "gfx942", "gfx950", "gfx1030") else 9
     outcome = run_both(target, [*encode(target, "s_sendmsg", simm=number), *end(target)]).outcome
     assert isinstance(outcome, Unsupported)
     assert outcome.reason.startswith("message ")
@@ -418,7 +418,7 @@ def test_messages_of_graphics_are_refused(target: str) -> None:
 
 @each_target
 def test_clocks_go_on(target: str) -> None:
-    if target in ("gfx90a", "gfx942", "gfx1030"):
+    if target in ("gfx90a", "gfx942", "gfx950", "gfx1030"):
         names = ["s_memtime", "s_memrealtime"]
         reads = [encode(target, name, sdata=8 + 2 * k) for k, name in enumerate(names)]
     else:
@@ -546,7 +546,7 @@ def test_named_barriers_are_refused(number: int) -> None:
 def test_waves_that_have_ended_do_not_hold_up_a_barrier(target: str) -> None:
     barrier = [*SIGNAL, *WAIT] if target == "gfx1201" else encode(target, "s_barrier")
     code = split(target, end(target), [*barrier, *barrier, *move(target, 3, 5), *end(target)])
-    lanes = 64 if target in ("gfx90a", "gfx942") else 32
+    lanes = 64 if target in ("gfx90a", "gfx942", "gfx950") else 32
     ended = run_both(target, code, number_waves, group_size=(3 * lanes, 1, 1))
     assert ended.outcome == Done()
     assert [ended.scalars(3, 1, wave)[0] for wave in range(3)] == [0, 5, 5]

@@ -357,10 +357,11 @@ def test_small_numbers_by_mode(build: Build) -> None:
 
 # --- floats of eight bits
 
-FINITE = {"gfx942": ("fp8e4b8", "fp8e5b16"), "gfx1201": ("fp8e4nv", "fp8e5")}
+OCP = ("fp8e4nv", "fp8e5")
+FINITE = {"gfx942": ("fp8e4b8", "fp8e5b16"), "gfx950": OCP, "gfx1201": OCP}
 
 
-@few_builds("gfx942", "gfx1201")
+@few_builds("gfx942", "gfx950", "gfx1201")
 def test_to_eight_bits(build: Build) -> None:
     chance = np.random.default_rng(57)
     a, b = (chance.normal(size=COUNT).astype(np.float32) * 6 for _ in range(2))
@@ -390,7 +391,7 @@ def encode_cut(values: NDArray[Any], kind: str) -> NDArray[Any]:
     return encode(np.copysign(sizes, values), kind)
 
 
-@few_builds("gfx942", "gfx1201")
+@few_builds("gfx942", "gfx950", "gfx1201")
 def test_from_eight_bits(build: Build) -> None:
     codes = np.random.default_rng(58).integers(2**32, size=COUNT, dtype=np.uint32)
     raw = codes.view(np.uint8).reshape(COUNT, 4)

@@ -83,7 +83,7 @@ def test_float_units(build: Build) -> None:
     assert np.array_equal(cells, total)
 
 
-@few_builds("gfx90a", "gfx942")
+@few_builds("gfx90a", "gfx942", "gfx950")
 def test_double_units(build: Build) -> None:
     chance = np.random.default_rng(66)
     cells, v = (chance.normal(size=COUNT) for _ in range(2))
@@ -96,7 +96,7 @@ def test_double_units(build: Build) -> None:
     assert np.array_equal(cells, high + 1)
 
 
-@few_builds("gfx90a", "gfx942", "gfx1201")
+@few_builds("gfx90a", "gfx942", "gfx950", "gfx1201")
 def test_half_units(build: Build) -> None:
     chance = np.random.default_rng(67)
     cells, v = (chance.normal(size=(COUNT, 2)).astype(np.float16) for _ in range(2))

@@ -14,7 +14,7 @@ from tests.isa.test_kernels_lanes import by_wave, wave_of
 
 Build = tuple[str, ...]
 ONES = 0xFFFFFFFF
-GFX9, RDNA = ("gfx90a", "gfx942"), ("gfx1030", "gfx1100", "gfx1201")
+GFX9, RDNA = ("gfx90a", "gfx942", "gfx950"), ("gfx1030", "gfx1100", "gfx1201")
 
 
 @few_builds()

@@ -273,7 +273,7 @@ def test_buffers(
 
 
 @pytest.mark.parametrize("swizzled", [False, True])
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950"])
 def test_an_index_counts_records_and_an_offset_bytes_before_gfx10(
     target: str, swizzled: bool
 ) -> None:

@@ -13,7 +13,7 @@ from gputrace.isa.waves import Group
 from tests.isa.launching import Arrays
 from tests.isa.steps import encode, run_both
 
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 NEWER = ("gfx1100", "gfx1201")
 LDS, BASE = 1024, 0x7000_0000_0000
 each_target = pytest.mark.parametrize("target", TARGETS)

@@ -33,7 +33,7 @@ from tests.isa.test_memory_witness import (
 )
 from tools.campaigns.instructions import code_of
 
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 _SCALAR = re.compile(
     r"s_(buffer_|scratch_)?(load|store|atomic)_"
     r"(?:dword(?:x(\d+))?|b(\d+)|([ui])(8|16)|(\w+?)(_x2)?)"
@@ -48,7 +48,7 @@ global_store_block scratch_load_block scratch_store_block global_load_tr_b128 gl
 ds_permute_b32 ds_bpermute_b32 ds_bpermute_fi_b32 ds_swizzle_b32 buffer_store_lds_dword
 """
 _STAGED = re.compile(
-    r"(global|scratch|buffer)_load_lds_(?:(dword|b32)|([us]?)(byte|short)|([ui])(8|16))"
+    r"(global|scratch|buffer)_load_lds_(?:(dword(?:x\d)?|b32)|([us]?)(byte|short)|([ui])(8|16))"
 )
 
 
@@ -264,7 +264,7 @@ def test_conditional_exchanges(target: str) -> None:
 def _narrow(found: re.Match[str]) -> tuple[int, bool]:
     _, plain, sign, word, letter, bits = found.groups()
     if plain:
-        return 4, False
+        return 4 * int(plain[6:] or 1) if plain[0] == "d" else 4, False
     size = {"byte": 1, "short": 2}[word] if word else int(bits) // 8
     return size, sign == "s" or letter == "i"
 
@@ -283,7 +283,7 @@ def test_loads_into_lds(target: str, name: str) -> None:
     bench.wave.scalars[8:12] = [BASE & 0xFFFFFFFF, BASE >> 32, SIZE, 3 << 28]
     bench.wave.scalars[20] = 0
     bench.set_scratch(BASE)
-    bench.wave.scalars[state.M0] = 0x0005_0000 | 256
+    bench.wave.scalars[state.M0] = 0x0014_0000 | 256  # above the address
     bench.set_mask(126, 0xF0F0)
     before, rows = bench.lds.copy(), bench.wave.vectors.copy()
     made = assemble(target, name, **fields_for(target, name, True, False), offset=12)
@@ -295,9 +295,11 @@ def test_loads_into_lds(target: str, name: str) -> None:
         if found[1] == "scratch":
             raw = [one // 4 * 4 * bench.lanes + 4 * lane + one % 4 for one in raw]
         value = int.from_bytes(bytes(int(memory[one]) for one in raw), "little", signed=signed)
+        width = max(size, 4)
         if 0xF0F0 >> lane & 1:
-            to = 256 + 12 + 4 * lane
-            expected[to : to + 4] = (value & 0xFFFFFFFF).to_bytes(4, "little")
+            to = 256 + 12 + width * lane
+            value &= (1 << 8 * width) - 1
+            expected[to : to + width] = value.to_bytes(width, "little")
     assert bench.lds.tobytes() == bytes(expected)
     assert np.array_equal(bench.wave.vectors, rows)
 

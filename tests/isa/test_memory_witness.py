@@ -77,7 +77,7 @@ def fields_for(target: str, name: str, load: bool, returns: bool) -> dict[str, i
     if name.startswith("buffer"):
         wanted |= {"offen": 1, "srsrc": 2 if target != "gfx1201" else 8, "soffset": 20}
     if name.startswith("scratch"):
-        wanted |= {"lds": 1} if target == "gfx942" else {"vaddr_on": 1}
+        wanted |= {"lds": 1} if target in ("gfx942", "gfx950") else {"vaddr_on": 1}
     if returns:
         wanted |= {"sc0": 1, "glc": 1, "temporal": 1}
     return {field: value for field, value in wanted.items() if field in known}

@@ -7,7 +7,7 @@ from tests.isa.single import Bench, assemble
 
 INF, QUIET, SIGNALING = 0x7F800000, 0x7FC00000, 0x7F800001
 CLAMPS, IEEE = 1 << 8, 1 << 9
-EVERYWHERE = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+EVERYWHERE = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 
 
 def f32(value: float) -> int:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("clang-19") is None or shutil.which("ld.lld-19") is None,
     reason="clang-19 or lld-19 (Debian packages) is not installed",
 )
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 SOURCE = """
 #define ITEM ((int)(__builtin_amdgcn_workgroup_id_x() * 64 + __builtin_amdgcn_workitem_id_x()))
 typedef float many __attribute__((ext_vector_type(16)));

@@ -15,7 +15,7 @@ from tests.isa.single import Bench, assemble
 from tests.isa.test_properties import edges, same
 from tests.isa.witness_more import SPEC, Function
 
-TARGETS = ("gfx942", "gfx1201", "gfx90a")
+TARGETS = ("gfx942", "gfx1201", "gfx90a", "gfx950")
 PACKED: dict[str, Function] = {
     "v_pk_mul_lo_u16": lambda a, b: a * b,
     "v_pk_lshlrev_b16": lambda n, a: a << (n & 15),
@@ -25,7 +25,7 @@ PACKED: dict[str, Function] = {
 for _kind in ("f16", "f32"):
     for _name in ("add", "mul", "fma"):
         PACKED[f"v_pk_{_name}_{_kind}"] = SPEC[f"v_{_name}_{_kind}"]
-for _name in ("min", "max", "min_num", "max_num", "minimum", "maximum"):
+for _name in ("min", "max", "min_num", "max_num", "minimum", "maximum", "minimum3", "maximum3"):
     PACKED[f"v_pk_{_name}_f16"] = SPEC[f"v_{_name}_f16"]
 for _letter in "iu":
     PACKED[f"v_pk_add_{_letter}16"] = lambda a, b: a + b

@@ -17,7 +17,7 @@ from tests.isa.single import Bench, assemble
 from tests.isa.witness import CANCELLED, SPEC
 from tests.isa.witness_more import ACCUMULATES, RAW
 
-TARGETS = ("gfx942", "gfx1100", "gfx1201", "gfx90a", "gfx1030")
+TARGETS = ("gfx942", "gfx1100", "gfx1201", "gfx90a", "gfx1030", "gfx950")
 
 
 def _cases() -> list[tuple[str, str]]:

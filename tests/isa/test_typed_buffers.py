@@ -21,7 +21,7 @@ from tests.isa.memory_witness import number, pattern
 from tests.isa.steps import Ended, encode, run_both, run_with
 from tests.isa.test_memory_witness import BASE, form_fields
 
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 SIZE, ADDRESS, TO, DATA = 4096, 16, 4, 32
 COUNTS = {"x": 1, "xy": 2, "xyz": 3, "xyzw": 4}
 
@@ -52,7 +52,7 @@ _KINDS = dict(zip("nsUSui", range(6), strict=True)) | {"f": 7}
 def expected_formats(target: str) -> dict[int, tuple[list[int], str]]:
     """Return (widths from X on, kind) by number."""
     listed = _GFX11 if target in ("gfx1100", "gfx1201") else _GFX10
-    if target in ("gfx90a", "gfx942"):
+    if target in ("gfx90a", "gfx942", "gfx950"):
         return {
             n | _KINDS[kind] << 4: ([int(w) for w in layout.split("_")][::-1], kind)
             for n, (layout, kinds) in enumerate(listed, 1)
@@ -175,7 +175,7 @@ def shape_of(name: str) -> tuple[str, int, str]:
 
 def descriptor(target: str, form: int, select: int) -> list[int]:
     """Return a raw buffer over the memory; `select` is DST_SEL."""
-    old = target in ("gfx90a", "gfx942")
+    old = target in ("gfx90a", "gfx942", "gfx950")
     last = (form & 15) << 15 | form >> 4 << 12 if old else form << 12 | 3 << 28
     return [BASE & 0xFFFFFFFF, BASE >> 32, SIZE, last | select]
 

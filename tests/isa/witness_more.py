@@ -193,6 +193,15 @@ add("v_cvt_norm_u16_f16", normalized(65535, 0))
 
 # --- the rest
 
+add("v_prng_b32", lambda a: a * 2 ^ (0b11000101 if a >= 1 << 31 else 0))
+for _letter, _least, _most in (("i", -128, 127), ("u", 0, 255)):
+    add(
+        f"v_ashr_pk_{_letter}8_i32",
+        lambda a, b, n, low=_least, high=_most: sum(
+            (min(max(value >> (n & 31), low), high) & 255) << at
+            for at, value in ((0, a), (8, b))
+        ),
+    )
 add("v_mov_b16 v_accvgpr_mov_b32", lambda a: a)
 add("v_cndmask_b16", lambda a, b, c: b if c else a)
 add("v_cvt_u32_u16 v_cvt_i32_i16", lambda a: a)

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from gputrace.isa.machine import Done
 from tests.isa.corpus import COUNT
 from tests.isa.launching import Arrays, Program, run
+from tools.build_kernels import compiler
 
 BITCODE = Path("/usr/lib/x86_64-linux-gnu/amdgcn/bitcode")
 NEAREST = {
-    "gfx90a": "90a", "gfx942": "940", "gfx1030": "1030", "gfx1100": "1036", "gfx1201": "1036",
+    "gfx90a": "90a", "gfx942": "940", "gfx950": "940", "gfx1030": "1030", "gfx1100": "1036",
+    "gfx1201": "1036",
 }  # fmt: skip
 KINDS = {"float": np.float32, "double": np.float64, "half": np.float16}
 Exact = Callable[..., Any]
@@ -136,8 +138,9 @@ def source() -> str:
     return text
 
 
-def build(path: Path, target: str, options: str, clang: str = "clang-19") -> bytes:
+def build(path: Path, target: str, options: str, clang: str = "") -> bytes:
     """Compile a source for a target, with the device libraries linked."""
+    clang = clang or compiler(target)
     out = path.with_suffix(f".{target}.co")
     wide = "on" if target.startswith("gfx9") else "off"
     libraries = [

@@ -1,4 +1,4 @@
-// Targets: gfx942 gfx1201
+// Targets: gfx942 gfx950 gfx1201
 // Floats of eight bits.
 #include "common.h"
 typedef float float2_t __attribute__((ext_vector_type(2)));

@@ -1,5 +1,5 @@
 // Work-groups that wait for one another: global wave sync.
-// Targets: gfx90a gfx942 gfx1030 gfx1100
+// Targets: gfx90a gfx942 gfx950 gfx1030 gfx1100
 #include "common.h"
 
 #define AGENT_FENCE(order) __builtin_amdgcn_fence(order, "agent")

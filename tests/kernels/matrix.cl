@@ -11,7 +11,7 @@ typedef float float8_t __attribute__((ext_vector_type(8)));
 // c = a * b for n by n matrices; `a` by rows, `b` by columns.
 kernel void tiles(global float *c, global const half *a, global const half *b, uint n) {
     uint lane = ITEM, row = GROUP * 16, column = GROUP_Y * 16, place = lane % 16;
-#if defined(__GFX9__) && defined(__gfx90a__) || defined(__gfx942__)
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
     float4 sum = 0;
     for (uint k = 0; k < n; k += 16) {
         uint first = k + lane / 16 * 4;

@@ -1,4 +1,4 @@
-// Targets: gfx90a gfx942 gfx1100 gfx1201
+// Targets: gfx90a gfx942 gfx950 gfx1100 gfx1201
 // One tile by the matrix unit in every type of element: c += a * b, `a` by rows, `b` by columns.
 #include "common.h"
 typedef half half4_t __attribute__((ext_vector_type(4)));
@@ -32,7 +32,7 @@ typedef double double4_t __attribute__((ext_vector_type(4)));
     }
 #define STEP(count, sums, element) (sizeof(sums) / sizeof(element) / count)
 
-#if defined(__gfx90a__) || defined(__gfx942__)
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
 #define GROUP_BYTES(part) (group * sizeof(part))
 #define ROW_OF(r) (8 * ((r) / 4) + 4 * group + (r) % 4)
 #define MFMA(name) __builtin_amdgcn_mfma_##name(x, y, sum, 0, 0, 0)
@@ -52,6 +52,20 @@ TILE(tile16_fp8, 16, 32, long, float4_t, float, 4, MFMA(f32_16x16x32_fp8_fp8))
 TILE(tile32_fp8, 32, 16, long, float16_t, float, 16, MFMA(f32_32x32x16_fp8_fp8))
 TILE(tile16_bf8, 16, 32, long, float4_t, float, 4, MFMA(f32_16x16x32_bf8_bf8))
 TILE(tile32_bf8_fp8, 32, 16, long, float16_t, float, 16, MFMA(f32_32x32x16_bf8_fp8))
+#endif
+#if defined(__gfx950__)
+typedef __bf16 bfloat8_t __attribute__((ext_vector_type(8)));
+#define MIXED(shape) __builtin_amdgcn_mfma_scale_f32_##shape##_f8f6f4(x, y, sum, 0, 0, 0, 0, 0, 0)
+TILE(tile16_long_f16, 16, 64, half8_t, float4_t, float, 4, MFMA(f32_16x16x32_f16))
+TILE(tile32_long_f16, 32, 32, half8_t, float16_t, float, 16, MFMA(f32_32x32x16_f16))
+TILE(tile16_long_bf16, 16, 64, bfloat8_t, float4_t, float, 4, MFMA(f32_16x16x32_bf16))
+TILE(tile32_long_bf16, 32, 32, bfloat8_t, float16_t, float, 16, MFMA(f32_32x32x16_bf16))
+TILE(tile16_long_i8, 16, 64, int4_t, int4_t, int, 4, MFMA(i32_16x16x64_i8))
+TILE(tile32_long_i8, 32, 32, int4_t, int16_t, int, 16, MFMA(i32_32x32x32_i8))
+TILE(tile16_long_fp8, 16, 128, int8_t, float4_t, float, 4, MIXED(16x16x128))
+TILE(tile32_long_fp8, 32, 64, int8_t, float16_t, float, 16, MIXED(32x32x64))
+#endif
+#if defined(__gfx942__)
 TILE(tile16_xf32, 16, 32, float2_t, float4_t, float, 4, MFMA(f32_16x16x8_xf32))
 TILE(tile32_xf32, 32, 16, float2_t, float16_t, float, 16, MFMA(f32_32x32x4_xf32))
 #endif

@@ -1,5 +1,8 @@
 // Atomic operations of each kind with their old values, on every kind of memory.
 #include "common.h"
+#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
+#define CDNA
+#endif
 typedef half half2_t __attribute__((ext_vector_type(2)));
 typedef short short2_t __attribute__((ext_vector_type(2)));
 #define DO(f, p, v) __scoped_atomic_##f(p, v, __ATOMIC_RELAXED, __MEMORY_SCOPE_DEVICE)
@@ -103,7 +106,7 @@ kernel void float_units(global float *old, global float *cells, global const flo
     old[ROW(1)] = __builtin_amdgcn_ds_fminf(&held[ITEM], in[i], 0, 0, false);
     old[ROW(2)] = __builtin_amdgcn_ds_fmaxf(&held[ITEM], in[i] * 2, 0, 0, false);
     old[ROW(3)] = held[ITEM];
-#if defined(__gfx90a__) || defined(__gfx942__) || defined(__GFX11__) || defined(__GFX12__)
+#if defined(CDNA) || defined(__GFX11__) || defined(__GFX12__)
     old[ROW(4)] = __builtin_amdgcn_global_atomic_fadd_f32(&cells[i], in[i]);
 #else
     old[ROW(4)] = cells[i];
@@ -111,7 +114,7 @@ kernel void float_units(global float *old, global float *cells, global const flo
 #endif
 }
 
-#if defined(__gfx90a__) || defined(__gfx942__)
+#if defined(CDNA)
 kernel void double_units(global double *old, global double *cells, global const double *in) {
     local double held[SIZE];
     uint i = PLACE;
@@ -125,7 +128,7 @@ kernel void double_units(global double *old, global double *cells, global const 
 }
 #endif
 
-#if defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx1201__)
+#if defined(CDNA) || defined(__gfx1201__)
 kernel void half_units(global half2_t *old, global half2_t *cells, global const half2_t *in) {
     uint i = PLACE;
     old[ROW(0)] = __builtin_amdgcn_global_atomic_fadd_v2f16(&cells[i], in[i]);

@@ -82,7 +82,7 @@ def test_an_event_of_something_else_does_not_end_a_wait():
 
 # --- dispatches -----------------------------------------------------------------------------------
 
-RSRC3 = {"gfx90a": 0x2E2D, "gfx942": 0x2E2D, "gfx1030": 0x2E28, "gfx1100": 0x2E28,
+RSRC3 = {"gfx90a": 0x2E2D, "gfx942": 0x2E2D, "gfx950": 0x2E2D, "gfx1030": 0x2E28, "gfx1100": 0x2E28,
          "gfx1201": 0x2E28}  # fmt: skip
 
 
@@ -108,10 +108,11 @@ def test_waves_have_the_size_that_the_code_was_made_for(target, wave32):
 
 
 @EVERY
-@pytest.mark.parametrize(("static", "dynamic", "granules"), [
-    (0, 0, 0), (1, 0, 1), (512, 0, 1), (500, 13, 2), (0, 65536, 128),
+@pytest.mark.parametrize(("static", "dynamic", "granules", "large"), [
+    (0, 0, 0, 0), (1, 0, 1, 1), (512, 0, 1, 1), (500, 13, 2, 1), (0, 65536, 128, 52),
 ])  # fmt: skip
-def test_lds_is_allocated_in_whole_granules(target, static, dynamic, granules):
+def test_lds_is_allocated_in_whole_granules(target, static, dynamic, granules, large):
+    granules = large if target == "gfx950" else granules  # of 1280 bytes, not 512
     shape = Geometry((64, 1, 1), (64, 1, 1), dynamic)
     found, _ = registers(target, KernelDescriptor(group_segment_fixed_size=static), shape)
     assert found["COMPUTE_PGM_RSRC2"] >> 15 & 0x1FF == granules
@@ -223,10 +224,10 @@ def test_caches_are_written_back_and_never_thrown_away(target):
     with device:
         packets = device.compute_queue("pm4").packets
         acquire, release = packets.acquire(), packets.release(0x1000, 1)
-        assert acquire.dwords == (7 if target in ("gfx90a", "gfx942") else 8)
+        assert acquire.dwords == (7 if target in ("gfx90a", "gfx942", "gfx950") else 8)
         names = {field.name for field, _ in (*acquire.shown(), *release.shown())}
         assert not names & {"gl2_discard", "glm_discard"}
-        expected = {"tc_wb"} if target in ("gfx90a", "gfx942") else {"gl2_wb"}
+        expected = {"tc_wb"} if target in ("gfx90a", "gfx942", "gfx950") else {"gl2_wb"}
         assert expected <= names
         assert acquire.base == 0  # from the beginning, as far as there is anything
 
@@ -380,7 +381,7 @@ def test_copy_engines_drop_stale_lines_after_a_wait_and_write_back_before_a_sign
         queue.signal()
         waited, signalled = ([packet for _, packet in stream] for stream in sent)
         names = [packet.CONCEPT for packet in (*waited, *signalled)]
-        if target in ("gfx90a", "gfx942"):
+        if target in ("gfx90a", "gfx942", "gfx950"):
             assert names == ["PollRegMem", "Fence", "Fence", "Trap"]
             return
         assert names == ["PollRegMem", "GcrRequest", "GcrRequest", "Fence", "Fence", "Trap"]

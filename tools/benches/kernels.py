@@ -17,7 +17,7 @@ from gputrace.isa.machine import Done, Machine
 from tests.isa.launching import Arrays, Program
 from tools.benches import Options, Row, at_least, at_most
 
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 ROOT = Path(__file__).resolve().parents[2]
 ENDLESS = 1 << 40
 START = """

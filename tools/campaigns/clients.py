@@ -18,7 +18,7 @@ from tools.campaigns import Campaign
 from tools.hostile import Client, misbehave
 
 COUNT, SAMPLE = 1_000, 12
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 
 
 def run(campaign: Campaign) -> None:

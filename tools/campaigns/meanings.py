@@ -18,7 +18,7 @@ from tools.campaigns import Campaign
 
 COUNT, SAMPLE = 2_000, 2
 HANDFUL, RUNS = 24, 4
-TARGETS = ("gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201")
+TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 
 
 @cache
