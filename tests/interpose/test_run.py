@@ -121,7 +121,7 @@ def _exported(path: Path) -> set[str]:
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201"])
 def test_c_client(tmp_path: Path, target: str, capfd: pytest.CaptureFixture[str]) -> None:
     ended, _ = start(build(tmp_path), target=target)
     assert (ended.status, capfd.readouterr().out) == (0, "ok\n")
@@ -181,7 +181,7 @@ print("again")
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx1030", "gfx1100", "gfx1201"])
+@pytest.mark.parametrize("target", ["gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201"])
 def test_own_driver_through_the_real_device_nodes(
     target: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

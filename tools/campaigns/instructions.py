@@ -91,7 +91,7 @@ def plain(text: str) -> str:
     text = text.replace("0.15915494309189532", "0.15915494")
     text = re.sub(r"\|(v\d+), (vcc(_lo)?)\|", r"|\1|, \2", text)
     text = re.sub(r" ;.*| format:(\[.*?\]|\d+)", "", text)
-    if re.match(r"\w+_f16 |v_fma_mix", text):
+    if re.match(r"\w+_f16 |v_fma_mix|v_cvt_f32_bf16", text):
         text = re.sub(r"0x[0-9a-f]+", lambda found: hex(int(found[0], 16) & 0xFFFF), text)
     return re.sub(r"\s+", " ", text).strip()
 

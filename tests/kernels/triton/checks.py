@@ -320,6 +320,32 @@ def check_matmul(stored: Stored) -> None:
         assert np.abs(c - x @ y).max() > k * 2.0**-24 * size.max()  # it was not done exactly
 
 
+def scaled_rows(stored: Stored, side: str, rows: int) -> tuple[NDArray[Any], ...]:
+    """Return (bytes, scales, numbers) of a factor whose parts of 32 numbers have a scale each."""
+    kind, deep, rng = stored.constants[side], stored.constants["K"], chance(stored)
+    rng.bit_generator.advance(ord(side) << 20)  # type: ignore[attr-defined]
+    powers = rng.integers(120, 134, (rows, deep // 32), np.uint8)
+    if kind == "e2m1":
+        raw = rng.integers(256, size=(rows, deep // 2), dtype=np.uint8)
+        both = np.stack([raw & 15, raw >> 4], axis=2).reshape(rows, deep)
+        values = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])[both & 7] * np.where(both & 8, -1, 1)
+    else:
+        name = {"e4m3": "fp8e4nv", "e5m2": "fp8e5"}[kind]
+        raw = codes(name, rows * deep, int(rng.integers(1 << 30)), 4.0).reshape(rows, deep)
+        values = decode(raw, name)
+    return raw, powers, values * np.repeat(2.0 ** (powers.astype(int) - 127), 32, axis=1)
+
+
+def check_scaled_matmul(stored: Stored) -> None:
+    """Products of small floats with scales, in any order."""
+    m, n = stored.constants["M"], stored.constants["N"]
+    a, left, x = scaled_rows(stored, "A", m)
+    b, right, y = scaled_rows(stored, "B", n)
+    c = np.zeros((m, n), np.float32)
+    stored.run(1, c=c, a=a, b=b, left=left, right=right)
+    close(c, x @ y.T, (np.abs(x) @ np.abs(y).T) * stored.constants["K"] * 2.0**-24)
+
+
 def check_attention(stored: Stored) -> None:
     """Softmax of scaled scores times values, and the logarithm of the sums."""
     heads, n, width = 2, 45, stored.constants["WIDTH"]

@@ -79,6 +79,23 @@ def matmul(
 
 
 @triton.jit
+def scaled_matmul(
+    c, a, b, left, right, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, A: tl.constexpr,
+    B: tl.constexpr,
+):  # fmt: skip
+    # One tile: rows of a times rows of b, 32 neighbours with one power of two; of e2m1 two a byte.
+    wide_a: tl.constexpr = K // 2 if A == "e2m1" else K
+    wide_b: tl.constexpr = K // 2 if B == "e2m1" else K
+    rows, columns, blocks = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K // 32)
+    x = tl.load(a + rows[:, None] * wide_a + tl.arange(0, wide_a)[None, :])
+    y = tl.load(b + columns[None, :] * wide_b + tl.arange(0, wide_b)[:, None])
+    powers_x = tl.load(left + rows[:, None] * (K // 32) + blocks[None, :])
+    powers_y = tl.load(right + columns[:, None] * (K // 32) + blocks[None, :])
+    total = tl.dot_scaled(x, powers_x, A, y, powers_y, B)
+    tl.store(c + rows[:, None] * N + columns[None, :], total)
+
+
+@triton.jit
 def attention(
     out, sums, q, k, v, n, scale, ROWS: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr,
     CAUSAL: tl.constexpr,

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-TARGETS = {"gfx90a": 64, "gfx942": 64, "gfx1100": 32, "gfx1201": 32}
+TARGETS = {"gfx90a": 64, "gfx942": 64, "gfx1100": 32, "gfx1201": 32, "gfx950": 64}
 """Targets and the lanes of their waves. Triton 3.9 refuses gfx1030."""
 SMALL_FLOATS = ("fp8e4b8", "fp8e5b16", "fp8e4nv", "fp8e5")
-MATRIX_UNITS = {"fp8e4b8": ("gfx942",), "fp8e5b16": ("gfx942",), "fp8e4nv": ("gfx942", "gfx1201")}
+MATRIX_UNITS = {
+    "fp8e4b8": ("gfx942",), "fp8e5b16": ("gfx942",), "fp8e4nv": ("gfx942", "gfx1201", "gfx950"),
+}  # fmt: skip
 """Targets of matrix products of small floats: not where it takes thousands of instructions."""
 
 
@@ -98,6 +100,13 @@ def matrices() -> Iterator[Variant]:
     types = {"c": "*fp32", **pointers("a b", "fp32"), **sizes}
     short = usual | {"PRECISION": "tf32"}
     yield Variant("matmul-fp32-short", "matmul", types, short, targets=("gfx942",))
+    pairs = (("e4m3", "e4m3", 16), ("e5m2", "e2m1", 32), ("e2m1", "e2m1", 16))
+    for first, second, size in pairs:
+        types = {"c": "*fp32", **pointers("a b left right", "u8")}
+        tile = {"M": 32, "N": 64, "K": 256, "A": first, "B": second}
+        options = {"matrix_instr_nonkdim": size}
+        name = f"scaled-{first}-{second}"
+        yield Variant(name, "scaled_matmul", types, tile, options, targets=("gfx950",))
     for kind, causal in (("fp16", False), ("fp16", True), ("bf16", True)):
         types = pointers("out q k v", kind) | {"sums": "*fp32", "n": "i32", "scale": "fp32"}
         constants = {"ROWS": 64, "KEYS": 32, "WIDTH": 32, "CAUSAL": causal}
