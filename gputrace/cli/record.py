@@ -63,7 +63,7 @@ def command(
     from gputrace.capture.program import environment
     from gputrace.capture.session import check_name
     from gputrace.capture.window import Part, Settings
-    from gputrace.devices.names import FALLBACK
+    from gputrace.devices.names import FALLBACK, parse_name
     from gputrace.devices.opening import REAL_NODE
     from gputrace.interpose.launch import find_program
 
@@ -73,6 +73,7 @@ def command(
     wanted = environment(output, durable=durable, mode=mode, part=part)
     best = "kfd:0" if REAL_NODE.exists() else FALLBACK
     name = device or os.environ.get("GPUTRACE_DEVICE") or best
+    parse_name(name)  # which says what is wrong with it
     wanted["GPUTRACE_DEVICE"] = name  # else it would take the nodes that are there for others
     found, before = _find(program[0]), time.monotonic()
     with _room(output):

@@ -1,6 +1,7 @@
 """Read a trace: open and seek in milliseconds, verify what is read, skip damage only when asked."""
 
 import os
+import stat
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -63,11 +64,15 @@ class BlockReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         try:
-            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            # A pipe under that name must not keep us waiting for who writes into it.
+            self.fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from error
         try:
-            self.size = os.fstat(self.fd).st_size
+            about = os.fstat(self.fd)
+            if not stat.S_ISREG(about.st_mode):
+                raise UsageError(f"cannot read {self.path}: it is not a regular file")
+            self.size = about.st_size
             data = self._read(0, PREAMBLE_SIZE)
             if not pack_preamble().startswith(data):
                 with _naming(self.path):

@@ -274,6 +274,15 @@ def test_a_part_of_a_program_between_two_launches(tmp_path: Path) -> None:
     assert {one.name for one in tmp_path.iterdir()} == {"t.gtrace", "program.py"}
 
 
+def test_a_wrong_device_is_told_before_anything_else(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trace = str(tmp_path / "t.gtrace")
+    assert run(["record", "-o", trace, "--device", "emx:gfx942", "--", "true"]) == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert said.startswith("gputrace: device 'emx:gfx942': expected kfd:0, emu:gfx942 or")
+
+
 @pytest.mark.parametrize("program", [["no-such-program"], [sys.executable, "-c", "pass"]])
 def test_a_record_that_makes_no_trace_leaves_the_older_one(
     tmp_path: Path, program: list[str], capfd: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,11 @@ def test_a_trace_that_cannot_be_read_is_one_line(
     assert "No such file" in refused([name, str(missing), *more], capsys)
     assert str(folder) in refused([name, str(folder), *more], capsys)
     assert "not a .gtrace file" in refused([name, str(text), *more], capsys)
+    pipe = tmp_path / "pipe.gtrace"
+    os.mkfifo(pipe)
+    for strange in (str(pipe), "/dev/null"):
+        line = refused([name, strange, *more], capsys)
+        assert f"cannot read {strange}: it is not a regular file" in line
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

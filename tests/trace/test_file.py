@@ -389,7 +389,7 @@ def test_files_that_are_no_trace_are_refused(tmp_path: Path) -> None:
             TraceReader(path)
     with pytest.raises(UsageError, match="No such file"):
         TraceReader(tmp_path / "missing")
-    with pytest.raises(UsageError, match="Is a directory"):
+    with pytest.raises(UsageError, match="it is not a regular file"):
         TraceReader(tmp_path)
 
 
