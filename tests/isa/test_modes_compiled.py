@@ -15,11 +15,8 @@ import pytest
 
 from gputrace.isa.machine import Done, Trapped
 from tests.isa.launching import Arrays, Program, run, start
+from tools.build_kernels import compiler
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("clang-19") is None or shutil.which("ld.lld-19") is None,
-    reason="clang-19 or lld-19 (Debian packages) is not installed",
-)
 TARGETS = ("gfx90a", "gfx942", "gfx950", "gfx1030", "gfx1100", "gfx1201")
 SOURCE = """
 #define ITEM ((int)(__builtin_amdgcn_workgroup_id_x() * 64 + __builtin_amdgcn_workitem_id_x()))
@@ -41,15 +38,19 @@ __kernel void fall(__global int *out) {
 }
 """
 FLAGS = ("-x", "cl", "-cl-std=CL2.0", "-cl-denorms-are-zero", "-O2", "-nogpulib",
-         "-cl-fp32-correctly-rounded-divide-sqrt", "-target", "amdgcn-amd-amdhsa",
-         "-fuse-ld=lld-19")  # fmt: skip
+         "-cl-fp32-correctly-rounded-divide-sqrt", "-target", "amdgcn-amd-amdhsa")  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=TARGETS)
 def program(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Program:
     folder: Path = tmp_path_factory.mktemp("modes")
     (folder / "modes.cl").write_text(SOURCE)
-    command = ["clang-19", *FLAGS, f"-mcpu={request.param}", "modes.cl", "-o", "modes.co"]
+    clang = compiler(request.param)
+    linker = clang.replace("clang", "lld")
+    if shutil.which(clang) is None or shutil.which(f"ld.{linker}") is None:
+        pytest.skip(f"{clang} or {linker} (Debian packages) is not installed")
+    command = [clang, *FLAGS, f"-fuse-ld={linker}", f"-mcpu={request.param}", "modes.cl"]
+    command += ["-o", "modes.co"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return Program(request.param, "", (folder / "modes.co").read_bytes())
 

@@ -5,22 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tools.build_kernels import build, objects
+from tools.build_kernels import build, compiler, objects
 
-compiler = pytest.mark.skipif(
-    shutil.which("clang-19") is None or shutil.which("ld.lld-19") is None,
-    reason="clang-19 and lld-19 (Debian packages) are not installed",
-)
 SAMPLE = [each for number, each in enumerate(objects()) if number % 47 == 5]
 
 
-@compiler
 @pytest.mark.parametrize(
     ("path", "source", "target", "level"), SAMPLE, ids=[f"{s[2]}-{s[0].stem}" for s in SAMPLE]
 )
 def test_a_kernel_is_built_as_it_is_stored(
     path: Path, source: Path, target: str, level: str, tmp_path: Path
 ) -> None:
+    clang = compiler(target)
+    linker = clang.replace("clang", "lld")
+    if shutil.which(clang) is None or shutil.which(f"ld.{linker}") is None:
+        pytest.skip(f"{clang} or {linker} (Debian packages) is not installed")
     assert build(source, target, level, tmp_path) == path.read_bytes()
 
 
