@@ -8,13 +8,21 @@ from typing import Any
 
 import click
 
-from gputrace.cli.common import amount, json_option, progress, show, trace_argument
+from gputrace.cli.common import (
+    amount,
+    json_option,
+    missing_end,
+    progress,
+    show,
+    trace_argument,
+)
 from gputrace.devices.names import parse_name
 from gputrace.replay.fresh import replay_fresh
 from gputrace.replay.repeats import Recorded, judge, recorded_outcome
 from gputrace.replay.running import Request, replay, where
 from gputrace.replay.sandbox import Limits
 from gputrace.replay.verdict import Difference, Failure, Result, Verdict
+from gputrace.trace.reader import TraceReader
 
 MOST_SEEDS = 1_000_000
 """Seeds of one range."""
@@ -70,6 +78,8 @@ def command(
     request, limits = Request(trace, device, seeds[0]), Limits(seconds=timeout)
     recorded = recorded_outcome(trace) if expect else None
     name, recorded_on = where(request)
+    with TraceReader(trace) as reader:
+        missing = list(missing_end(reader))
     on_hardware = parse_name(name).scheme == "kfd"
     if device is None and parse_name(recorded_on).scheme == "kfd" and not on_hardware:
         text = f"recorded on {recorded_on}, and there is no real GPU here: replayed on {name}"
@@ -88,7 +98,10 @@ def command(
     if recorded is not None:
         status = 0 if recorded.came_again(verdict) else 1
     data = {**_data(trace, verdict, verdicts, recorded, schedule), "exit_code": status}
-    show(as_json, data, _lines(verdict, verdicts, recorded, schedule))
+    data["incomplete"] = missing
+    # Whoever reads "same" must know that it is of what the trace still holds.
+    ended = [f"  trace     {line}" for line in missing]
+    show(as_json, data, [*_lines(verdict, verdicts, recorded, schedule), *ended])
     return status
 
 

@@ -155,3 +155,18 @@ def test_diff_says_which_trace_is_incomplete(tmp_path: Path, capsys: Capture) ->
         assert json.loads(capsys.readouterr().out)["incomplete"] == [str(path)]
     assert run(["diff", str(whole), str(whole)]) == 0
     assert "incomplete" not in capsys.readouterr().out
+
+
+def test_a_replay_of_a_cut_trace_says_so(tmp_path: Path, capsys: Capture) -> None:
+    whole = TRACES / "overlap-gfx1100.gtrace"
+    path = cut(whole.name, 200_000, tmp_path)
+    assert run(["replay", str(path)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("same: ")
+    ended = [line for line in said if line.startswith("  trace     ")]
+    assert ended[0].startswith("  trace     cut at byte ")
+    assert ended[-1] == "  trace     incomplete: the capture did not end in an orderly way"
+    assert run(["replay", "--json", str(path)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["incomplete"]) == len(ended)
+    assert run(["replay", str(whole)]) == 0
+    assert "  trace     " not in capsys.readouterr().out
