@@ -5,7 +5,7 @@
 LLVM's disassembler is asked for every value of every field of every row of the opcode tables (of
 wide fields for every bit), once for each setting of the flags that change what other fields mean.
 LLVM 22 is asked too for the instructions that LLVM 19 does not have, and for operands that are
-halves of registers, of which LLVM 19 knows the low ones only.
+halves of registers, of which LLVM 19 knows the low ones only; for gfx950 it alone is asked.
 """
 
 import itertools

@@ -684,7 +684,7 @@ GFX942 = RegisterTable(
         }
     ),
 )
-"""gc_9_4_3: MI300."""
+"""gc_9_4_3: MI300, and MI350, for which the kernel has no header of its own."""
 
 GFX10 = RegisterTable(
     "gfx10.3",
