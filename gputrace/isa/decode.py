@@ -339,8 +339,8 @@ class Decoder:
                     made,
                     select=_SELECT[signs & 7],
                     sext=bool(signs >> 3 & 1),
-                    neg=bool(signs >> 4 & 1),
-                    abs=bool(signs >> 5 & 1),
+                    neg=bool(signs >> 4 & 1) and not slot.type.packed,
+                    abs=bool(signs >> 5 & 1) and not slot.type.packed,
                 )
             )
         dst = [self._vector(word, slot) for slot in word.row.dst]

@@ -2,8 +2,8 @@
 
 Sources: LLVM, llvm/lib/Target/AMDGPU/*InstrFormats.td, SMInstructions.td, DSInstructions.td,
 FLATInstructions.td, BUFInstructions.td, VOP*Instructions.td (classes *_Real*, *e), and AMD's
-instruction set manuals "MI300" and "CDNA4" chapter 13 and "RDNA3" chapter 16. A field is (lowest bit, width)
-in the little-endian integer of the instruction's words.
+instruction set manuals "MI300" and "CDNA4" chapter 13 and "RDNA3" chapter 16. A field is (lowest
+bit, width) in the little-endian integer of the instruction's words.
 """
 
 from collections.abc import Mapping

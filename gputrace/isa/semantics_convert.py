@@ -12,7 +12,7 @@ from gputrace.isa.semantics_dot import round_to_bfloat
 from gputrace.isa.semantics_float import HIGHEST, LOWEST
 from gputrace.isa.semantics_lanes import permuted_rows
 from gputrace.isa.semantics_packed import half_of, join
-from gputrace.isa.trace import Trace
+from gputrace.isa.trace import NotModelled, Trace
 
 CONVERT = Registry()
 _pure = CONVERT.pure
@@ -159,6 +159,8 @@ _packed("v_pk_maximum3_f16", lambda a, b, c: HIGHEST(HIGHEST(a, b), c))
 @CONVERT.meaning("v_pk_fmac_f16")
 def _packed_fmac(trace: Trace) -> None:
     # No selections: the low halves give the low result.
+    if trace.instruction.variant == "sdwa":
+        raise NotModelled("parts of registers of a packed operation")
     to = trace.instruction.dst[0]
     words = [trace.crossed(o) for o in trace.instruction.src[:2]] + [trace.raw(to, 0, 1)]
     parts = []

@@ -163,6 +163,14 @@ def test_scales_without_a_product_and_formats_without_a_name_are_refused() -> No
             trace_instruction(made, bench.mode, MEANINGS)
 
 
+def test_packed_sums_do_not_select_parts_of_registers() -> None:
+    """Of v_pk_fmac_f16 with SDWA LLVM shows no signs, and what it would select is nowhere said."""
+    made = decoder(TARGET).decode(bytes.fromhex("f992b37914ae30d5"))
+    assert made.text().startswith("v_pk_fmac_f16_sdwa v217, v20, -9 clamp")
+    with pytest.raises(NotModelled, match="parts of registers"):
+        trace_instruction(made, Bench(TARGET).mode, MEANINGS)
+
+
 # --- turned loads
 
 
