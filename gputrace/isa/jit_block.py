@@ -7,7 +7,7 @@ in `gputrace.isa.primitives`; here are the effects.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gputrace.isa import state
 from gputrace.isa.graph import Node
@@ -27,12 +27,14 @@ _WINDOW = 6  # vector registers whose last values are at hand
 class _Held:
     """The value of a vector register, right in the lanes of a mask ("": in all lanes).
 
-    The register in memory does not have it yet when it is `fresh`.
+    The register in memory does not have it yet when it is `fresh`. `rest` is right in the other
+    lanes, "" when only memory has that.
     """
 
     value: str
     mask: str = ""
     fresh: bool = False
+    rest: str = ""
 
 
 class BlockEmitter(MemoryWriter):
@@ -166,10 +168,13 @@ class BlockEmitter(MemoryWriter):
         assert isinstance(node.attribute, int)
         index = node.attribute
         self.register(index)
-        mask = "" if mask == "splat (i1 true)" else mask
-        if mask and (held := self._vectors.get(index)) and held.mask != mask:
-            self._write(index)
-        self._hold(index, _Held(value, mask, fresh=True))
+        mask, rest = "" if mask == "splat (i1 true)" else mask, ""
+        if mask and (held := self._vectors.get(index)):
+            if held.mask in ("", mask):
+                rest = held.rest if held.mask else held.value
+            else:
+                self._write(index)
+        self._hold(index, _Held(value, mask, fresh=True, rest=rest))
         return ""
 
     def _write(self, index: int) -> None:
@@ -179,13 +184,13 @@ class BlockEmitter(MemoryWriter):
             return
         kind, value = f"<{self.wave_size} x i32>", held.value
         if held.mask:
+            rest = held.rest or self._in_memory(index)
             value = self.fresh(
-                f"select <{self.wave_size} x i1> {held.mask}, {kind} {value},"
-                f" {kind} {self._in_memory(index)}"
+                f"select <{self.wave_size} x i1> {held.mask}, {kind} {value}, {kind} {rest}"
             )
         # LLVM would make a store in part of it if it could.
         self.line(f"store volatile {kind} {value}, ptr {self.register(index)}, align 64")
-        self._vectors[index] = _Held(held.value, held.mask)
+        self._vectors[index] = replace(held, fresh=False)
 
     def _hold(self, index: int, held: _Held) -> None:
         self._vectors.pop(index, None)
