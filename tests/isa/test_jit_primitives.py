@@ -171,7 +171,7 @@ FORMS = [
 ]  # fmt: skip
 """Lanes of a wave, whether operands are uniform, and the cases of a program."""
 ELSEWHERE = {
-    "get_vector_at", "put_vector_at", "stop_if", "message", "others", "aligned",
+    "get_vector_at", "put_vector_at", "stop_if", "message", "others", "aligned", "within",
     "const", "bitcast", "get_scalar", "put_scalar", "get_vector", "put_vector", "check", "load",
     "store", "atomic", "jump", "branch", "jump_to", "barrier", "sync", "end", "matrix",
 }  # fmt: skip
