@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,6 @@ def command(
     from gputrace.capture.window import Part, Settings
     from gputrace.devices.names import FALLBACK, parse_name
     from gputrace.devices.opening import REAL_NODE
-    from gputrace.interpose.launch import find_program
 
     check_name(output)
     sizes = [0 if one is None else _at_least_one(one) for one in (max_size, last_bytes)]
@@ -77,29 +76,18 @@ def command(
     wanted["GPUTRACE_DEVICE"] = name  # else it would take the nodes that are there for others
     found, before = _find(program[0]), time.monotonic()
     with _room(output):
-        settings = Settings(mode, durable, part)
-        with _served(name, output, as_json, settings) as served:
-            if served is not None:
-                find_program(found)  # which says why it could not be served
-            if not as_json:
-                for line in _at_start(durable):
-                    click.echo(f"gputrace: {line}", err=True)
-            status = _run([found, *program[1:]], {**os.environ, **wanted}, served)
-        seconds = time.monotonic() - before
-        missing = _missing(output, start)
+        with _served(name, output, as_json, Settings(mode, durable, part)) as served:
+            told = () if as_json else _at_start(durable)
+            status = _run([found, *program[1:]], {**os.environ, **wanted}, served, told)
+        seconds, missing = time.monotonic() - before, _missing(output, start)
         if not (traces := _traces(output)):
             why = next(iter(missing.values()), "opened no device")
             raise UsageError(f"{program[0]} (exit status {status}): {why}: there is no trace")
     _mark_killed(output, status)
-    for name, why in missing.items():
-        click.echo(f"gputrace: {name}: {why}: there is no such trace", err=True)
-    for path in traces:
-        data = _data(path, seconds, status)
-        if as_json:
-            click.echo(json.dumps(data, sort_keys=True), err=True)
-        else:
-            for line in _lines(data):
-                click.echo(line, err=True)
+    never = [{"trace": name, "status": status, "missing": why} for name, why in missing.items()]
+    for data in (*never, *(_data(path, seconds, status) for path in traces)):
+        for line in [json.dumps(data, sort_keys=True)] if as_json else _lines(data):
+            click.echo(line, err=True)
     return status
 
 
@@ -220,10 +208,17 @@ def _at_start(durable: bool) -> Iterator[str]:
     )
 
 
-def _run(program: Sequence[str], given: dict[str, str], served: "Served | None") -> int:
+def _run(
+    program: Sequence[str], given: dict[str, str], served: "Served | None", told: Iterable[str]
+) -> int:
     from gputrace.capture.program import NODES
     from gputrace.interpose.attend import attend
+    from gputrace.interpose.launch import find_program
 
+    if served is not None:
+        find_program(program[0])  # which says why it could not be served, before all else
+    for line in told:
+        click.echo(f"gputrace: {line}", err=True)
     if served is None:
         return attend(program, given)
     return served.attend(program, {**given, NODES: "1"})
@@ -267,6 +262,9 @@ def _data(path: Path, seconds: float, status: int) -> dict[str, Any]:
 
 
 def _lines(data: dict[str, Any]) -> Iterator[str]:
+    if "missing" in data:
+        yield f"gputrace: {data['trace']}: {data['missing']}: there is no such trace"
+        return
     head = f"gputrace: {data['trace']}: {amount(data['bytes'])}"
     if "problem" in data:
         yield f"{head}: {data['problem']}"

@@ -142,6 +142,34 @@ def test_a_workload_runs_where_the_recorder_wants_it(tmp_path: Path) -> None:
         assert reader.header.family == "gfx1201"
 
 
+ONE_ENOUGH = """
+import gputrace
+for writes in (9, 3):
+    with gputrace.open("emu:gfx1100") as device:
+        buffer, queue = device.alloc(4096), device.compute_queue("pm4")
+        for turn in range(writes):
+            queue.write(buffer, bytes(4))
+            queue.signal().wait()
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_of_two_devices_the_one_whose_part_never_began_is_named(
+    tmp_path: Path, as_json: bool
+) -> None:
+    options = ["--start", "submission:10", *(["--json"] if as_json else [])]
+    done, trace = record(tmp_path, ONE_ENOUGH, *options)
+    assert done.returncode == 0, done.stderr
+    assert sorted(tmp_path.glob("t*")) == [trace]
+    (said,) = (line for line in done.stderr.splitlines() if "never came" in line)
+    if as_json:
+        told = json.loads(said)
+        assert told["missing"] == "submission:10 never came in 6 submissions"
+    else:
+        assert said.endswith(": submission:10 never came in 6 submissions: there is no such trace")
+    assert run(["replay", str(trace)]) == 0
+
+
 def test_children_have_traces_of_their_own(tmp_path: Path) -> None:
     done, trace = record(tmp_path, FORKS)
     assert done.returncode == 0, done.stderr
