@@ -121,14 +121,15 @@ def test_mixed_products(shape: tuple[int, int], a: int, b: int, scaled: bool) ->
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_mixed_products_are_the_same_compiled(shape: tuple[int, int]) -> None:
-    """All pairs of formats of one shape, with random bits, in both engines."""
+    """Pairs of formats, all of them in one shape or the other, with random bits in both engines."""
     size, depth = shape
     name = f"v_mfma_scale_f32_{size}x{size}x{depth}_f8f6f4"
     random = np.random.default_rng(size).integers(1 << 32, size=(128, 64), dtype=np.uint32)
     random[120:122] = 0x7F7E8081  # scales near one, so that most results are finite
     random[120, 5] = 0xFF00FEFF
     code: list[int] = []
-    for number, (a, b) in enumerate((a, b) for a in range(5) for b in range(5)):
+    pairs = [(a, b) for a in range(5) for b in range(5) if ((a + b) % 2 == 0) == (size == 16)]
+    for number, (a, b) in enumerate(pairs):
         where = {"src0": 256 + 64, "src1": 256 + 80, "src2": 256, "scale0": 376, "scale1": 377}
         code += encode(TARGET, name, **where, vdst=0, cbsz=a, blgp=b, sel=number & 3)
     code += encode(TARGET, "s_endpgm")
