@@ -154,6 +154,8 @@ PRODUCTS = [
     ("gfx942", "v_mfma_f32_16x16x32_fp8_fp8"),
     ("gfx942", "v_mfma_f32_16x16x32_bf8_fp8"),
     ("gfx942", "v_mfma_f32_32x32x16_bf8_bf8"),
+    ("gfx950", "v_mfma_f32_16x16x32_f16"),
+    ("gfx950", "v_mfma_f32_32x32x16_bf16"),
 ]
 
 
