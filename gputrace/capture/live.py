@@ -56,6 +56,7 @@ class Live:
     def __init__(self) -> None:
         self._kept: dict[Key, events.Event] = {}
         self._on_gpus: dict[int, _OnGpus] = {}  # by handle; of what was ever mapped there
+        self._exports: dict[int, events.Ioctl] = {}  # by descriptor; what made the last such one
         self._count = 0
 
     def apply(self, event: events.Event) -> None:
@@ -90,6 +91,17 @@ class Live:
         made = [event for key, event in self._kept.items() if key[0] == "AllocQueueGws"]
         calls = (event for event in made if isinstance(event, events.Ioctl))
         return any(ioctl.AllocQueueGws.from_bytes(call.after).num_gws for call in calls)
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether memory is alive whose dma-buf was made of a buffer that is gone."""
+        exports = (event for key, event in self._kept.items() if key[0] == "export")
+        handles = [
+            ioctl.ExportDmabuf.from_bytes(event.before).handle
+            for event in exports
+            if isinstance(event, events.Ioctl)
+        ]
+        return any(("alloc", handle) not in self._kept for handle in handles)
 
     def setup(self) -> list[events.Event]:
         """Return what makes everything again."""
@@ -134,6 +146,13 @@ class Live:
         match answer:
             case ioctl.AllocMemoryOfGpu():
                 self._kept["alloc", answer.handle] = event
+            case ioctl.ExportDmabuf():
+                self._exports[answer.dmabuf_fd] = event
+            case ioctl.ImportDmabuf():
+                # The descriptor may have been closed since, and its number used again.
+                if answer.dmabuf_fd in self._exports:
+                    self._kept["export", answer.handle] = self._exports[answer.dmabuf_fd]
+                self._kept["alloc", answer.handle] = event
             case ioctl.MapMemoryToGpu() | ioctl.UnmapMemoryFromGpu():
                 self._map_on_gpus(answer, event)
             case ioctl.FreeMemoryOfGpu():
@@ -163,7 +182,8 @@ class Live:
         self._kept[key] = event
 
     def _drop_memory(self, handle: int) -> None:
-        self._kept.pop(("alloc", handle), None)
+        for what in ("alloc", "export"):
+            self._kept.pop((what, handle), None)
         gone = self._on_gpus.pop(handle, None)
         for key in gone.calls if gone is not None else ():
             del self._kept[key]

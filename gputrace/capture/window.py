@@ -300,6 +300,8 @@ class PartWriter:
             problem = f"{size} bytes of memory that the CPU cannot see, the first at {first:#x}"
         if self._live.wave_sync and not problem:
             problem = "the counters of global wave sync, which only waves can see"
+        if self._live.orphaned and not problem:
+            problem = "memory shared by a dma-buf of a buffer that is gone"
         for event in self._live.setup():
             writer.append(event)
         writer.append(events.Trigger("start", self._part.reason, self._submissions + 1))

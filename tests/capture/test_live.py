@@ -1,8 +1,10 @@
 """What is kept of a long run, so that a part of it can begin, does not grow with the run."""
 
+import os
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -121,3 +123,36 @@ def test_a_part_after_a_buffer_has_moved_between_gpus_replays(tmp_path: Path) ->
         calls = [one for one in reader if isinstance(one, events.Ioctl)]
     assert sum(one.record.endswith("MemoryToGpu") for one in calls) < 60
     assert play(Request(str(path)), lambda: False).result is Result.SAME
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_a_part_after_memory_was_shared_replays_or_says_why_not(
+    tmp_path: Path, freed: bool
+) -> None:
+    path = tmp_path / "t.gtrace"
+    with (
+        gputrace.record(path, part=Part(start="submission:9")),
+        gputrace.open("emu:gfx1100") as device,
+    ):
+        kfd, gpu = device.session.kfd, device.gpu_id
+        memories = [device.alloc(4096) for _ in range(2)]
+        queue, places = device.compute_queue("pm4"), [kfd.reserve(4096) for _ in memories]
+        for memory, place in zip(memories, places, strict=True):
+            made = kfd.ioctl(ioctl.ExportDmabuf(handle=memory.block.handle))
+            shared = kfd.ioctl(
+                ioctl.ImportDmabuf(va_addr=place, gpu_id=gpu, dmabuf_fd=made.dmabuf_fd)
+            )
+            os.close(made.dmabuf_fd)  # so that the next one has its number
+            device.session.mechanism._on_gpus(ioctl.MapMemoryToGpu, shared.handle, [gpu])
+        if freed:
+            memories[0].free()
+        for turn in range(10):
+            queue.submit([queue.packets.write(places[1], bytes([turn] * 8))], "through the other")
+            queue.signal().wait()
+        assert memories[1].read(8) == bytes([9] * 8)
+    verdict = play(Request(str(path)), lambda: False)
+    if freed:
+        assert verdict.result is Result.UNSUPPORTED
+        assert "memory shared by a dma-buf of a buffer that is gone" in verdict.text
+    else:
+        assert verdict.result is Result.SAME, verdict.text
