@@ -12,7 +12,7 @@ from gputrace.families import family
 from gputrace.isa.graph import Graph
 from gputrace.isa.instruction import Instruction
 from gputrace.isa.trace import Mode
-from tests.isa.engines import Engines, instructions, one_straight
+from tests.isa.engines import MOST_NODES, Engines, instructions, one_straight
 from tests.isa.single import Bench
 from tools.campaigns import Campaign
 
@@ -46,9 +46,13 @@ def run(campaign: Campaign) -> None:
         target = chance.choice(TARGETS)
         mode = mode_of(target, chance)
         found: list[tuple[str, Graph]] = []
+        nodes = 0
         for name, encoding, made in chance.sample(all_of(target), HANDFUL):
             graph = one_straight(made, mode)
-            if graph is not None and len(graph.written) < 40:
+            if graph is None or len(graph.written) >= 40:
+                continue
+            nodes += len(graph.nodes)
+            if nodes < MOST_NODES:  # one region takes them
                 found.append((f"{name} ({encoding})", graph))
                 tried.add((target, name))
         program = Engines(target, mode, found, folder)
