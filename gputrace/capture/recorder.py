@@ -86,7 +86,7 @@ class Recorder:
         self._user: dict[int, tuple[int, int]] = {}  # handle -> pages of the client's own
         self._doubted = False  # whether the note on threads is written
         self._submissions = self._stalls = self._nanoseconds = 0
-        self._open = self._dropped = False
+        self._open = self._dropped = self._tells = False
         self._busy = 0  # threads that are with the device
         self.last_stalls: tuple[Stall, ...] = ()
         """What `stalls` gave when it was last asked: why a program gave up waiting."""
@@ -150,7 +150,10 @@ class Recorder:
             self._open = True
             if self._emulated:
                 self._absorb()  # it watches from here on
-                self._tell([])
+                follows = self._emulated.follows_writes
+                self._tells = follows and not isinstance(self._tracker, ComparingTracker)
+                if self._tells:
+                    self._tell([])
             self._writer.append(events.Open("kfd", 0, self._step))
 
     def open_render(self, minor: int) -> int:
@@ -423,13 +426,13 @@ class Recorder:
 
     def _stores(self, spans: list[Span] | None = None) -> list[Store]:
         found = self._memory.stores(spans)
-        if found:
+        if found and self._tells:
             self._tell(found)
         return found
 
     def _tell(self, stores: list[Store]) -> None:
-        # The device may want to know who wrote its memory, and cannot look for itself any more.
-        if self._emulated and not isinstance(self._tracker, ComparingTracker):
+        # A device that wants to know who wrote its memory cannot look for itself any more.
+        if self._emulated:
             self._emulated.stored_by_cpu((address, len(data)) for address, data in stores)
 
     def _write_stores(self, stores: list[Store], gate: bool) -> None:
