@@ -157,14 +157,16 @@ BUDGETS = {"matmul": 100, "mix": 100, "add": 60, "columns": 60, "add4": 60, "gat
 
 
 def measure(machine: Machine, case: Case) -> tuple[int, float]:
-    """Run a case; return its instructions and the seconds of this thread."""
+    """Run a case as devices run dispatches; return its instructions and the thread's seconds."""
     before = time.thread_time()
     execution = machine.start(case.launch, case.memory)
     outcome = execution.run(ENDLESS)
     spent = time.thread_time() - before
     assert outcome == Done(), outcome
     assert case.right()
-    return execution.instructions, spent
+    count = execution.instructions
+    machine.keep(execution)
+    return count, spent
 
 
 def rows(options: Options) -> Iterator[Row]:
