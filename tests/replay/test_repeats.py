@@ -1,10 +1,12 @@
 """Several replays as one verdict; a verdict held against the outcome that was recorded."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import gputrace
 from gputrace.cli.main import run
 from gputrace.replay.repeats import Recorded, judge
 from gputrace.replay.verdict import Failure, Result, Signature, Verdict
@@ -35,13 +37,15 @@ def test_replays_that_disagree_are_undecided_with_their_rates() -> None:
 
 
 def test_undecided_is_told_with_each_outcome(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    answers = iter([SAME, HANG, SAME])
+    answers, trace = iter([SAME, HANG, SAME]), tmp_path / "t.gtrace"
+    with gputrace.record(trace), gputrace.open("emu:gfx942"):
+        pass
     monkeypatch.setattr("gputrace.cli.replay.replay", lambda request, limits: next(answers))
     names = "emu:gfx942", "emu:gfx942"
     monkeypatch.setattr("gputrace.cli.replay.where", lambda request: names)
-    assert run(["replay", "t.gtrace", "--repeat", "3"]) == 6
+    assert run(["replay", str(trace), "--repeat", "3"]) == 6
     text = capsys.readouterr().out
     assert "3 replays, 2 distinct outcomes" in text
     assert "2 (66.7%) same" in text
