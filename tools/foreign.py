@@ -140,7 +140,7 @@ FOREIGN = (
     Foreign("hip_unset", "gfx90a", "failing.cpp", ("unset",), "hang", 2),
     Foreign("hip_overrun", "gfx90a", "failing.cpp", ("overrun",), "fault", 2, EXACT),
     Foreign("hip_spin", "gfx90a", "failing.cpp", ("spin",), "hang", 2),
-    Foreign("hip_early", "gfx90a", "failing.cpp", ("early",), "hang", 2),
+    Foreign("hip_early", "gfx90a", "failing.cpp", ("early",), "hang", 4),
     Foreign("hsa_lost", "gfx90a", "hsa.c", ("lost",), "hang", 2),
 )  # fmt: skip
 STORED = ("hip_streams", "tinygrad_ops", "hip_freed", "hip_unset")
