@@ -15,6 +15,7 @@ from gputrace.isa.decode import decoder
 from gputrace.isa.meanings import MEANINGS
 from gputrace.isa.semantics import trace_instruction
 from gputrace.isa.trace import NotModelled
+from gputrace.isa.waves import Group
 from tests.isa.single import Bench, assemble
 from tests.isa.steps import encode, run_both
 from tests.isa.test_scaled import FORMATS, Registers, read
@@ -134,8 +135,8 @@ def test_mixed_products_are_the_same_compiled(shape: tuple[int, int]) -> None:
         code += encode(TARGET, name, **where, vdst=0, cbsz=a, blgp=b, sel=number & 3)
     code += encode(TARGET, "s_endpgm")
 
-    def setup(group: object) -> None:
-        group.waves[0].vectors[:128] = random  # type: ignore[attr-defined]
+    def setup(group: Group) -> None:
+        group.waves[0].vectors[:128] = random
 
     run_both(TARGET, code, setup)
 
@@ -185,9 +186,9 @@ def test_lanes_get_columns_of_blocks(name: str) -> None:
     start = chance.permutation(200)[:64] * 4 * words + 8  # each lane reads elsewhere
     code = [*encode(TARGET, name, addr=20, vdst=2, offset=8), *encode(TARGET, "s_endpgm")]
 
-    def setup(group: object) -> None:
-        group.lds[:] = lds  # type: ignore[attr-defined]
-        group.waves[0].vectors[20] = start - 8  # type: ignore[attr-defined]
+    def setup(group: Group) -> None:
+        group.lds[:] = lds
+        group.waves[0].vectors[20] = start - 8
 
     ended = run_both(TARGET, code, setup)
     read_by = [int.from_bytes(lds[at : at + 4 * words].tobytes(), "little") for at in start]
@@ -212,8 +213,8 @@ def test_buffers_load_several_dwords_into_lds(words: int) -> None:
                   offset=16, lds=1)  # fmt: skip
     code += encode(TARGET, "s_endpgm")
 
-    def setup(group: object) -> None:
-        wave = group.waves[0]  # type: ignore[attr-defined]
+    def setup(group: Group) -> None:
+        wave = group.waves[0]
         wave.vectors[20] = places
         wave.scalars[8:12] = [base & 0xFFFFFFFF, base >> 32, 4096, 3 << 28]
         wave.scalars[state.M0] = 1 << 16 | 64  # above 64 KiB
